@@ -1,0 +1,20 @@
+"""Benchmark and profiling suite for the claim that Para-Former's inference time is constant.
+
+Plugins import `ModelSpec`, `Unsupported` and the three ``register_`` decorators from here.
+Importing this package imports no torch.
+"""
+
+from paraformer_bench.case import ModelSpec
+from paraformer_bench.errors import Unsupported
+from paraformer_bench.registry import register_execution, register_model, register_runtime
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ModelSpec",
+    "Unsupported",
+    "__version__",
+    "register_execution",
+    "register_model",
+    "register_runtime",
+]
