@@ -1,0 +1,23 @@
+"""Starting this package's modules in a fresh Python process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs ``paraformer_bench.MODULE`` in this same Python."""
+    return [sys.executable, "-m", f"paraformer_bench.{module}", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, with this very package first on the path.
+
+    A checkout that is not installed then works from any working directory.
+    """
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path}

@@ -1,0 +1,53 @@
+"""Loading what others register: plugin files and installed packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from paraformer_bench.errors import UsageError
+
+ENTRY_POINTS = "paraformer_bench.plugins"
+
+
+def load_plugins(files: Iterable[Path]) -> None:
+    """Import installed plugins (entry points), then each plugin file.
+
+    Raises:
+        UsageError: A plugin is missing, does not import, or registers a taken name.
+    """
+    for point in entry_points(group=ENTRY_POINTS):
+        _guard(f"installed plugin {point.name!r}", point.load)
+    for number, path in enumerate(files):
+        if not path.is_file():
+            raise UsageError(f"plugin {path} does not exist or is no file")
+        _guard(f"plugin {path}", lambda path=path, number=number: _import_file(path, number))
+
+
+def _import_file(path: Path, number: int) -> None:
+    name = f"paraformer_bench_plugin_{number}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError("is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # so that dataclasses and pickles defined there find it
+    spec.loader.exec_module(module)
+
+
+def _guard(what: str, load: object) -> None:
+    """Run ``load`` and turn whatever it raises into one line."""
+    assert callable(load)
+    try:
+        load()
+    except SyntaxError as error:
+        raise UsageError(
+            f"{what} has a syntax error in line {error.lineno}: {error.msg}"
+        ) from None
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from None
+    except (Exception, SystemExit) as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise UsageError(f"{what} failed: {type(error).__name__}: {first}") from None

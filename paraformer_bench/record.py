@@ -1,0 +1,98 @@
+"""What was seen of one case in one block: a line of ``records.jsonl``. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from paraformer_bench.case import Case
+
+STATUSES = ("ok", "skipped", "oom", "error", "timeout", "mismatch")
+BROKEN = ("error", "timeout", "mismatch")
+"""Statuses that make the sweep end with exit code 3."""
+
+ENOUGH_SAMPLES = 5
+"""Fewer samples in a block earn the flag ``too_few_samples``."""
+
+FLAGS = {
+    "unconverged": "the time of the case was up before its interval was narrow enough",
+    "too_few_samples": f"fewer than {ENOUGH_SAMPLES} timed calls in the block",
+    "interrupted": "the worker or the sweep ended before all rounds of this case were done",
+    "drift": "the sentinel case moved by more than 10% within the block",
+    "queue_dry": "the device ran out of queued work during some device-timed calls",
+    "throttled": "the GPU reported thermal or power throttling while the case was timed",
+    "clock_drop": "the GPU's SM clock under load fell by more than 5% between rounds",
+    "foreign_process": "another process used the GPU while the case was timed",
+    "recompiled": "the runtime compiled again while the case was timed",
+}
+"""Every validity flag a record can carry, with the words a reader sees."""
+
+
+@dataclass
+class Record:
+    """One case in one block. Times are in seconds, sizes in bytes.
+
+    Attributes:
+        case: What was measured.
+        block: Index of the block (a fresh worker process), from 0.
+        order: Position at which the block prepared the case, from 0; null if never started.
+        status: One of `STATUSES`.
+        reason: Why the status is not ``ok``; null where it is.
+        wall_seconds: Host-clock time of every synchronised call, in the order they were made.
+        device_seconds: Event-timed device time of further calls; null without a GPU.
+        rounds: Wall samples taken in each round; they sum to ``len(wall_seconds)``.
+        peak_bytes: Peak memory of one call above what was in use before the case was built, so
+            weights included: the allocator's on a GPU, the worker's resident set on a CPU.
+        reserved_bytes: Peak memory the GPU allocator held for the case; null on a CPU.
+        parameter_bytes: Size of the model's parameters.
+        flops: Floating-point operations of one call (a multiply-add counts two).
+        operations: Operations dispatched by one call, without views and allocations.
+        energy_joules: Energy of one call; null where it could not be read.
+        relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64.
+        warmup_calls: Untimed calls before the first sample.
+        telemetry: Readings around the samples: clocks, temperatures, sentinel times.
+        null_reasons: For each field that is null without being an error, why.
+        flags: Names from `FLAGS`.
+    """
+
+    case: Case
+    block: int
+    order: int | None
+    status: str
+    reason: str | None = None
+    wall_seconds: list[float] = field(default_factory=list)
+    device_seconds: list[float] | None = None
+    rounds: list[int] = field(default_factory=list)
+    peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    parameter_bytes: int | None = None
+    flops: int | None = None
+    operations: int | None = None
+    energy_joules: float | None = None
+    relative_error: float | None = None
+    warmup_calls: int = 0
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    null_reasons: dict[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Case id and block: no run folder holds two records of one key."""
+        return self.case.id, self.block
+
+    def to_line(self) -> str:
+        """Return the record as one line of JSON with a newline at its end."""
+        data = asdict(self) | {"case": self.case.to_json(), "case_id": self.case.id}
+        return json.dumps(data, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Rebuild a record; keys of newer versions are ignored.
+
+        Raises:
+            KeyError: A field without a default is missing.
+        """
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**(known | {"case": Case.from_json(data["case"])}))

@@ -1,0 +1,161 @@
+"""Names of models, executions and runtimes, filled by decorators and looked up lazily.
+
+A file ``models/NAME.py``, ``executions/NAME.py`` or ``runtimes/NAME.py`` of this package
+registers NAME and is imported when NAME is first asked for; files that start with an underscore
+are shared parts. Plugins register through the same decorators. Nothing here imports torch, but
+the files that register things do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from paraformer_bench import checks
+from paraformer_bench.errors import UsageError, unknown_name
+
+Factory = Callable[..., Any]
+DEVICE_TYPES = ("cpu", "cuda")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing.
+
+    Attributes:
+        name: What users write.
+        kind: ``model``, ``execution`` or ``runtime``.
+        factory: The decorated function.
+        devices: Device types it can run on.
+        branches: For a model: it has branches. For an execution: it needs them.
+        source: Module or plugin file that registered it.
+    """
+
+    name: str
+    kind: str
+    factory: Factory
+    devices: tuple[str, ...]
+    branches: bool
+    source: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the factory's docstring."""
+        lines = (inspect.getdoc(self.factory) or "").splitlines()
+        return lines[0] if lines else ""
+
+
+class Registry:
+    """The entries of one kind, backed by the files of one subpackage."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Register ``entry``.
+
+        Raises:
+            UsageError: The name is malformed or already taken.
+        """
+        if not _NAME.fullmatch(entry.name):
+            raise UsageError(
+                f"{self.kind} name {entry.name!r} must be lower-case letters, digits and "
+                f"underscores, starting with a letter, 64 at most"
+            )
+        own = entry.source.startswith(self._package + ".")
+        taken = self._entries.get(entry.name)
+        if taken or (not own and entry.name in self._files()):
+            owner = taken.source if taken else f"{self._package}.{entry.name}"
+            raise UsageError(f"{self.kind} {entry.name!r} is already registered by {owner}")
+        self._entries[entry.name] = entry
+
+    def get(self, name: str) -> Entry:
+        """Return the entry called ``name``, importing its file if need be.
+
+        Raises:
+            UsageError: Nobody registers that name; the nearest known one is suggested.
+        """
+        if name not in self._entries and name in self._files():
+            importlib.import_module(f"{self._package}.{name}")
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self.names())
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """Every name that `get` accepts, sorted."""
+        return sorted(set(self._files()) | set(self._entries))
+
+    def entries(self) -> list[Entry]:
+        """Every entry, sorted by name; imports all files."""
+        return [self.get(name) for name in self.names()]
+
+    def _files(self) -> list[str]:
+        paths = importlib.import_module(self._package).__path__
+        return [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")]
+
+
+MODELS = Registry("model", "paraformer_bench.models")
+EXECUTIONS = Registry("execution", "paraformer_bench.executions")
+RUNTIMES = Registry("runtime", "paraformer_bench.runtimes")
+
+
+def register_model(name: str, *, branched: bool = False) -> Callable[[Factory], Factory]:
+    """Register ``build(spec: ModelSpec) -> nn.Module`` under ``name``.
+
+    The module's forward takes images of shape (batch, channels, height, width).
+
+    Args:
+        name: Lower-case letters, digits and underscores.
+        branched: The module has parallel branches that executions other than ``loop`` can find.
+    """
+    return _decorator(MODELS, name, DEVICE_TYPES, branched)
+
+
+def register_execution(
+    name: str, *, devices: tuple[str, ...] = DEVICE_TYPES, needs_branches: bool = True
+) -> Callable[[Factory], Factory]:
+    """Register ``prepare(model, example) -> callable``, one way of running branches.
+
+    Args:
+        name: Lower-case letters, digits and underscores.
+        devices: Device types it can run on; elsewhere its cases are skipped with that reason.
+        needs_branches: It makes no sense for a model without branches.
+    """
+    return _decorator(EXECUTIONS, name, devices, needs_branches)
+
+
+def register_runtime(
+    name: str, *, devices: tuple[str, ...] = DEVICE_TYPES
+) -> Callable[[Factory], Factory]:
+    """Register ``wrap(callable, example) -> callable``, one way of launching a callable.
+
+    Args:
+        name: Lower-case letters, digits and underscores.
+        devices: Device types it can run on; elsewhere its cases are skipped with that reason.
+    """
+    return _decorator(RUNTIMES, name, devices, False)
+
+
+def _decorator(
+    registry: Registry, name: str, devices: tuple[str, ...], branches: bool
+) -> Callable[[Factory], Factory]:
+    if not isinstance(name, str):
+        raise UsageError(
+            f'a {registry.kind} needs a name: write @register_{registry.kind}("its_name")'
+        )
+    for device in devices:
+        checks.choice(device, "device type", DEVICE_TYPES)
+
+    def register(factory: Factory) -> Factory:
+        registry.add(Entry(name, registry.kind, factory, devices, branches, factory.__module__))
+        return factory
+
+    return register

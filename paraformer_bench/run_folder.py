@@ -1,0 +1,92 @@
+"""The run folder on disk: its file names and how to read it. Writing is `sweep.store`'s."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paraformer_bench.errors import UsageError
+from paraformer_bench.record import Record
+
+REPORTS = Path("reports")
+"""Where runs are kept, below the working directory."""
+
+RUN = "run.json"
+RECORDS = "records.jsonl"
+VERDICTS = "verdicts.json"
+PAGE = "index.html"
+JOURNAL = "journal.jsonl"
+"""Events of the cases under way; emptied as soon as they have become records."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as read from disk.
+
+    Attributes:
+        folder: Where it lies.
+        info: Contents of ``run.json``.
+        records: Every whole record, in the order they were written.
+        warnings: What was wrong with the files, one line each.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    records: list[Record]
+    warnings: list[str]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; broken lines of the records are dropped with a warning.
+
+    Raises:
+        UsageError: ``folder`` holds no readable ``run.json``.
+    """
+    path = folder / RUN
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} is not a run folder: it has no {RUN}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    if not isinstance(info, dict):
+        raise UsageError(f"cannot read {path}: it holds no JSON object")
+    records, warnings = read_records(folder / RECORDS)
+    return Run(folder, info, records, warnings)
+
+
+def read_records(path: Path) -> tuple[list[Record], list[str]]:
+    """Return the whole records of a ``records.jsonl`` and a warning for each line dropped.
+
+    A line without its newline is torn, whatever it holds: its writer died in the middle. A
+    second record of the same case and block is dropped too: the first one stands.
+    """
+    records: list[Record] = []
+    warnings: list[str] = []
+    seen: set[tuple[str, int]] = set()
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.endswith(b"\n"):
+            warnings.append(f"{path.name} line {number} dropped: torn (no newline at its end)")
+            continue
+        try:
+            record = Record.from_json(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            warnings.append(f"{path.name} line {number} dropped: {error!r}")
+            continue
+        if record.key in seen:
+            warnings.append(f"{path.name} line {number} dropped: second record of {record.key}")
+            continue
+        seen.add(record.key)
+        records.append(record)
+    return records, warnings
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """Return the non-blank lines of a file with their newlines; none if it does not exist."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return [line for line in data.splitlines(keepends=True) if line.strip()]

@@ -1,0 +1,176 @@
+"""What tests of the command line share: running it, and writing what it reads."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from paraformer_bench import child
+from paraformer_bench.record import Record
+from paraformer_bench.run_folder import RECORDS, read_records
+from paraformer_bench.survey import Item, Survey
+
+PATIENCE = 120
+"""Seconds after which a command that hangs is killed; none comes near it."""
+
+# One thread: with more, a small net on a busy machine waits for the slowest of them. No GPU: what
+# is tested here is the same on every machine.
+ENVIRONMENT = child.environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class CommandLine:
+    """Runs the real command line in a process of its own, in a working directory of its own."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __call__(
+        self, *arguments: object, cwd: Path, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``options`` go to `subprocess.run`."""
+        return self.python("-m", "paraformer_bench", *arguments, cwd=cwd, **options)
+
+    def python(
+        self, *arguments: object, cwd: Path, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run this Python to its end."""
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            **options,
+        )
+
+    def start(self, *arguments: object, cwd: Path) -> subprocess.Popen[str]:
+        """Start a command; whatever still runs when the session ends is killed."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "paraformer_bench", *map(str, arguments)],
+            cwd=cwd,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    @staticmethod
+    def wait_until(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
+        """Wait for ``there`` to come true while the process runs."""
+        while not there():
+            try:
+                process.wait(timeout=0.02)
+            except subprocess.TimeoutExpired:
+                continue
+            raise AssertionError(f"it ended too early: {process.communicate()}")
+
+    @staticmethod
+    def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+        """Return the worker processes that a started sweep has right now."""
+        found = []
+        for one in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                if "paraformer_bench.measure.worker" in one.cmdline():
+                    found.append(one)
+        return found
+
+    def end_all(self) -> None:
+        """Kill what was started and still runs, and close its pipes."""
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[CommandLine]:
+    """`CommandLine`, whose processes end with the session at the latest."""
+    command_line = CommandLine()
+    yield command_line
+    command_line.end_all()
+
+
+def item(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), branches: bool = False) -> Item:
+    return Item(name, devices, branches, f"what {name} is", f"paraformer_bench.{name}")
+
+
+GPU = {
+    "name": "NVIDIA H200",
+    "uuid": "GPU-0",
+    "memory_bytes": 150_000_000_000,
+    "multiprocessors": 132,
+    "driver": "570.1",
+    "throttling": None,
+    "compute_processes": 1,
+}
+
+
+def make_survey(gpus: int = 0) -> Survey:
+    """What a child process would report of a machine with the built-in names, without one."""
+    names = {"cpu": "EPYC, 4 cores"} | {f"cuda:{i}": "NVIDIA H200" for i in range(gpus)}
+    return Survey(
+        models={"serial": item("serial"), "paraformer": item("paraformer", branches=True)},
+        executions={"loop": item("loop"), "stacked": item("stacked", branches=True)},
+        runtimes={"eager": item("eager"), "graph": item("graph", ("cuda",))},
+        environment={
+            "devices": names,
+            "cpu": {
+                "model": "EPYC",
+                "usable_cores": 4,
+                "physical_cores": 4,
+                "torch_threads": 4,
+                "clock_hz": None,
+                "governor": None,
+                "memory_bytes": 16 << 30,
+                "memory_available_bytes": 12 << 30,
+                "load_average": 0.1,
+            },
+            "gpus": {f"cuda:{i}": dict(GPU) for i in range(gpus)},
+            "host": {"name": "host", "system": "Linux"},
+            "torch": {"version": "2.13.0"},
+            "variables": {},
+        },
+        versions={"python": "3.11.7", "torch": "2.13.0"},
+    )
+
+
+@pytest.fixture
+def survey_of() -> Callable[..., Survey]:
+    """`make_survey`."""
+    return make_survey
+
+
+class Files:
+    """Writes the files that users write, and reads what a sweep wrote."""
+
+    @staticmethod
+    def write(path: Path, text: str) -> Path:
+        """Write ``text`` without its common indent; return ``path``."""
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    @staticmethod
+    def records(folder: Path) -> list[Record]:
+        """Every record of a run, of which none may be broken."""
+        records, warnings = read_records(folder / RECORDS)
+        assert warnings == []
+        return records
+
+
+@pytest.fixture(scope="session")
+def files() -> type[Files]:
+    """`Files`."""
+    return Files
