@@ -1,0 +1,1 @@
+"""The instrument: everything that runs in the worker process, from the job to its events."""

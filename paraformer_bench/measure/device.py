@@ -1,0 +1,70 @@
+"""The device a worker measures on: its clock, memory, telemetry and health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.measure.memory import CpuMemory, CudaMemory, Memory
+from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
+
+
+@dataclass(frozen=True)
+class Device:
+    """Everything the worker reads from one device."""
+
+    torch_device: torch.device
+    clock: Clock
+    memory: Memory
+    telemetry: Telemetry
+
+    def synchronize(self) -> None:
+        """Wait for the device, raising whatever error its work has left behind."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.synchronize(self.torch_device)
+
+    def healthy(self) -> bool:
+        """Whether the device still answers; a CUDA context does not survive a bad kernel."""
+        try:
+            self.synchronize()
+            torch.zeros(1, device=self.torch_device).add_(1).cpu()
+        except Exception:
+            return False
+        return True
+
+
+def open_device(name: str) -> Device:
+    """Open ``cpu`` or ``cuda:N`` and set full float32 precision there.
+
+    Float32 means float32: TF32 is off for products and convolutions alike.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    device = torch.device(name)
+    if device.type == "cpu":
+        return Device(device, CpuClock(), CpuMemory(), NoTelemetry("the device is no GPU"))
+    torch.cuda.set_device(device)
+    torch.cuda.init()
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    return Device(device, CudaClock(device), CudaMemory(device), open_telemetry(uuid))
+
+
+# What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "Storage size calculation overflowed",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the device or the host."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)

@@ -1,0 +1,142 @@
+"""What machine, driver and software this is: each collector returns plain JSON values."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from paraformer_bench.errors import Unsupported
+from paraformer_bench.measure.telemetry import NvmlTelemetry, throttle_words
+
+_PACKAGES = ("torch", "triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ALLOC_CONF",
+    "NVIDIA_TF32_OVERRIDE",
+)
+
+
+def collect() -> dict[str, Any]:
+    """Return the environment: ``devices`` by name, then a table each for host, torch and GPUs."""
+    cpu = cpu_facts()
+    gpus = {f"cuda:{i}": gpu_facts(i) for i in range(torch.cuda.device_count())}
+    names = {"cpu": f"{cpu['model']}, {cpu['usable_cores']} cores"}
+    names |= {name: facts["name"] for name, facts in gpus.items()}
+    return {
+        "devices": names,
+        "cpu": cpu,
+        "gpus": gpus,
+        "host": host_facts(),
+        "torch": torch_facts(),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can move a result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_facts() -> dict[str, Any]:
+    """Model, cores, threads, clock and governor, memory in bytes and load average."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return {
+        "model": _cpu_model(),
+        "usable_cores": usable,
+        "quota_cores": _quota_cores(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "torch_threads": torch.get_num_threads(),
+        "clock_hz": int(frequency.current * 1e6) if frequency else None,
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "memory_bytes": psutil.virtual_memory().total,
+        "memory_available_bytes": psutil.virtual_memory().available,
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def gpu_facts(index: int) -> dict[str, Any]:
+    """Name, size and driver of one GPU, and its state as NVML reports it."""
+    properties = torch.cuda.get_device_properties(index)
+    uuid = f"GPU-{properties.uuid}"
+    facts: dict[str, Any] = {
+        "name": properties.name,
+        "uuid": uuid,
+        "memory_bytes": properties.total_memory,
+        "multiprocessors": properties.multi_processor_count,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+    }
+    try:
+        import pynvml
+
+        state = NvmlTelemetry(uuid, pynvml).read()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        facts["driver"] = pynvml.nvmlSystemGetDriverVersion()
+        facts["max_sm_clock_hz"] = (
+            pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1_000_000
+        )
+        bits = state.pop("throttle_bits", None)
+        facts |= state | {"throttling": throttle_words(int(bits or 0)) or None}
+    except ImportError:
+        facts["nvml"] = "nvidia-ml-py is not installed"
+    except Unsupported as error:
+        facts["nvml"] = str(error)
+    except pynvml.NVMLError as error:
+        facts["nvml"] = f"NVML: {error}"
+    return facts
+
+
+def torch_facts() -> dict[str, Any]:
+    """How this PyTorch was built and which precision it is set to."""
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "mkl": torch.backends.mkl.is_available(),
+        "float32": "full precision (TF32 off)",
+    }
+
+
+def host_facts() -> dict[str, Any]:
+    """Operating system and name of the machine."""
+    return {"name": platform.node(), "system": platform.platform()}
+
+
+def _quota_cores() -> float | None:
+    """Cores' worth of time that the control group grants (cgroup v2); None without a limit.
+
+    With more threads than that, all of them are stopped for the rest of every period.
+    """
+    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _cpu_model() -> str:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None

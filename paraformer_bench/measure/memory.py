@@ -1,0 +1,154 @@
+"""Memory of one case: the GPU allocator's counters, or the process's resident set."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+
+FULL = 0.5
+"""Share of the memory in use beyond which a worker lets go of the cases it keeps ready."""
+
+_NO_RESERVED = {"reserved_bytes": "the CPU allocator keeps no reserve"}
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Peak memory of a call in bytes, above what was in use before the case was built."""
+
+    peak_bytes: int | None
+    reserved_bytes: int | None
+    null_reasons: dict[str, str]
+
+
+class Memory(Protocol):
+    """Reads the memory of one device."""
+
+    def mark(self) -> None:
+        """Note what is in use now, before a case is built."""
+
+    def peak(self, call: Callable[[], object]) -> Peak:
+        """Make one call and return the peak above the last `mark`."""
+
+    def full(self) -> bool:
+        """Whether more than `FULL` of the memory is in use by this process."""
+
+
+class CudaMemory:
+    """PyTorch's caching allocator, whose counts are exact."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._allocated = self._reserved = 0
+
+    def mark(self) -> None:
+        """Empty the cache, then note what is allocated and reserved."""
+        release(self._device)
+        self._allocated = torch.cuda.memory_allocated(self._device) + self._kept_by_graphs()
+        self._reserved = torch.cuda.memory_reserved(self._device)
+
+    def peak(self, call: Callable[[], object]) -> Peak:
+        """Peak allocated and reserved bytes of one call, weights included."""
+        release(self._device)  # the correctness gate has left its float64 blocks in the cache
+        torch.cuda.reset_peak_memory_stats(self._device)
+        call()
+        torch.cuda.synchronize(self._device)
+        allocated = torch.cuda.max_memory_allocated(self._device) + self._kept_by_graphs()
+        reserved = torch.cuda.max_memory_reserved(self._device)
+        return Peak(allocated - self._allocated, max(reserved - self._reserved, 0), {})
+
+    def full(self) -> bool:
+        """Whether the allocator holds more than `FULL` of the device."""
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        return torch.cuda.memory_reserved(self._device) > FULL * total
+
+    def _kept_by_graphs(self) -> int:
+        """Bytes that CUDA graphs work in when replayed, which the allocator counts as free.
+
+        A graph keeps the blocks of its capture in a pool of its own; nobody else can use them.
+        """
+        return sum(
+            segment["total_size"] - segment["allocated_size"]
+            for segment in torch.cuda.memory_snapshot()
+            if segment["device"] == self._device.index and any(segment["segment_pool_id"])
+        )
+
+
+class CpuMemory:
+    """The worker's resident set, as Linux accounts for it."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = 0
+
+    def mark(self) -> None:
+        """Give free heap pages back, then note the resident set."""
+        release(torch.device("cpu"))
+        self._before = self._process.memory_info().rss
+
+    def peak(self, call: Callable[[], object]) -> Peak:
+        """Peak resident bytes during one call, weights included, above the last `mark`."""
+        release(torch.device("cpu"))
+        try:
+            # Writing 5 resets the peak resident set (Linux, proc(5), clear_refs).
+            Path("/proc/self/clear_refs").write_text("5")
+            call()
+            status = Path("/proc/self/status").read_text()
+        except OSError as error:
+            return Peak(
+                None, None, _NO_RESERVED | {"peak_bytes": f"no peak resident set: {error}"}
+            )
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        peak = int(line.split()[1]) * 1024 - self._before
+        return Peak(max(peak, 0), None, _NO_RESERVED)
+
+    def full(self) -> bool:
+        """Whether the worker's resident set is more than `FULL` of the machine's memory."""
+        return bool(self._process.memory_info().rss > FULL * psutil.virtual_memory().total)
+
+
+def steady_malloc() -> None:
+    """Give glibc's malloc its final thresholds at once, so that a case's past does not matter.
+
+    A process starts by giving much of what is freed back to the system, and every call touches
+    it again as fresh pages: 400 page faults and 5% of the time of a small net, for instance. As
+    soon as a large block has been freed once, malloc keeps as much (mallopt(3), up to 32 MiB a
+    block). Without this, whatever frees such a block first would speed up all later cases.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and sys.platform == "linux":
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        mallopt(m_mmap_threshold, 32 * 2**20)
+        mallopt(m_trim_threshold, 64 * 2**20)
+
+
+def refuse_the_impossible() -> None:
+    """Make allocations fail that the machine's memory cannot hold (Linux).
+
+    Linux grants more memory than there is and kills a process that uses it: this limit turns
+    that into an exception, which ends one case instead of the worker.
+    """
+    if sys.platform == "linux":
+        limit = psutil.virtual_memory().available + psutil.Process().memory_info().data
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def release(device: torch.device) -> None:
+    """Give memory that nobody refers to back to the device or the system."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others may not
+    if trim is not None:
+        trim(0)

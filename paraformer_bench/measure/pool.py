@@ -1,0 +1,62 @@
+"""Keeping the cases of a group ready side by side, as far as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paraformer_bench.case import Case
+from paraformer_bench.measure.bench import Bench, References, prepare, rebuild
+from paraformer_bench.measure.device import Device, is_out_of_memory
+from paraformer_bench.measure.memory import release
+
+
+class Pool:
+    """Prepared cases of one group.
+
+    When half the memory is in use, or a case runs out of it, the others are let go; they are
+    built again at their next visit.
+
+    Args:
+        device: Where the cases live.
+        block: Index of the block.
+    """
+
+    def __init__(self, device: Device, block: int) -> None:
+        self._device = device
+        self._block = block
+        self._ready: dict[Case, Bench] = {}
+        self._references: References = {}
+
+    def prepare(self, case: Case, seconds: float) -> Bench:
+        """Prepare ``case`` for the first time; see `bench.prepare` for what can be raised."""
+        device, block, references = self._device, self._block, self._references
+        return self._add(case, lambda: prepare(case, device, block, seconds, references))
+
+    def get(self, case: Case) -> Bench:
+        """Return a case prepared before, building it again if it was let go."""
+        if case in self._ready:
+            return self._ready[case]
+        return self._add(case, lambda: rebuild(case, self._device, self._block))
+
+    def drop(self, case: Case) -> None:
+        """Let one case go."""
+        self._ready.pop(case, None)
+        release(self._device.torch_device)
+
+    def drop_all(self) -> None:
+        """Let every case go."""
+        self._ready.clear()
+        release(self._device.torch_device)
+
+    def _add(self, case: Case, build: Callable[[], Bench]) -> Bench:
+        if self._ready and self._device.memory.full():
+            self.drop_all()
+        try:
+            self._ready[case] = build()
+        except Exception as error:
+            if not (self._ready and is_out_of_memory(error)):
+                raise
+        if case not in self._ready:  # past the handler, whose traceback keeps tensors alive
+            self.drop_all()
+            self._ready[case] = build()
+        return self._ready[case]

@@ -1,0 +1,113 @@
+"""What the GPU's driver reports while cases are timed, through NVML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from paraformer_bench.errors import Unsupported
+
+Reading = dict[str, float | int | None]
+
+# NVML's clock event reasons (nvml.h): bits that mean "slower than asked, by force".
+_THROTTLE_BITS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+_CLOCK_DROP = 0.05
+
+
+class Telemetry(Protocol):
+    """Reads the state of one device; tests use a fake one."""
+
+    def read(self) -> Reading:
+        """State right now; fields that the device does not offer are None."""
+
+
+class NoTelemetry:
+    """Stands in where there is no NVML."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def read(self) -> Reading:
+        """Nothing."""
+        return {}
+
+
+class NvmlTelemetry:
+    """Clocks, temperature, power, throttling and neighbours of one GPU.
+
+    Args:
+        uuid: The GPU as PyTorch names it, such as ``GPU-6a0e...``; indices differ between NVML
+            and CUDA, UUIDs do not.
+        nvml: The ``pynvml`` module or a fake of it.
+
+    Raises:
+        Unsupported: NVML is not there or does not know the GPU.
+    """
+
+    def __init__(self, uuid: str, nvml: Any) -> None:
+        self._nvml = nvml
+        try:
+            nvml.nvmlInit()
+            self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except nvml.NVMLError as error:
+            raise Unsupported(f"NVML does not answer for {uuid}: {error}") from None
+
+    def read(self) -> Reading:
+        """SM clock (Hz), temperature (Celsius), power (W), throttle bits, process count."""
+        nvml, handle = self._nvml, self._handle
+        clock = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
+        power = self._try(nvml.nvmlDeviceGetPowerUsage, handle)
+        processes = self._try(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        return {
+            "sm_clock_hz": None if clock is None else clock * 1_000_000,
+            "temperature_celsius": self._try(
+                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
+            ),
+            "power_watts": None if power is None else power / 1000,
+            "throttle_bits": self._try(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle),
+            "compute_processes": None if processes is None else len(processes),
+        }
+
+    def _try(self, query: Any, *args: Any) -> Any:
+        try:
+            return query(*args)
+        except self._nvml.NVMLError:
+            return None
+
+
+def open_telemetry(uuid: str | None) -> Telemetry:
+    """Return the telemetry of the GPU with ``uuid``, or a stand-in that says why not."""
+    if uuid is None:
+        return NoTelemetry("the device is no GPU")
+    try:
+        import pynvml  # type: ignore[import-untyped, unused-ignore]
+
+        return NvmlTelemetry(uuid, pynvml)
+    except (ImportError, Unsupported) as error:
+        return NoTelemetry(str(error))
+
+
+def flags(readings: Sequence[Reading]) -> list[str]:
+    """Return the validity flags that readings taken right after timed slices justify."""
+    found = []
+    bits = [int(r["throttle_bits"] or 0) for r in readings if "throttle_bits" in r]
+    if any(b & mask for b in bits for mask in _THROTTLE_BITS):
+        found.append("throttled")
+    clocks = [float(r["sm_clock_hz"] or 0) for r in readings if r.get("sm_clock_hz")]
+    if clocks and min(clocks) < (1 - _CLOCK_DROP) * max(clocks):
+        found.append("clock_drop")
+    # One process is the worker; containers show its id as the host sees it, so count only.
+    if any(int(r.get("compute_processes") or 0) > 1 for r in readings):
+        found.append("foreign_process")
+    return found
+
+
+def throttle_words(bits: int) -> list[str]:
+    """Name the throttle reasons set in NVML's ``bits``."""
+    return [words for mask, words in _THROTTLE_BITS.items() if bits & mask]

@@ -1,0 +1,65 @@
+"""CUDA graphs compute what eager computes, for every execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from paraformer_bench.case import Case
+from paraformer_bench.measure.bench import build_model, make_input, prepare
+from paraformer_bench.measure.device import Device
+from paraformer_bench.registry import EXECUTIONS, RUNTIMES
+
+pytestmark = pytest.mark.gpu
+
+MakeCase = Callable[..., Case]
+
+
+@pytest.mark.parametrize("execution", ["loop", "stacked"])
+@pytest.mark.parametrize("model", ["paraformer", "paraformer_code"])
+def test_a_replay_equals_the_eager_call_on_any_input(
+    gpu: Device, make_case: MakeCase, model: str, execution: str
+) -> None:
+    case = make_case(model=model, execution=execution, depth=4, batch=2)
+    example = make_input(case, gpu.torch_device, 0)
+    run = EXECUTIONS.get(execution).factory(build_model(case, gpu.torch_device), example)
+    replay = RUNTIMES.get("graph").factory(run, example)
+    for seed in (1, 2):
+        x = make_input(case, gpu.torch_device, seed)
+        kept = x.clone()
+        expected = run(x)
+        error = (replay(x) - expected).norm() / expected.norm()
+        assert error < 1e-6
+        assert torch.equal(x, kept)
+        assert torch.equal(example, kept)
+
+
+@pytest.mark.parametrize(
+    ("model", "execution"),
+    [("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked")],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gate_accepts_it(
+    gpu: Device, make_case: MakeCase, model: str, execution: str, dtype: str
+) -> None:
+    case = make_case(model=model, execution=execution, runtime="graph", dtype=dtype)
+    bench = prepare(case, gpu, 0, 0.1, {})
+    assert bench.facts["relative_error"] < (1e-5 if dtype == "float32" else 0.05)
+    assert bench.facts["warmup_calls"] >= 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("branch_depth", [1, 2])
+def test_stacked_equals_loop_on_a_gpu(
+    gpu: Device, make_case: MakeCase, batch: int, branch_depth: int
+) -> None:
+    for model in ("paraformer", "paraformer_code"):
+        case = make_case(
+            model=model, dtype="float64", image=64, batch=batch, branch_depth=branch_depth
+        )
+        x = make_input(case, gpu.torch_device, 0)
+        expected = build_model(case, gpu.torch_device)(x)
+        run = EXECUTIONS.get("stacked").factory(build_model(case, gpu.torch_device), x)
+        assert (run(x) - expected).norm() / expected.norm() < 1e-12

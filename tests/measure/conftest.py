@@ -1,0 +1,124 @@
+"""A device that is not there: time and memory that tests set by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from paraformer_bench.case import Case
+from paraformer_bench.measure.clock import DeviceTime
+from paraformer_bench.measure.device import Device
+from paraformer_bench.measure.memory import Peak
+
+
+class FakeClock:
+    """A clock on which a call takes as long as it says: calls return their seconds.
+
+    Attributes:
+        time: Now.
+        calls: Calls made, timed or not.
+        device_seconds: Device time of every call; None for a device without a clock.
+        dry: Whether device samples say that the queue ran dry.
+    """
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.calls = 0
+        self.device_seconds: float | None = None
+        self.dry = False
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self, call: Callable[[], Any]) -> float:
+        self.calls += 1
+        seconds = call()
+        seconds = float(seconds) if isinstance(seconds, (int, float)) else 1e-3
+        self.time += seconds
+        return seconds
+
+    def device(self, call: Callable[[], Any]) -> DeviceTime | None:
+        if self.device_seconds is None:
+            return None
+        self.wall(call)
+        return DeviceTime(self.device_seconds, self.dry)
+
+
+class FakeMemory:
+    """Memory that is full when told so."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.marks = 0
+
+    def mark(self) -> None:
+        self.marks += 1
+
+    def peak(self, call: Callable[[], object]) -> Peak:
+        call()
+        return Peak(1000, None, {"reserved_bytes": "a test"})
+
+    def full(self) -> bool:
+        return self.is_full
+
+
+class FakeTelemetry:
+    """Returns the readings it was given, the last one for ever."""
+
+    def __init__(self, readings: Sequence[dict[str, Any]] = ({},)) -> None:
+        self.readings = list(readings)
+
+    def read(self) -> dict[str, Any]:
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def device(clock: FakeClock) -> Device:
+    """The CPU, with a fake clock, fake memory and fake telemetry."""
+    return Device(torch.device("cpu"), clock, FakeMemory(), FakeTelemetry())
+
+
+@pytest.fixture
+def fake_telemetry() -> type[FakeTelemetry]:
+    return FakeTelemetry
+
+
+@pytest.fixture
+def make_case() -> Callable[..., Case]:
+    """Build a tiny valid case; keyword arguments replace its fields."""
+
+    def make_case(**fields: Any) -> Case:
+        tiny: dict[str, Any] = {
+            "model": "serial",
+            "execution": "loop",
+            "runtime": "eager",
+            "depth": 1,
+            "width": 16,
+            "batch": 1,
+            "image": 16,
+            "patch": 8,
+            "heads": 1,
+            "branch_depth": 1,
+            "dtype": "float32",
+            "device": "cpu",
+        }
+        return Case(**tiny | fields).check()
+
+    return make_case
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets this small are faster without a second thread, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

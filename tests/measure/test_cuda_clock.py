@@ -1,0 +1,192 @@
+"""The logic of device timing, on a host and a device whose times are simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from paraformer_bench.measure import clock
+from paraformer_bench.measure.clock import CpuClock, CudaClock
+
+CYCLES_PER_SECOND = 0.9e9
+
+
+class Machine:
+    """A host and a device: the host launches kernels, the device runs them one after another.
+
+    Attributes:
+        host: The host's time.
+        idle_at: When the device will have done all that is queued.
+        spins: Cycles of every spin asked for.
+        cycles_per_second: How fast the device spins.
+    """
+
+    def __init__(self) -> None:
+        self.host = 5.0
+        self.idle_at = 0.0
+        self.spins: list[int] = []
+        self.cycles_per_second = CYCLES_PER_SECOND
+
+    def launch(self, host_seconds: float, device_seconds: float) -> None:
+        """Take the host's time to launch a kernel that the device runs when it gets to it."""
+        self.host += host_seconds
+        self.idle_at = max(self.idle_at, self.host) + device_seconds
+
+    def synchronize(self, device: object = None) -> None:
+        self.host = max(self.host, self.idle_at)
+
+    def spin(self, cycles: int) -> None:
+        self.spins.append(cycles)
+        self.launch(0, cycles / self.cycles_per_second)
+
+    def net(self, kernels: int, host: float, device: float) -> Callable[[], None]:
+        """A call of several kernels, each with its launch and its run time."""
+
+        def call() -> None:
+            for _ in range(kernels):
+                self.launch(host, device)
+
+        return call
+
+
+@dataclass
+class Event:
+    machine: Machine
+    at: float = 0.0
+
+    def record(self) -> None:
+        self.at = max(self.machine.host, self.machine.idle_at)
+
+    def query(self) -> bool:
+        return self.at <= self.machine.host
+
+    def synchronize(self) -> None:
+        self.machine.host = max(self.machine.host, self.at)
+
+    def elapsed_time(self, end: Event) -> float:
+        return (end.at - self.at) * 1e3
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    cuda = SimpleNamespace(
+        Event=lambda enable_timing: Event(machine),
+        synchronize=machine.synchronize,
+        _sleep=machine.spin,
+    )
+    monkeypatch.setattr(clock, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: machine.host))
+    return machine
+
+
+@pytest.fixture
+def cuda_clock(machine: Machine) -> CudaClock:
+    clock = CudaClock(torch.device("cuda:0"))
+    machine.spins.clear()
+    return clock
+
+
+def test_the_clock_is_calibrated_when_made(machine: Machine) -> None:
+    CudaClock(torch.device("cuda:0")).device(machine.net(1, 1e-6, 1e-6))
+    assert machine.spins[-1] / CYCLES_PER_SECOND == pytest.approx(50e-6, rel=1e-3)
+
+
+def test_wall_time_is_from_call_to_idle(machine: Machine, cuda_clock: CudaClock) -> None:
+    machine.launch(0, 1.0)  # work from before does not count
+    # The first kernel starts after its launch; the device is the bottleneck from there on.
+    assert cuda_clock.wall(machine.net(10, 1e-5, 1e-3)) == pytest.approx(1e-5 + 10e-3)
+    # Here the host is: each kernel waits for its launch, and the last one has to run too.
+    assert cuda_clock.wall(machine.net(10, 1e-3, 1e-5)) == pytest.approx(10e-3 + 1e-5)
+
+
+def test_device_time_leaves_out_late_launches(machine: Machine, cuda_clock: CudaClock) -> None:
+    """100 kernels of 5 us, launched one every 10 us: 1 ms of wall time, 0.5 ms of work."""
+    call = machine.net(100, 10e-6, 5e-6)
+    assert cuda_clock.wall(call) == pytest.approx(1.005e-3)
+    for _ in range(5):
+        sample = cuda_clock.device(call)
+        assert sample.seconds == pytest.approx(0.5e-3)
+        assert not sample.dry
+
+
+def test_a_first_lead_too_short_is_lengthened_and_the_call_timed_anew(
+    machine: Machine, cuda_clock: CudaClock
+) -> None:
+    sample = cuda_clock.device(machine.net(100, 10e-6, 5e-6))
+    assert not sample.dry
+    first, *others = machine.spins
+    assert first / CYCLES_PER_SECOND < 1e-3  # the launches take 1 ms
+    assert others
+    assert others[-1] / CYCLES_PER_SECOND > 1e-3
+    # From then on the lead fits, and one attempt is enough.
+    before = len(machine.spins)
+    cuda_clock.device(machine.net(100, 10e-6, 5e-6))
+    assert len(machine.spins) == before + 1
+
+
+def test_the_lead_shrinks_again_for_a_call_that_is_launched_fast(
+    machine: Machine, cuda_clock: CudaClock
+) -> None:
+    cuda_clock.device(machine.net(1000, 10e-6, 5e-6))
+    cuda_clock.device(machine.net(1, 10e-6, 5e-6))
+    machine.spins.clear()
+    cuda_clock.device(machine.net(1, 10e-6, 5e-6))
+    assert machine.spins[0] / CYCLES_PER_SECOND == pytest.approx(50e-6, rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.25, 4.0])
+def test_the_spin_follows_the_device_s_clock(
+    machine: Machine, cuda_clock: CudaClock, factor: float
+) -> None:
+    """A GPU's clock moves by a factor of several between idle and load."""
+    call = machine.net(100, 10e-6, 5e-6)
+    cuda_clock.device(call)
+    machine.cycles_per_second *= factor
+    cuda_clock.device(call)
+    machine.spins.clear()
+    for _ in range(5):
+        assert cuda_clock.device(call).seconds == pytest.approx(0.5e-3)
+    assert len(machine.spins) == 5
+    assert machine.spins[0] / machine.cycles_per_second == pytest.approx(2e-3, rel=1e-3)
+
+
+def test_a_queue_that_cannot_be_kept_full_is_reported_dry(
+    machine: Machine, cuda_clock: CudaClock
+) -> None:
+    """A call that waits for the device itself is never queued ahead."""
+
+    def call() -> None:
+        machine.launch(1e-5, 1e-3)
+        machine.synchronize()
+
+    for _ in range(8):
+        assert cuda_clock.device(call).dry
+    # It neither spins for ever nor more than a few times for each sample.
+    assert max(machine.spins) / CYCLES_PER_SECOND <= 0.2 * 1.001
+    assert len(machine.spins) == 8 * 3
+
+
+def test_an_error_in_the_call_comes_through(machine: Machine, cuda_clock: CudaClock) -> None:
+    def call() -> Any:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        cuda_clock.device(call)
+    with pytest.raises(ValueError, match="no"):
+        cuda_clock.wall(call)
+    assert not cuda_clock.device(machine.net(1, 1e-6, 1e-3)).dry
+
+
+def test_the_host_clock_times_the_call(machine: Machine) -> None:
+    def call() -> None:
+        machine.host += 0.125
+
+    assert CpuClock().wall(call) == 0.125
+    CpuClock().device(call)
+    assert machine.host == 5.125  # that call was not made
