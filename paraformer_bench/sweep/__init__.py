@@ -1,0 +1,1 @@
+"""The parent process: plans blocks, starts workers, keeps the run folder. Imports no torch."""

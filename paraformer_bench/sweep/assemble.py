@@ -1,0 +1,104 @@
+"""From a worker's events to records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from paraformer_bench.case import Case
+from paraformer_bench.record import ENOUGH_SAMPLES, Record
+
+Event = Mapping[str, Any]
+
+
+class Assembly:
+    """Folds the events of one block into records.
+
+    Args:
+        block: Index of the block.
+        cases: Every case the events may speak of.
+    """
+
+    def __init__(self, block: int, cases: Iterable[Case]) -> None:
+        self._block = block
+        self._cases = {case.id: case for case in cases}
+        self._open: dict[str, Record] = {}
+        self._current: str | None = None
+
+    @property
+    def current(self) -> str | None:
+        """Id of the case whose step is under way, if one is."""
+        return self._current
+
+    @property
+    def idle(self) -> bool:
+        """Whether no case has been begun that is not finished."""
+        return not self._open
+
+    def add(self, event: Event) -> Record | None:
+        """Take in one event; return the record it completes, if it does."""
+        kind = event["event"]
+        if kind not in ("begin", "prepared", "sampled", "finished"):
+            return None
+        case_id = event["case_id"]
+        self._current = case_id if kind == "begin" else None
+        record = self._record(case_id)
+        if kind == "prepared":
+            record.order = event["order"]
+            record.null_reasons = dict(event["null_reasons"])
+            for name, value in event["facts"].items():
+                setattr(record, name, value)
+        elif kind == "sampled":
+            _add_slice(record, event)
+        elif kind == "finished":
+            return self._close(case_id, event)
+        return None
+
+    def fail_current(self, status: str, reason: str) -> Record | None:
+        """Close the case under way with ``status``, if there is one."""
+        if self._current is None:
+            return None
+        case_id, self._current = self._current, None
+        record = self._open.pop(case_id)
+        record.status, record.reason = status, reason
+        return record
+
+    def salvage(self) -> list[Record]:
+        """Close every case that has samples, flagged ``interrupted``; forget the others."""
+        records = []
+        for record in self._open.values():
+            if record.wall_seconds:
+                record.status = "ok"
+                record.flags = ["interrupted"]
+                if len(record.wall_seconds) < ENOUGH_SAMPLES:
+                    record.flags.append("too_few_samples")
+                records.append(record)
+        self._open.clear()
+        self._current = None
+        return records
+
+    def _record(self, case_id: str) -> Record:
+        if case_id not in self._open:
+            self._open[case_id] = Record(self._cases[case_id], self._block, None, "error")
+        return self._open[case_id]
+
+    def _close(self, case_id: str, event: Event) -> Record:
+        record = self._open.pop(case_id)
+        record.status, record.reason = event["status"], event["reason"]
+        record.flags = list(event["flags"])
+        if event.get("order") is not None:
+            record.order = event["order"]
+        if "sentinel_seconds" in event:
+            record.telemetry["sentinel_seconds"] = event["sentinel_seconds"]
+        return record
+
+
+def _add_slice(record: Record, event: Event) -> None:
+    record.wall_seconds += event["wall_seconds"]
+    record.rounds.append(len(event["wall_seconds"]))
+    if event["device_seconds"]:
+        record.device_seconds = (record.device_seconds or []) + event["device_seconds"]
+    if event["dry"]:
+        record.telemetry["dry_samples"] = record.telemetry.get("dry_samples", 0) + event["dry"]
+    if event["reading"]:
+        record.telemetry.setdefault("readings", []).append(event["reading"])

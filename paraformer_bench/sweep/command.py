@@ -1,0 +1,106 @@
+"""The command ``sweep`` from start to last line."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from paraformer_bench.errors import UsageError
+from paraformer_bench.sweep.describe import dry_run as describe
+from paraformer_bench.sweep.describe import headline
+from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.sweep.progress import duration
+from paraformer_bench.sweep.run import Outcome, run_sweep
+from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.store import Store
+
+BROKEN_CASES = 3
+INTERRUPTED = 130
+
+
+def dry_run(settings: Settings) -> int:
+    """Print what a sweep would do."""
+    study = set_up(settings)
+    print(headline(study))
+    for line in describe(study):
+        print(line)
+    return 0
+
+
+def sweep(settings: Settings) -> int:
+    """Run a sweep and report it.
+
+    Returns:
+        The exit code: 0, 3 when some case ended as error, timeout or mismatch, or 130.
+
+    Raises:
+        UsageError: The request is wrong, or the run folder can no longer be written.
+    """
+    started = time.monotonic()
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    study = set_up(settings)
+    console.print(headline(study))
+    if settings.device is None and not settings.resume:
+        console.print(f"no device was named: taking {study.plan.device}")
+    for reason in sorted(set(study.plan.skipped.values())):
+        console.print(f"skipping cases: {reason}")
+    with open_store(study, settings) as store:
+        for warning in store.warnings:
+            console.print(f"warning: {warning}")
+        try:
+            if study.resumed:  # its number of blocks may be another now
+                store.update(suite=study.suite.to_json(), finished=None)
+            outcome = run_sweep(study.plan, store, LocalWorker, console, started)
+            if not outcome.interrupted:
+                store.update(finished=now())
+        except OSError as error:
+            raise _lost_folder(store, error) from None
+    _report(store, study, outcome, console)
+    if outcome.interrupted:
+        console.print(f"interrupted; resume with: {resume_command(study.folder)}")
+        return INTERRUPTED
+    return BROKEN_CASES if outcome.broken else 0
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that goes on with the run in ``folder``."""
+    return f"python -m paraformer_bench sweep --resume --out {shlex.quote(str(folder))}"
+
+
+def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> None:
+    """Judge what was measured, build the pages, print the verdict last."""
+    from paraformer_bench.analysis.claim import verdict_file
+    from paraformer_bench.analysis.words import sentences
+    from paraformer_bench.report.build import build_report
+    from paraformer_bench.report.index import build_index
+    from paraformer_bench.run_folder import read_run
+
+    page = build_report(store.folder)
+    if store.folder.resolve().parent.name == "reports":
+        build_index(store.folder.parent)
+    efficiency = store.info["efficiency"]
+    share = efficiency["share"] or 0
+    console.print(
+        f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of it "
+        f"in warm-up or timed calls"
+    )
+    if outcome.broken:
+        console.print(
+            f"{outcome.broken} records ended as error, timeout or mismatch: see the page"
+        )
+    console.print(f"report: {page}")
+    run = read_run(store.folder)
+    for sentence in sentences(verdict_file(run), run.info):
+        console.print(sentence)
+
+
+def _lost_folder(store: Store, error: OSError) -> UsageError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return UsageError(
+        f"cannot write to {store.folder}: {error.strerror}; {len(store.done)} records are safe, "
+        f"{'make room and ' if full else ''}go on with: {resume_command(store.folder)}"
+    )

@@ -1,0 +1,46 @@
+"""Saying what a sweep will do, before it does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from paraformer_bench.sweep.progress import duration
+from paraformer_bench.sweep.run import Plan
+from paraformer_bench.sweep.setup import Study
+
+# A worker's start and the preparation of a case, as seen on small machines; only an estimate.
+_START_SECONDS = 4.0
+_PREPARE_SECONDS = 0.3
+
+
+def headline(study: Study) -> str:
+    """One line: suite, device, cases, blocks and time."""
+    plan = study.plan
+    name = study.survey.environment["devices"][plan.device]
+    return (
+        f"{study.suite.name} on {plan.device} ({name}): {len(plan.cases)} cases, {_extent(plan)}"
+    )
+
+
+def _extent(plan: Plan) -> str:
+    """How many blocks, and the longest that they should take: every case uses all its time."""
+    case = 1.25 * plan.protocol.seconds_per_case + _PREPARE_SECONDS
+    block = _START_SECONDS + len(plan.cases) * case
+    blocks = f"{plan.blocks} blocks, at most about {duration(plan.blocks * block)}"
+    if plan.budget_seconds is None:
+        return blocks
+    budget = f"as many blocks of at most about {duration(block)} as fit into "
+    return f"{budget}{duration(plan.budget_seconds)}"
+
+
+def dry_run(study: Study) -> list[str]:
+    """Every curve with its depths, and what will be skipped and why."""
+    lines = []
+    curves: dict[str, list[int]] = {}
+    for case in study.plan.cases:
+        curves.setdefault(case.curve_id, []).append(case.depth)
+    for curve, depths in sorted(curves.items()):
+        lines.append(f"  {curve}: depth {', '.join(map(str, sorted(depths)))}")
+    for reason, count in Counter(study.plan.skipped.values()).items():
+        lines.append(f"  skipped: {count} cases: {reason}")
+    return lines

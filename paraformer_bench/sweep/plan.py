@@ -1,0 +1,32 @@
+"""Which cases each block visits, and in what order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+
+from paraformer_bench.case import Case
+
+
+def block_groups(cases: Sequence[Case], block: int, seed: int) -> list[list[Case]]:
+    """Return the cases of one block in the order of their visit.
+
+    Cases that will be compared with each other (same regime, any method and depth) form a
+    group and are visited together; the order of groups, and of cases within each, is random and
+    differs from block to block.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    order = list(groups.values())
+    shuffle = random.Random(f"{seed}/{block}").shuffle
+    shuffle(order)
+    for group in order:
+        shuffle(group)
+    return order
+
+
+def without(groups: Iterable[Sequence[Case]], done: Collection[str]) -> list[list[Case]]:
+    """Return the groups less the cases whose ids are ``done``; empty groups vanish."""
+    rest = ([case for case in group if case.id not in done] for group in groups)
+    return [group for group in rest if group]

@@ -1,0 +1,165 @@
+"""A whole sweep: from its settings to a finished run folder."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from rich.console import Console
+
+from paraformer_bench.case import Case
+from paraformer_bench.job import Job, Protocol
+from paraformer_bench.record import BROKEN, Record
+from paraformer_bench.run_folder import RECORDS, read_records
+from paraformer_bench.sweep.block import BlockRunner, Launch
+from paraformer_bench.sweep.plan import block_groups, without
+from paraformer_bench.sweep.progress import SweepProgress
+from paraformer_bench.sweep.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will do.
+
+    Attributes:
+        cases: Cases to measure, in a stable order.
+        skipped: Cases that cannot run on the device, with the reason.
+        device: ``cpu`` or ``cuda:N``.
+        protocol: How to measure.
+        seed: Seeds every random order.
+        plugins: Plugin files that workers load.
+        blocks: Blocks to run, at most.
+        budget_seconds: Time into which whole blocks must fit; None for no limit.
+    """
+
+    cases: list[Case]
+    skipped: dict[Case, str]
+    device: str
+    protocol: Protocol
+    seed: int
+    plugins: list[str]
+    blocks: int
+    budget_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended.
+
+    Attributes:
+        interrupted: It was stopped before its last block.
+        broken: Records with a status that makes the exit code 3.
+        blocks: Blocks that are complete.
+    """
+
+    interrupted: bool
+    broken: int
+    blocks: int
+
+
+def run_sweep(
+    plan: Plan,
+    store: Store,
+    launch: Launch,
+    console: Console,
+    started: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Run every block that has cases without a record, and keep ``run.json`` up to date.
+
+    With a budget, a block is started only while the time spent and the longest block so far
+    fit into it; the first block always runs. A block that was begun before is always finished.
+
+    Args:
+        plan: What to do.
+        store: The open run folder.
+        launch: Starts a worker.
+        console: Where progress is shown.
+        started: When the command began, on ``clock``; budget and efficiency count from there.
+        clock: Seconds on a monotonic clock.
+    """
+    before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
+    budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
+    ids = {case.id for case in plan.cases}
+    left = len(ids) * plan.blocks - sum(case_id in ids for case_id, _ in store.done)
+    steps = left * (1 + plan.protocol.rounds)
+    progress = SweepProgress(console, steps, started + budget)
+    runner = BlockRunner(launch, store, progress.step)
+    interrupted = False
+    longest = 0.0
+    try:
+        with _terminate_as_interrupt():
+            for job in _jobs(plan, store):
+                begin = clock()
+                if longest and begin - started + longest > budget:
+                    break
+                store.append(_skipped(plan, job.block))
+                runner.run(job)
+                longest = max(longest, clock() - begin)
+                _note_efficiency(store, before, clock() - started, runner.busy_seconds)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        progress.stop()
+    _note_efficiency(store, before, clock() - started, runner.busy_seconds)
+    records, _ = read_records(store.folder / RECORDS)
+    broken = sum(record.status in BROKEN for record in records)
+    return Outcome(interrupted, broken, _complete_blocks(plan, store))
+
+
+def _jobs(plan: Plan, store: Store) -> Iterator[Job]:
+    """One job a block that still has something to do, blocks that were begun before included."""
+    begun = max((block + 1 for _, block in store.done), default=0)
+    for block in range(max(plan.blocks, begun)):
+        done = {case_id for case_id, b in store.done if b == block}
+        groups = without(block_groups(plan.cases, block, plan.seed), done)
+        if groups or any(case.id not in done for case in plan.skipped):
+            yield Job(
+                block, plan.device, plan.protocol, plan.seed, plan.plugins, groups, len(done)
+            )
+
+
+def _complete_blocks(plan: Plan, store: Store) -> int:
+    records = Counter(block for _, block in store.done)
+    return sum(count == len(plan.cases) + len(plan.skipped) for count in records.values())
+
+
+def _skipped(plan: Plan, block: int) -> list[Record]:
+    return [Record(case, block, None, "skipped", reason) for case, reason in plan.skipped.items()]
+
+
+def _note_efficiency(store: Store, before: dict[str, float], wall: float, busy: float) -> None:
+    """Add this sitting's time to that of earlier ones of the same run."""
+    wall += before["wall_seconds"]
+    busy += before["busy_seconds"]
+    store.update(
+        efficiency={
+            "wall_seconds": round(wall, 3),
+            "busy_seconds": round(busy, 3),
+            "share": round(busy / wall, 4) if wall else None,
+        }
+    )
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat a polite kill like Ctrl-C: keep what there is and say how to resume."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)

@@ -1,0 +1,236 @@
+"""From what the user asked for to a checked plan and an open run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from paraformer_bench import child
+from paraformer_bench.errors import UsageError
+from paraformer_bench.run_folder import REPORTS, RUN, read_run
+from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
+from paraformer_bench.survey import Survey, choose_device, take_survey
+from paraformer_bench.sweep.run import Plan
+from paraformer_bench.sweep.store import Store
+
+DEFAULT_SUITE = "quick"
+MOST_BLOCKS = 10_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line asked for; None or empty where it said nothing.
+
+    Attributes:
+        suite: Name or file of the suite.
+        axes: Values that replace the suite's own, by axis.
+        device: ``cpu`` or ``cuda:N``.
+        plugins: Plugin files.
+        blocks: Blocks, instead of the suite's own number.
+        budget_seconds: Time after which no block is started.
+        out: Run folder.
+        resume: Go on with the run in ``out``, or with the newest unfinished one.
+        command: The command as typed, kept for the record.
+    """
+
+    suite: str | None = None
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    device: str | None = None
+    plugins: tuple[Path, ...] = ()
+    blocks: int | None = None
+    budget_seconds: float | None = None
+    out: Path | None = None
+    resume: bool = False
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked request: nothing is written yet.
+
+    Attributes:
+        suite: With all overrides applied.
+        plan: What to do.
+        survey: What is here.
+        folder: Where the run will lie or lies.
+        resumed: ``run.json`` of the run to go on with, or None.
+    """
+
+    suite: Suite
+    plan: Plan
+    survey: Survey
+    folder: Path
+    resumed: dict[str, Any] | None
+
+
+def set_up(settings: Settings) -> Study:
+    """Check everything that can be checked before anything is written.
+
+    Raises:
+        UsageError: Something asked for is wrong, or a resumed run is not the same study.
+    """
+    stored, folder = _find_run(settings) if settings.resume else (None, settings.out)
+    suite = _choose_suite(settings, stored)
+    if settings.blocks is not None:
+        suite = replace(suite, protocol=replace(suite.protocol, blocks=settings.blocks))
+    plugins = settings.plugins
+    if stored and not plugins:
+        plugins = tuple(Path(path) for path in stored["plugins"])
+    plugins = tuple(path.resolve() for path in plugins)
+    survey = take_survey(plugins)
+    asked = stored["device"] if stored and settings.device is None else settings.device
+    device = choose_device(survey, asked)
+    cases = expand(suite, survey, device)
+    skipped = {case: reason for case in cases if (reason := skip_reason(case, survey))}
+    measured = [case for case in cases if case not in skipped]
+    plan = Plan(
+        cases=measured,
+        skipped=skipped,
+        device=device,
+        protocol=suite.protocol,
+        seed=(stored or {}).get("seed", 0),
+        plugins=[str(path) for path in plugins],
+        blocks=_most_blocks(settings, suite) if measured else suite.protocol.blocks,
+        budget_seconds=settings.budget_seconds,
+    )
+    if folder is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = REPORTS / f"{stamp}-{_file_name(suite.name)}-{device.replace(':', '')}"
+    study = Study(suite, plan, survey, folder, stored)
+    if stored:
+        _refuse_other_study(study, stored)
+    return study
+
+
+def open_store(study: Study, settings: Settings) -> Store:
+    """Create the run folder of a new study, or reopen that of a resumed one.
+
+    Raises:
+        UsageError: It cannot be written, or holds another run.
+    """
+    if study.resumed:
+        return Store.resume(study.folder, [*study.plan.cases, *study.plan.skipped])
+    info = {
+        "version": 1,
+        "name": study.folder.name,
+        "suite": study.suite.to_json(),
+        "command": list(settings.command),
+        "started": now(),
+        "finished": None,
+        "device": study.plan.device,
+        "seed": study.plan.seed,
+        "plugins": study.plan.plugins,
+        "identity": _identity(study),
+        "commit": _commit(),
+        "environment": study.survey.environment,
+        "versions": study.survey.versions,
+        "efficiency": None,
+    }
+    return Store.create(study.folder, info)
+
+
+def now() -> str:
+    """Return the time as ISO text in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _find_run(settings: Settings) -> tuple[dict[str, Any], Path]:
+    if settings.out is not None:
+        return _read_resumable(settings.out), settings.out
+    for path in sorted(REPORTS.glob(f"*/{RUN}"), reverse=True):
+        try:
+            info = _read_resumable(path.parent)
+        except UsageError:
+            continue
+        if info.get("finished") is None:
+            return info, path.parent
+    raise UsageError(f"nothing to resume: {REPORTS}/ holds no unfinished run; name it with --out")
+
+
+def _read_resumable(folder: Path) -> dict[str, Any]:
+    info = read_run(folder).info
+    missing = [
+        key for key in ("suite", "device", "seed", "plugins", "identity") if key not in info
+    ]
+    if missing:
+        raise UsageError(f"cannot resume {folder}: {RUN} lacks {', '.join(missing)}")
+    return info
+
+
+def _choose_suite(settings: Settings, stored: dict[str, Any] | None) -> Suite:
+    if stored and settings.suite is None:
+        base = parse_suite(stored["suite"], "")
+    else:
+        base = load_suite(DEFAULT_SUITE if settings.suite is None else settings.suite)
+    return override(base, settings.axes)
+
+
+def _most_blocks(settings: Settings, suite: Suite) -> int:
+    """A budget takes the place of the suite's number of blocks, unless one was asked for."""
+    if settings.budget_seconds is not None and settings.blocks is None:
+        return MOST_BLOCKS
+    return suite.protocol.blocks
+
+
+def _refuse_other_study(study: Study, stored: dict[str, Any]) -> None:
+    """Records of two different studies must not share a folder."""
+    identity = _identity(study)
+    changed = [key for key in identity if identity[key] != stored["identity"].get(key)]
+    if changed:
+        raise UsageError(
+            f"cannot resume {study.folder}: {' and '.join(changed)} changed since it was begun; "
+            f"start a new run instead"
+        )
+
+
+def _identity(study: Study) -> dict[str, Any]:
+    """What must not change between a run and its resumption; the number of blocks may."""
+    suite = study.suite.to_json()
+    del suite["protocol"]["blocks"]
+    device = study.plan.device
+    ids = sorted(case.id for case in [*study.plan.cases, *study.plan.skipped])
+    return {
+        "suite": _digest(json.dumps(suite, sort_keys=True).encode()),
+        "cases": _digest("\n".join(ids).encode()),
+        "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
+        "device": f"{device}: {study.survey.environment['devices'][device]}",
+        "torch": study.survey.versions.get("torch"),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this package runs from, ``+changes`` if it has some."""
+    if not (child.ROOT / ".git").exists():
+        return None
+    try:
+        head, status = (
+            subprocess.run(
+                ["git", "-C", str(child.ROOT), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=30,
+            ).stdout.strip()
+            for arguments in (
+                ("rev-parse", "HEAD"),
+                # Reports are what runs write: they do not change what is measured.
+                ("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)reports"),
+            )
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+changes" if status else head
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:64]

@@ -1,0 +1,110 @@
+"""The journal: what a killed sweep had measured becomes records when it is resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paraformer_bench.case import Case
+from paraformer_bench.record import Record
+from paraformer_bench.run_folder import JOURNAL, RECORDS, read_records, read_run
+from paraformer_bench.sweep.store import Store
+
+INFO = {"name": "x", "suite": {}}
+
+
+@pytest.fixture
+def cases(case_of) -> list[Case]:
+    return [case_of(depth) for depth in (1, 2, 4)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events) -> None:
+    with Store.create(folder, dict(INFO)) as store:
+        fed = [
+            {"event": "ready"},
+            events.begin(cases[0]),
+            events.prepared(cases[0]),
+            {"event": "sentinel", "busy_seconds": 1.0},
+            events.sampled(cases[0], [1.0]),
+            events.finished(cases[0]),
+        ]
+        for event in fed:
+            store.journal(7, event)
+        lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
+        assert lines == [{"block": 7} | fed[i] for i in (2, 4, 5)]
+        store.clear_journal()
+        store.journal(8, fed[4])
+        [line] = (folder / JOURNAL).read_text().splitlines()
+        assert json.loads(line)["block"] == 8
+    assert (folder / JOURNAL).exists()  # it holds something that is in no record
+    with Store.resume(folder, cases):
+        pass
+    assert not (folder / JOURNAL).exists()
+
+
+def abandoned(folder: Path, journal: list[tuple[int, dict]], torn: str = "") -> None:
+    """Leave a run folder as a killed sweep does."""
+    store = Store.create(folder, dict(INFO))
+    for block, event in journal:
+        store.journal(block, event)
+    store._records.close()
+    store._journal.close()
+    with (folder / JOURNAL).open("a") as file:
+        file.write(torn)
+
+
+def test_journal_becomes_records(folder: Path, cases: list[Case], events) -> None:
+    one, two, three = cases
+    journal = [
+        (3, events.prepared(one, order=0)),
+        (3, events.prepared(two, order=1)),
+        (3, events.prepared(three, order=2)),
+        (3, events.sampled(two, [2.0] * 5)),
+        (3, events.sampled(one, [1.0])),
+        (3, events.sampled(two, [3.0])),
+        (3, events.finished(two, flags=["drift"])),
+    ]
+    abandoned(folder, journal)
+    with Store.resume(folder, cases) as store:
+        assert store.done == {(one.id, 3), (two.id, 3)}
+        assert (folder / JOURNAL).stat().st_size == 0
+    finished, salvaged = read_run(folder).records
+    assert (finished.case, finished.wall_seconds, finished.flags) == (
+        two,
+        [2.0] * 5 + [3.0],
+        ["drift"],
+    )
+    assert (salvaged.case, salvaged.block, salvaged.order) == (one, 3, 0)
+    assert (salvaged.status, salvaged.wall_seconds) == ("ok", [1.0])
+    assert salvaged.flags == ["interrupted", "too_few_samples"]
+
+
+def test_torn_line_of_the_journal_is_dropped(folder: Path, cases: list[Case], events) -> None:
+    torn = json.dumps({"block": 0} | events.sampled(cases[0], [9.0] * 9))[:-20]
+    abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))], torn)
+    with Store.resume(folder, cases):
+        pass
+    [record] = read_run(folder).records
+    assert record.wall_seconds == [1.0] * 5
+
+
+def test_journal_of_a_record_that_reached_the_disk(folder: Path, cases, events) -> None:
+    """Killed after the record was written and before the journal was emptied."""
+    journal = [
+        (0, events.prepared(cases[0])),
+        (0, events.sampled(cases[0], [1.0] * 5)),
+        (0, events.finished(cases[0])),
+    ]
+    abandoned(folder, journal)
+    written = Record(cases[0], 0, 0, "ok", wall_seconds=[1.0] * 5)
+    (folder / RECORDS).write_text(written.to_line())
+    with Store.resume(folder, cases):
+        pass
+    assert read_records(folder / RECORDS) == ([written], [])

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import io
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from paraformer_bench.case import Case
+from paraformer_bench.job import Job, Protocol
+from paraformer_bench.record import Record
+from paraformer_bench.run_folder import read_run
+from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
+from paraformer_bench.sweep.store import Store
+
+MINUTE = 60.0
+
+
+class Clock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Sweep:
+    """A sweep over simulated workers whose blocks take a minute each, or as told."""
+
+    def __init__(self, folder: Path, simulated) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.jobs: list[Job] = []
+        self.minutes = [1.0]
+        self.faults: dict = {}
+        self._simulated = simulated
+
+    def launch(self, job: Job):
+        self.jobs.append(job)
+        self.clock.now += MINUTE * self.minutes[min(job.block, len(self.minutes) - 1)]
+        return self._simulated(job, self.faults)
+
+    def __call__(self, plan: Plan, launch=None) -> Outcome:
+        cases = [*plan.cases, *plan.skipped]
+        resumed = self.folder.exists()
+        store = Store.resume(self.folder, cases) if resumed else Store.create(self.folder, {})
+        console = Console(file=io.StringIO())
+        with store:
+            started = self.clock()
+            return run_sweep(plan, store, launch or self.launch, console, started, self.clock)
+
+    @property
+    def records(self) -> list[Record]:
+        run = read_run(self.folder)
+        assert run.warnings == []
+        return run.records
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, simulated) -> Sweep:
+    return Sweep(tmp_path / "run", simulated)
+
+
+@pytest.fixture
+def cases(case_of) -> list[Case]:
+    return [case_of(depth) for depth in (1, 2, 4)]
+
+
+@pytest.fixture
+def plan_of(cases: list[Case], case_of):
+    def plan(blocks: int = 3, **fields) -> Plan:
+        skipped = {case_of(1, runtime="graph"): "runtime graph needs cuda"}
+        return Plan(cases, skipped, "cpu", Protocol(rounds=3), 5, ["/p.py"], blocks, **fields)
+
+    return plan
+
+
+def test_every_block_visits_every_case(sweep: Sweep, plan_of, cases) -> None:
+    assert sweep(plan_of(3)) == Outcome(interrupted=False, broken=0, blocks=3)
+    count = Counter((r.case.id, r.status) for r in sweep.records)
+    assert set(count.values()) == {3}
+    assert len(count) == 4
+    assert [job.block for job in sweep.jobs] == [0, 1, 2]
+    assert len({tuple(case.id for g in job.groups for case in g) for job in sweep.jobs}) > 1
+    assert {(job.device, job.seed, tuple(job.plugins)) for job in sweep.jobs} == {
+        ("cpu", 5, ("/p.py",))
+    }
+
+
+def test_skipped_cases_are_recorded_with_their_reason(sweep: Sweep, plan_of) -> None:
+    sweep(plan_of(2))
+    skipped = [r for r in sweep.records if r.status == "skipped"]
+    assert [(r.block, r.reason, r.order) for r in skipped] == [
+        (0, "runtime graph needs cuda", None),
+        (1, "runtime graph needs cuda", None),
+    ]
+
+
+def test_nothing_to_measure_starts_no_worker(sweep: Sweep, plan_of) -> None:
+    plan = plan_of(2)
+    plan.cases.clear()
+    assert sweep(plan) == Outcome(interrupted=False, broken=0, blocks=2)
+    assert sweep.jobs == [] or all(not job.groups for job in sweep.jobs)
+    assert [r.status for r in sweep.records] == ["skipped"] * 2
+
+
+def test_broken_records_are_counted_over_all_sittings(sweep: Sweep, plan_of, cases) -> None:
+    sweep.faults = {(cases[0].id, "prepare"): "fail", (cases[1].id, "prepare"): "die"}
+    assert sweep(plan_of(2)).broken == 4
+    sweep.faults = {}
+    assert sweep(plan_of(3)).broken == 4
+
+
+def test_finished_run_has_nothing_left(sweep: Sweep, plan_of) -> None:
+    sweep(plan_of(2))
+    before = sweep.records
+    jobs = len(sweep.jobs)
+    assert sweep(plan_of(2)) == Outcome(interrupted=False, broken=0, blocks=2)
+    assert (sweep.records, len(sweep.jobs)) == (before, jobs)
+
+
+def test_blocks_can_be_added(sweep: Sweep, plan_of) -> None:
+    sweep(plan_of(2))
+    before = sweep.records
+    assert sweep(plan_of(5)).blocks == 5
+    assert sweep.records[: len(before)] == before
+    assert [job.block for job in sweep.jobs] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("budget", "blocks"), [(0.01, 1), (1, 1), (1.9, 1), (2, 2), (3.5, 3), (100, 6)]
+)
+def test_budget_holds_whole_blocks(sweep: Sweep, plan_of, budget: float, blocks: int) -> None:
+    """Of a minute each: one is begun only if it should end in time; the first is always run."""
+    assert sweep(plan_of(6, budget_seconds=budget * MINUTE)).blocks == blocks
+    assert Counter(r.block for r in sweep.records) == dict.fromkeys(range(blocks), 4)
+
+
+def test_budget_expects_the_longest_block_again(sweep: Sweep, plan_of) -> None:
+    sweep.minutes = [1.0, 4.0, 1.0]
+    assert sweep(plan_of(9, budget_seconds=8.9 * MINUTE)).blocks == 2
+    sweep.folder = sweep.folder.with_name("longer")
+    assert sweep(plan_of(9, budget_seconds=9 * MINUTE)).blocks == 3
+
+
+def test_budget_counts_from_the_start_of_the_command(sweep: Sweep, plan_of) -> None:
+    plan = plan_of(9, budget_seconds=3 * MINUTE)
+    with Store.create(sweep.folder, {}) as store:
+        started = sweep.clock() - 2 * MINUTE  # the survey, say
+        console = Console(file=io.StringIO())
+        assert run_sweep(plan, store, sweep.launch, console, started, sweep.clock).blocks == 1
+
+
+def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
+    # A block: 3 preparations, 9 rounds, 3 looks at the sentinel.
+    busy = 3 * 0.5 + 9 * 0.25 + 3 * 0.125
+    sweep(plan_of(2))
+    efficiency = read_run(sweep.folder).info["efficiency"]
+    assert efficiency == {
+        "wall_seconds": 120.0,
+        "busy_seconds": 2 * busy,
+        "share": round(2 * busy / 120, 4),
+    }
+    sweep(plan_of(3))
+    efficiency = read_run(sweep.folder).info["efficiency"]
+    assert (efficiency["wall_seconds"], efficiency["busy_seconds"]) == (180.0, 3 * busy)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def launch(job: Job):
+        if job.block == 1:
+            signal.raise_signal(number)
+        return sweep.launch(job)
+
+    assert sweep(plan_of(3), launch) == Outcome(interrupted=True, broken=0, blocks=1)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert Counter(r.block for r in sweep.records if r.status == "ok") == {0: 3}
+    assert sweep(plan_of(3)) == Outcome(interrupted=False, broken=0, blocks=3)
+    assert len(sweep.records) == 3 * 4
+
+
+def test_block_begun_under_a_budget_is_finished_without_one(sweep: Sweep, plan_of) -> None:
+    """It was begun beyond the suite's own number of blocks."""
+
+    def launch(job: Job):
+        if job.block == 4:
+            raise KeyboardInterrupt
+        return sweep.launch(job)
+
+    sweep(plan_of(9, budget_seconds=100 * MINUTE), launch)
+    assert Counter(r.block for r in sweep.records) == {0: 4, 1: 4, 2: 4, 3: 4, 4: 1}
+    assert sweep(plan_of(2)).blocks == 5
+    assert Counter(r.block for r in sweep.records) == dict.fromkeys(range(5), 4)

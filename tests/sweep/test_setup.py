@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paraformer_bench import child
+from paraformer_bench.errors import UsageError
+from paraformer_bench.run_folder import read_run
+from paraformer_bench.survey import Survey
+from paraformer_bench.sweep import setup as subject
+from paraformer_bench.sweep.setup import MOST_BLOCKS, Settings, open_store, set_up
+
+SMOKE = Settings(suite="smoke", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def survey(
+    survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(subject, "take_survey", lambda plugins: survey_of(gpus=2))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_plan_of_a_suite() -> None:
+    study = set_up(replace(SMOKE, axes={"depth": [1, 2]}, blocks=7))
+    plan = study.plan
+    assert [(c.model, c.execution, c.depth) for c in plan.cases] == [
+        ("serial", "loop", 1),
+        ("serial", "loop", 2),
+        ("paraformer", "loop", 1),
+        ("paraformer", "loop", 2),
+        ("paraformer", "stacked", 1),
+        ("paraformer", "stacked", 2),
+    ]
+    assert {case.runtime for case in plan.cases} == {"eager"}
+    assert set(plan.skipped.values()) == {"runtime graph needs cuda, this is cpu"}
+    assert len(plan.skipped) == 6
+    assert (plan.device, plan.blocks, plan.protocol.blocks, plan.budget_seconds) == (
+        *("cpu", 7, 7),
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "blocks"),
+    [
+        (SMOKE, 3),
+        (replace(SMOKE, budget_seconds=60.0), MOST_BLOCKS),
+        (replace(SMOKE, budget_seconds=60.0, blocks=5), 5),
+        # Where every case is skipped, a budget would be filled with nothing.
+        (replace(SMOKE, budget_seconds=60.0, axes={"runtimes": ["graph"]}), 3),
+    ],
+)
+def test_budget_takes_the_place_of_the_number_of_blocks(settings: Settings, blocks: int) -> None:
+    assert set_up(settings).plan.blocks == blocks
+
+
+@pytest.mark.parametrize(
+    ("suite", "device", "name"),
+    [("smoke", "cpu", "smoke-cpu"), ("smoke", "cuda:1", "smoke-cuda1")],
+)
+def test_new_run_gets_a_folder_of_its_own(suite: str, device: str, name: str) -> None:
+    folder = set_up(Settings(suite=suite, device=device)).folder
+    assert re.fullmatch(rf"reports/\d{{8}}-\d{{6}}-{name}", str(folder))
+    assert not folder.parent.exists()
+
+
+def test_name_of_a_suite_is_no_path(files, tmp_path: Path) -> None:
+    text = "name = '../a b/ü*'\n[[grid]]\nmodels = 'serial'\ndepth = 1\n"
+    suite = files.write(tmp_path / "x.toml", text)
+    folder = set_up(Settings(suite=str(suite), device="cpu")).folder
+    assert folder.name.endswith("-..-a-b-ü--cpu")
+    assert folder.parent == Path("reports")
+
+
+def test_run_json_holds_what_a_reader_needs() -> None:
+    settings = replace(SMOKE, out=Path("run"), command=("python", "-m", "paraformer_bench"))
+    study = set_up(settings)
+    with open_store(study, settings):
+        pass
+    info = read_run(Path("run")).info
+    promised = {"suite", "command", "environment", "versions", "commit", "started", "finished"}
+    assert promised <= set(info)
+    assert info["suite"] == study.suite.to_json()
+    assert info["command"] == ["python", "-m", "paraformer_bench"]
+    assert (info["device"], info["finished"], info["plugins"]) == ("cpu", None, [])
+
+
+def test_resumed_run_is_the_same_study() -> None:
+    settings = replace(SMOKE, out=Path("run"), axes={"depth": [1, 2]})
+    first = set_up(settings)
+    with open_store(first, settings):
+        pass
+    again = Settings(out=Path("run"), resume=True)
+    second = set_up(again)
+    assert second.plan == first.plan
+    assert second.folder == first.folder
+    with open_store(second, again) as store:
+        assert store.done == set()
+    with pytest.raises(UsageError, match="suite and cases changed since it was begun"):
+        set_up(replace(again, axes={"depth": [1, 4]}))
+
+
+def test_commit_outside_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(child, "ROOT", tmp_path)
+    assert subject._commit() is None
+    (tmp_path / ".git").mkdir()  # there, but broken
+    assert subject._commit() is None
