@@ -1,0 +1,175 @@
+"""Records to verdicts: one for every curve and basis, as `verdicts.json` holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from paraformer_bench.analysis.curve import (
+    CONFIDENCE,
+    MARGIN,
+    CurveJudgement,
+    check_rule,
+    judge_curve,
+    ratio_of,
+)
+from paraformer_bench.analysis.intervals import Array, means
+from paraformer_bench.analysis.medians import BASES, log_median
+from paraformer_bench.analysis.verdict import Missing, Speedup, Verdict
+from paraformer_bench.case import Case
+from paraformer_bench.record import STATUSES, Record
+from paraformer_bench.run_folder import Run
+
+__all__ = ["Missing", "Speedup", "Verdict", "judge", "judge_curve", "verdict_file"]
+
+Cells = dict[int, dict[int, float]]
+"""Log medians of one curve and basis: depth -> block -> logarithm of seconds."""
+
+
+def judge(
+    records: Sequence[Record], margin: float = MARGIN, confidence: float = CONFIDENCE
+) -> list[Verdict]:
+    """Judge every curve on every basis it has times for, in the order of the records.
+
+    A curve without any time has no verdict. Flagged records count like all others.
+
+    Args:
+        records: Records of one run, no two of one case and block.
+        margin: Growth that still counts as constant.
+        confidence: One-sided confidence of every bound.
+
+    Raises:
+        UsageError: Margin or confidence out of range.
+    """
+    check_rule(margin, confidence)
+    curves: dict[str, list[Record]] = {}
+    for record in records:
+        curves.setdefault(record.case.curve_id, []).append(record)
+    cells = {
+        (curve_id, basis): _cells(curve, basis)
+        for curve_id, curve in curves.items()
+        for basis in BASES
+    }
+    verdicts = []
+    for (curve_id, basis), times in cells.items():
+        if not times:
+            continue
+        curve = curves[curve_id]
+        case = curve[0].case
+        depths = sorted(times)
+        matrix = _matrix(times, _blocks(times), depths)
+        judgement = judge_curve(matrix, depths, margin, confidence)
+        twin = _serial_twin(case)
+        serial = cells.get((twin, basis), {}) if twin != curve_id else {}
+        speedup = _speedup(times, serial, twin, confidence)
+        rule = (margin, confidence)
+        verdicts.append(_verdict(curve, basis, rule, judgement, speedup))
+    return verdicts
+
+
+def verdict_file(run: Run) -> list[Verdict]:
+    """Judge a run with the margin and confidence its suite fixed before it was measured.
+
+    Raises:
+        UsageError: The ``[claim]`` in ``run.json`` is out of range.
+    """
+    claim = (run.info.get("suite") or {}).get("claim") or {}
+    margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)
+    return judge(run.records, margin, confidence)
+
+
+def _cells(records: Iterable[Record], basis: str) -> Cells:
+    cells: Cells = {}
+    for record in records:
+        value = log_median(record, basis)
+        if not math.isnan(value):
+            cells.setdefault(record.case.depth, {})[record.block] = value
+    return cells
+
+
+def _blocks(cells: Cells) -> list[int]:
+    return sorted({block for column in cells.values() for block in column})
+
+
+def _matrix(cells: Cells, blocks: Sequence[int], depths: Sequence[int]) -> Array:
+    columns = [cells.get(depth, {}) for depth in depths]
+    return np.array([[column.get(block, math.nan) for column in columns] for block in blocks])
+
+
+def _serial_twin(case: Case) -> str:
+    """Curve id of the serial net under the same runtime and conditions (see `Case.group`)."""
+    return replace(case, model="serial", execution="loop", branch_depth=1).curve_id
+
+
+def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tuple[Speedup, ...]:
+    depths = sorted(cells.keys() & serial.keys())
+    if not depths:
+        return ()
+    blocks = _blocks(cells)
+    gain = means(_matrix(serial, blocks, depths) - _matrix(cells, blocks, depths))
+    low, high = gain.bounds(confidence)
+    return tuple(
+        Speedup(depth, math.exp(gain.mean[k]), ratio_of(low[k]), ratio_of(high[k]), against)
+        for k, depth in enumerate(depths)
+        if gain.count[k]
+    )
+
+
+def _missing(records: Sequence[Record], depths: Sequence[int], basis: str) -> list[Missing]:
+    worst: dict[int, Record] = {}
+    for record in records:
+        held = worst.setdefault(record.case.depth, record)
+        if STATUSES.index(record.status) > STATUSES.index(held.status):
+            worst[record.case.depth] = record
+    missing = []
+    for depth in sorted(worst.keys() - set(depths)):
+        record = worst[depth]
+        untimed = record.null_reasons.get(f"{basis}_seconds", f"no {basis} times")
+        reason = untimed if record.status == "ok" else record.reason or "no reason recorded"
+        missing.append(Missing(depth, record.status, reason))
+    return missing
+
+
+def _verdict(
+    records: Sequence[Record],
+    basis: str,
+    rule: tuple[float, float],
+    judgement: CurveJudgement,
+    speedup: tuple[Speedup, ...],
+) -> Verdict:
+    case = records[0].case
+    return Verdict(
+        curve_id=case.curve_id,
+        model=case.model,
+        execution=case.execution,
+        runtime=case.runtime,
+        width=case.width,
+        batch=case.batch,
+        tokens=case.tokens,
+        image=case.image,
+        patch=case.patch,
+        heads=case.heads,
+        branch_depth=case.branch_depth,
+        dtype=case.dtype,
+        device=case.device,
+        mode=case.mode,
+        scope=case.scope,
+        basis=basis,
+        margin=rule[0],
+        confidence=rule[1],
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        depths=judgement.depths,
+        constant_up_to=judgement.constant_up_to,
+        ratios=judgement.ratios,
+        worst=judgement.worst,
+        exponent=judgement.exponent,
+        blocks=judgement.blocks,
+        blocks_to_settle=judgement.blocks_to_settle,
+        missing=tuple(_missing(records, judgement.depths, basis)),
+        speedup=speedup,
+        flags=tuple(sorted({flag for record in records for flag in record.flags})),
+    )

@@ -1,0 +1,157 @@
+"""Records to tables: one row per case and block, and one row per case. Seconds and bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from paraformer_bench.analysis.intervals import t_quantile
+from paraformer_bench.analysis.medians import block_median
+from paraformer_bench.case import Case
+from paraformer_bench.record import STATUSES, Record
+
+PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99.9, 6636)}
+"""Column -> (percentile, pooled samples below which it is not given)."""
+
+_CASE = [*(field.name for field in fields(Case)), "tokens"]
+_NAMES = ["case_id", "curve_id", "regime", "group", "method"]
+_SPENT = ["peak_bytes", "reserved_bytes", "energy_joules"]
+_NUMBERS = ["wall", "device_time", *_SPENT, "parameter_bytes", "flops", "relative_error"]
+_BLOCK = [*_NAMES, *_CASE, "block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
+
+
+def block_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per record, in the order of the records.
+
+    Columns: ``case_id``, ``curve_id``, ``regime``, ``group``, ``method``, the fields of `Case`
+    and ``tokens``; ``block``, ``order``, ``status``, ``reason`` (empty where there is none);
+    ``samples`` (wall-clock calls); ``wall`` and ``device_time`` (block medians, s);
+    ``peak_bytes``, ``reserved_bytes``, ``parameter_bytes``, ``energy_joules``, ``flops``,
+    ``relative_error``; ``flags`` (tuple). Numbers that are null are NaN. A record whose status is
+    not ``ok`` has no times and no samples, whatever it measured before it failed.
+    """
+    names: dict[Case, dict[str, Any]] = {}
+    rows = []
+    for record in records:
+        case = record.case
+        if case not in names:
+            names[case] = _names(case)
+        rows.append(names[case] | _row(record))
+    numbers = dict.fromkeys([*_NUMBERS, "order"], "float64")
+    table: pd.DataFrame = pd.DataFrame(rows, columns=_BLOCK).astype(numbers)
+    return table
+
+
+def case_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per case, in the order in which the records first name them.
+
+    Columns: the names and fields of the case as in `block_table`; ``wall`` and ``device_time``
+    (s): geometric mean over blocks of the block medians, each with ``_low`` and ``_high`` (95%
+    interval over blocks, two-sided t on the logarithm; NaN with fewer than 2 blocks), ``_min``
+    and ``_max`` (block medians); ``throughput`` (images/s: batch over ``wall``); ``wall_p90``,
+    ``wall_p99``, ``wall_p999`` (s, of the pooled samples; NaN with too few: `PERCENTILES`);
+    ``samples``; ``peak_bytes``, ``reserved_bytes``, ``energy_joules`` (medians over ok blocks),
+    ``parameter_bytes``, ``flops`` (medians over all blocks), ``relative_error`` (greatest);
+    ``blocks``, ``ok_blocks``, ``failed_blocks``; ``status`` (the worst) and its ``reason``;
+    ``flags`` (dict: flag -> blocks that carry it).
+    """
+    blocks = block_table(records)
+    ok = blocks["status"] == "ok"
+    blocks[_SPENT] = blocks[_SPENT].where(ok)
+    by_case = blocks.groupby("case_id", sort=False)
+    table: pd.DataFrame = by_case[[*_NAMES[1:], *_CASE]].first()
+    for column in ("wall", "device_time"):
+        table = table.join(_summary(blocks, column))
+    table["throughput"] = table["batch"] / table["wall"]
+    medians = by_case[[*_SPENT, "parameter_bytes", "flops"]].median()
+    table = table.join(medians)
+    table["relative_error"] = by_case["relative_error"].max()
+    table["samples"] = by_case["samples"].sum()
+    table["blocks"] = by_case.size()
+    table["ok_blocks"] = ok.groupby(blocks["case_id"], sort=False).sum()
+    table["failed_blocks"] = table["blocks"] - table["ok_blocks"]
+    table = table.join(_labels(records)).reset_index()
+    return table
+
+
+def _names(case: Case) -> dict[str, Any]:
+    names = {
+        "case_id": case.id,
+        "curve_id": case.curve_id,
+        "regime": case.regime,
+        "group": case.group,
+        "method": case.method,
+    }
+    return names | case.to_json()
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "block": record.block,
+        "order": record.order,
+        "status": record.status,
+        "reason": record.reason or "",
+        "samples": len(record.wall_seconds) if record.status == "ok" else 0,
+        "wall": block_median(record, "wall"),
+        "device_time": block_median(record, "device"),
+        "peak_bytes": record.peak_bytes,
+        "reserved_bytes": record.reserved_bytes,
+        "parameter_bytes": record.parameter_bytes,
+        "energy_joules": record.energy_joules,
+        "flops": record.flops,
+        "relative_error": record.relative_error,
+        "flags": tuple(record.flags),
+    }
+
+
+def _summary(blocks: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Geometric mean, its interval and the range of one column of times, per case."""
+    times = blocks[column].where(blocks[column] > 0)
+    logs = np.log(times).groupby(blocks["case_id"], sort=False)
+    count, mean = logs.count(), logs.mean()
+    dof = (count - 1).where(count >= 2).to_numpy(dtype=np.float64)
+    half = t_quantile(0.975, dof) * logs.std() / np.sqrt(count)
+    spread = times.groupby(blocks["case_id"], sort=False)
+    summary: pd.DataFrame = pd.DataFrame(
+        {
+            column: np.exp(mean),
+            f"{column}_low": np.exp(mean - half),
+            f"{column}_high": np.exp(mean + half),
+            f"{column}_min": spread.min(),
+            f"{column}_max": spread.max(),
+        }
+    )
+    return summary
+
+
+def _labels(records: Sequence[Record]) -> pd.DataFrame:
+    """What cannot be averaged: percentiles, the worst status with its reason, and flags."""
+    cases: dict[Case, list[Record]] = {}
+    for record in records:
+        cases.setdefault(record.case, []).append(record)
+    rows = []
+    for held in cases.values():
+        worst = max(held, key=lambda record: STATUSES.index(record.status))
+        flags = Counter(flag for record in held for flag in record.flags)
+        named = {
+            "status": worst.status,
+            "reason": worst.reason or "",
+            "flags": dict(sorted(flags.items())),
+        }
+        rows.append(_percentiles(held) | named)
+    columns = [*PERCENTILES, "status", "reason", "flags"]
+    labels: pd.DataFrame = pd.DataFrame(rows, index=[case.id for case in cases], columns=columns)
+    return labels
+
+
+def _percentiles(records: Sequence[Record]) -> dict[str, float]:
+    pooled = [s for record in records if record.status == "ok" for s in record.wall_seconds]
+    return {
+        column: float(np.percentile(pooled, percent)) if len(pooled) >= needed else np.nan
+        for column, (percent, needed) in PERCENTILES.items()
+    }

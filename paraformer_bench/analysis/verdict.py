@@ -1,0 +1,90 @@
+"""What is known about one curve on one basis: an entry of `verdicts.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from paraformer_bench.analysis.curve import Exponent, Ratio, Rise
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A depth that was asked for and has no time, with the worst status of its records."""
+
+    depth: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """Time of the serial net over the time of this curve at one depth, paired by block.
+
+    Attributes:
+        depth: Depth of both nets.
+        ratio: Above 1 the curve is faster than the serial net.
+        low: One-sided lower bound; null with fewer than 2 common blocks.
+        high: One-sided upper bound; null likewise.
+        against: Curve id of the serial net.
+    """
+
+    depth: int
+    ratio: float
+    low: float | None
+    high: float | None
+    against: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict about one curve on one basis.
+
+    The fields up to ``scope`` are `Case`'s without the depth, those from ``verdict`` to
+    ``blocks_to_settle`` are `CurveJudgement`'s. `speedup` is empty where the group has no
+    serial net under the same runtime; ``flags`` is the union over the curve's records.
+    """
+
+    curve_id: str
+    model: str
+    execution: str
+    runtime: str
+    width: int
+    batch: int
+    tokens: int
+    image: int
+    patch: int
+    heads: int
+    branch_depth: int
+    dtype: str
+    device: str
+    mode: str
+    scope: str
+    basis: str
+    margin: float
+    confidence: float
+    verdict: str
+    reason: str
+    depths: tuple[int, ...]
+    constant_up_to: int
+    ratios: tuple[Ratio, ...]
+    worst: Rise | None
+    exponent: Exponent | None
+    blocks: int
+    blocks_to_settle: int | None
+    missing: tuple[Missing, ...]
+    speedup: tuple[Speedup, ...]
+    flags: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """Who was measured, as in `Case.method`."""
+        return f"{self.model}-{self.execution}-{self.runtime}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of ``verdicts.json``: the fields, ``worst`` with `from` and `to`."""
+        data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.worst is not None:
+            worst = asdict(self.worst)
+            data["worst"] = {"from": worst.pop("shallow"), "to": worst.pop("deep"), **worst}
+        return data

@@ -1,0 +1,178 @@
+"""Verdicts in plain words: one sentence a device, one phrase a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
+from paraformer_bench.analysis.verdict import Verdict
+
+MOST_WORDS = 60
+"""A sentence that needs more speaks of coarser groups of curves."""
+
+_CLAIM = {
+    "supported": "is constant with depth",
+    "refuted": "is not constant with depth",
+    "mixed": "is constant with depth for some curves only",
+    "undecided": "is not settled yet",
+}
+
+# From the finest to the coarsest way of grouping curves; the first that is short enough is used.
+_GROUPINGS: tuple[Callable[[Verdict], str], ...] = (
+    lambda verdict: f"{verdict.model} under {verdict.execution}/{verdict.runtime}",
+    lambda verdict: f"{verdict.model} under {verdict.execution}",
+    lambda verdict: verdict.model,
+    lambda verdict: "serial nets" if verdict.model == "serial" else "parallel nets",
+)
+
+
+def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]:
+    """Say in one sentence for each device what its curves do.
+
+    A curve is judged by its device time where it has one, else by the wall clock; where wall
+    clock and device time disagree, the sentence says for how many curves.
+
+    Args:
+        verdicts: Verdicts of one run.
+        info: Contents of ``run.json``; ``environment.devices`` names the devices.
+    """
+    names = (info.get("environment") or {}).get("devices") or {}
+    devices = dict.fromkeys(verdict.device for verdict in verdicts)
+    return [
+        _sentence([v for v in verdicts if v.device == device], device, names.get(device))
+        for device in devices
+    ]
+
+
+def answer(verdicts: Sequence[Verdict]) -> str:
+    """Answer the claim for the verdicts of one device.
+
+    Only curves of models other than ``serial`` count, each on its deciding basis.
+
+    Returns:
+        ``supported``: every such curve is constant at its deepest measured depth; ``refuted``:
+        every one grows; ``undecided``: every one is inconclusive, or there is none; ``mixed``:
+        anything else.
+    """
+    seen = {verdict.verdict for verdict in deciding(verdicts) if verdict.model != "serial"}
+    if seen == {CONSTANT}:
+        return "supported"
+    if seen == {GROWS}:
+        return "refuted"
+    return "mixed" if seen - {INCONCLUSIVE} else "undecided"
+
+
+def deciding(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return one verdict a curve: that on device time where there is one, else on wall time."""
+    chosen: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        if verdict.curve_id not in chosen or verdict.basis == "device":
+            chosen[verdict.curve_id] = verdict
+    return list(chosen.values())
+
+
+def verdict_phrase(verdict: Verdict) -> str:
+    """Say in one line what one curve does and how sure that is."""
+    up_to = f"constant up to depth {verdict.constant_up_to}"
+    worst = verdict.worst
+    if verdict.verdict == CONSTANT and worst is not None:
+        most = f"{times(worst.ratio)} from depth {worst.shallow} to {worst.deep}"
+        parts = [up_to, f"most growth {most}, at most {_bound(worst.high)}"]
+    elif verdict.verdict == GROWS and worst is not None:
+        bounds = f"({_bound(worst.low)} to {_bound(worst.high)})"
+        span = f"from depth {worst.shallow} to {worst.deep}"
+        parts = [f"grows {times(worst.ratio)} {bounds} {span}", up_to]
+    else:
+        parts = [f"inconclusive ({up_to}): {verdict.reason}"]
+        if verdict.blocks_to_settle is not None:
+            parts.append(f"about {verdict.blocks_to_settle} blocks in all would settle it")
+    if verdict.missing:
+        depths = ", ".join(f"{missing.depth} ({missing.status})" for missing in verdict.missing)
+        parts.append(f"without depth {depths}")
+    return "; ".join(parts)
+
+
+def times(ratio: float) -> str:
+    """Write a ratio with three significant digits, such as ``9.8x``."""
+    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
+
+
+def _bound(ratio: float | None) -> str:
+    return "unknown" if ratio is None else times(ratio)
+
+
+def _sentence(verdicts: Sequence[Verdict], device: str, name: str | None) -> str:
+    curves = deciding(verdicts)
+    place = f"{device} ({name})" if name else device
+    mode = " and ".join(sorted({verdict.mode for verdict in curves}))
+    parallel = [verdict.verdict for verdict in curves if verdict.model != "serial"]
+    found = _CLAIM[answer(verdicts)]
+    if answer(verdicts) == "mixed" and CONSTANT not in parallel:
+        found = "grows with depth for some curves, the others are undecided"
+    claim = f"{mode} time {found}"
+    head = f"On {place}: {claim if parallel else 'no parallel net was timed'}"
+    tail = _disagreement(verdicts, curves)
+    for grouping in _GROUPINGS:
+        groups: dict[str, list[Verdict]] = {}
+        for verdict in sorted(curves, key=lambda verdict: verdict.model == "serial"):
+            groups.setdefault(grouping(verdict), []).append(verdict)
+        clauses = "; ".join(_clause(group, members) for group, members in groups.items())
+        sentence = f"{head}: {clauses}{tail}."
+        if len(sentence.split()) <= MOST_WORDS:
+            break
+    return sentence
+
+
+def _clause(name: str, group: Sequence[Verdict]) -> str:
+    """What one curve does, or how many of several do what."""
+    if len(group) == 1:
+        return f"{name} {_alone(group[0])}"
+    parts: list[str] = []
+    for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
+        some = [verdict for verdict in group if verdict.verdict == kind]
+        if some:
+            share = (
+                f"{len(some)} of {len(group)}" if len(some) < len(group) else f"all {len(some)}"
+            )
+            share = str(len(some)) if parts else f"{share} curves of {name}"
+            parts.append(f"{share} {say(some)}")
+    return ", ".join(parts)
+
+
+def _alone(verdict: Verdict) -> str:
+    if verdict.verdict == CONSTANT:
+        return f"stays constant up to depth {verdict.constant_up_to}"
+    if verdict.verdict == GROWS and verdict.worst is not None:
+        rise = verdict.worst
+        grows = f"grows {times(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
+        return f"{grows} (constant up to {verdict.constant_up_to})"
+    return f"is undecided (constant up to {verdict.constant_up_to})"
+
+
+def _constant(verdicts: Sequence[Verdict]) -> str:
+    depths = _range([verdict.constant_up_to for verdict in verdicts])
+    return f"{'stay' if len(verdicts) > 1 else 'stays'} constant up to depth {depths}"
+
+
+def _grow(verdicts: Sequence[Verdict]) -> str:
+    rises = [verdict.worst for verdict in verdicts if verdict.worst is not None]
+    low, high = (times(end(rise.ratio for rise in rises)) for end in (min, max))
+    verb = "grow" if len(verdicts) > 1 else "grows"
+    span = low if low == high else f"{low} to {high}"
+    return f"{verb} {span} by depth {_range([rise.deep for rise in rises])}"
+
+
+def _undecided(verdicts: Sequence[Verdict]) -> str:
+    return "are undecided" if len(verdicts) > 1 else "is undecided"
+
+
+def _range(depths: Sequence[int]) -> str:
+    low, high = min(depths), max(depths)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _disagreement(verdicts: Sequence[Verdict], curves: Sequence[Verdict]) -> str:
+    wall = {verdict.curve_id: verdict.verdict for verdict in verdicts if verdict.basis == "wall"}
+    other = sum(wall.get(curve.curve_id, curve.verdict) != curve.verdict for curve in curves)
+    return f"; by wall clock {other} of {len(curves)} read otherwise" if other else ""

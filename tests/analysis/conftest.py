@@ -1,0 +1,61 @@
+"""Builders of records whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paraformer_bench.case import Case
+from paraformer_bench.record import Record
+from paraformer_bench.run_folder import Run
+
+BASE = Case("paraformer", "stacked", "eager", 1, 64, 2, 32, 16, 1, 1, "float32", "cpu").to_json()
+
+Times = Mapping[int, Sequence[float | str | None]]
+
+
+def _case(**fields: Any) -> Case:
+    return Case.from_json(BASE | fields)
+
+
+def _curve(wall: Times, events: Times | None = None, **fields: Any) -> list[Record]:
+    """One record per depth and block: a time, a status that is not ok, or None for no record.
+
+    ``events`` are the device times beside the wall times.
+    """
+    records = []
+    for depth, blocks in wall.items():
+        for block, seen in enumerate(blocks):
+            if seen is None:
+                continue
+            case = _case(depth=depth, **fields)
+            if isinstance(seen, str):
+                records.append(Record(case, block, 0, seen, reason=f"{seen} at {depth}"))
+                continue
+            record = Record(case, block, 0, "ok", wall_seconds=[seen])
+            if events is not None:
+                record.device_seconds = [float(events[depth][block] or 0)]
+            records.append(record)
+    return records
+
+
+def _run(records: list[Record], name: str = "run", **info: Any) -> Run:
+    return Run(Path(name), info, records, [])
+
+
+@pytest.fixture
+def make_case() -> Callable[..., Case]:
+    return _case
+
+
+@pytest.fixture
+def make_curve() -> Callable[..., list[Record]]:
+    return _curve
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Run]:
+    return _run
