@@ -1,0 +1,1 @@
+"""Run folders -> tables and figures -> HTML pages that need nothing else. Imports no torch."""

@@ -1,0 +1,117 @@
+"""A run folder to its page: read, judge, draw, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.tables import block_table, case_table
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.report import facts, issues, page, units
+from paraformer_bench.report.charts import charts
+from paraformer_bench.report.headline import headline
+from paraformer_bench.report.regimes import regimes, shared
+from paraformer_bench.report.verdict_rows import overview, verdict_tables
+from paraformer_bench.run_folder import PAGE, RECORDS, RUN, VERDICTS, Run, read_run
+
+
+def build_report(folder: Path) -> Path:
+    """Judge a run anew, write its ``verdicts.json`` and ``index.html``, and return the latter.
+
+    Building twice from the same records gives the same bytes.
+
+    Raises:
+        UsageError: ``folder`` holds no readable run or cannot be written.
+    """
+    run = read_run(folder)
+    verdicts = verdict_file(run)
+    entries = [verdict.to_json() for verdict in verdicts]
+    page.write(folder / VERDICTS, json.dumps(entries, indent=1, allow_nan=False) + "\n")
+    return page.write(folder / PAGE, page.render("run.html.j2", **_context(run, verdicts)))
+
+
+def _context(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return everything the template of a run page names."""
+    info = run.info
+    blocks, cases = block_table(run.records), case_table(run.records)
+    all_regimes = regimes(cases)
+    tables = verdict_tables(cases, verdicts, all_regimes)
+    lines, grid = overview(tables, verdicts)
+    return {
+        "name": facts.text(info, "name") or run.folder.resolve().name,
+        "headline": headline(verdicts, info),
+        "facts": _key_facts(info, blocks, cases, verdicts),
+        "finished": info.get("finished") is not None,
+        "blocks_seen": blocks["block"].nunique(),
+        "blocks_planned": facts.table(info, "suite", "protocol").get("blocks"),
+        "tables": tables,
+        "shared": shared(all_regimes),
+        "overview_lines": lines,
+        "overview": grid,
+        "rule": verdicts[0] if verdicts else None,
+        "bases": sorted({verdict.basis for verdict in verdicts}),
+        "charts": charts(cases, blocks, verdicts, all_regimes),
+        "flags": issues.flag_counts(blocks),
+        "failures": issues.failures(blocks, all_regimes),
+        "records": len(run.records),
+        "warnings": run.warnings,
+        "environment": facts.environment(info),
+        "protocol": facts.claim(info),
+        "grids": facts.grids(info),
+        "efficiency": facts.efficiency(info),
+        "command": facts.command(info),
+        "files": [(file, file) for file in (RECORDS, VERDICTS, RUN)],
+        "traces": _traces(run.folder),
+        "csv": page.data_uri(_csv(cases), "text/csv"),
+    }
+
+
+def _key_facts(
+    info: dict[str, Any], blocks: pd.DataFrame, cases: pd.DataFrame, verdicts: Sequence[Verdict]
+) -> facts.Facts:
+    """Return what a reader wants to know first: where, when, how much, by which rule."""
+    where = units.count(cases["group"].nunique(), "regime")
+    suite = facts.table(info, "suite").get("name")
+    found = [
+        ("device", facts.hardware(cases["device"], info)),
+        ("suite", str(suite or "")),
+        ("measured", units.moment(facts.text(info, "started"))),
+        ("commit", facts.commit(info)),
+    ]
+    if len(cases):
+        found += [
+            ("curves", f"{cases['curve_id'].nunique()} in {where}"),
+            ("depths L", units.depth_list(cases["depth"].tolist())),
+            ("blocks", str(blocks["block"].nunique())),
+            ("timed calls", f"{blocks['samples'].sum():,}"),
+        ]
+    if verdicts:
+        found.append(("margin", units.percent(verdicts[0].margin)))
+    return [(name, value) for name, value in found if value]
+
+
+def _traces(folder: Path) -> list[tuple[str, str]]:
+    """Return the kernel timelines of the run: shown path and link."""
+    paths = sorted(folder.glob("traces/*/*.json.gz"))
+    shown = [path.relative_to(folder).as_posix() for path in paths]
+    return [(path, quote(path)) for path in shown]
+
+
+def _csv(cases: pd.DataFrame) -> str:
+    """Return the case table as CSV; flags as ``drift:3 throttled:1``."""
+    flags = [
+        " ".join(f"{flag}:{number}" for flag, number in row.items()) for row in cases["flags"]
+    ]
+    table = cases.drop(columns=["curve_id", "regime", "group", "method"]).assign(flags=flags)
+    # Before Python 3.11 the csv module refuses a null character.
+    table = table.map(lambda cell: units.printable(cell) if isinstance(cell, str) else cell)
+    whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops"]
+    table[whole] = table[whole].round().astype("Int64")
+    text: str = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    return text

@@ -1,0 +1,229 @@
+"""The figures of a run page: each is a row of panels, a legend, a note and its data as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup
+
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.report import draw, series, style, svg, units
+from paraformer_bench.report.regimes import Regime
+from paraformer_bench.report.scales import Axis, frames
+from paraformer_bench.report.series import Line, Panel, Series
+from paraformer_bench.report.style import Look
+
+_LATENCY = (
+    "Logarithmic axes: a net whose time does not depend on depth runs level (L⁰), one that does "
+    "its blocks one after another rises like L¹. The shaded band is ±{margin} around each "
+    "curve's shallowest depth: constant means staying in or below it. Vertical bars are 95% "
+    "intervals over blocks, the short faint dashes are the medians of single blocks."
+)
+_SPEEDUP = (
+    "Time of the serial net divided by time of the parallel one, both at the same depth and "
+    "under the same runtime, paired block by block. Above the line at 1 the parallel net is "
+    "faster; the dotted line is the most that L branches could ever gain. Vertical bars are "
+    "{interval} intervals."
+)
+_THROUGHPUT = (
+    "Images per second of one stream of calls: batch over time per call. Higher is better."
+)
+_MEMORY = {
+    "cpu": "Peak resident memory of the worker in one call, above what it held before the net.",
+    "cuda": "Peak memory allocated on the GPU in one call, above what it held before the net.",
+}
+_WEIGHTS = " The dotted grey line is the size of the weights alone."
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """A drawn panel.
+
+    Attributes:
+        label: Words for its regime.
+        svg: The drawing.
+        depths: Heads of the table's columns.
+        rows: Label and cells of the table's rows.
+    """
+
+    label: str
+    svg: Markup
+    depths: tuple[int, ...]
+    rows: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the page.
+
+    Attributes:
+        key: Anchor in the page, and start of every id in its drawings.
+        title: What is drawn.
+        unit: Quantity and unit of the values.
+        note: How to read it.
+        panels: One a regime.
+        legend: Label and swatch of every curve.
+    """
+
+    key: str
+    title: str
+    unit: str
+    note: str
+    panels: list[PanelView]
+    legend: list[tuple[str, Markup]]
+
+
+def charts(
+    cases: pd.DataFrame,
+    blocks: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    regimes: Mapping[str, Regime],
+) -> list[Chart]:
+    """Return every figure that has something to show.
+
+    Args:
+        cases: `analysis.tables.case_table`.
+        blocks: `analysis.tables.block_table`.
+        verdicts: The run's.
+        regimes: By group.
+    """
+    on_device = bool((cases["device_time"] > 0).any())
+    column, basis = ("device_time", "device") if on_device else ("wall", "wall")
+    margin = verdicts[0].margin if verdicts else 0.0
+    confidence = verdicts[0].confidence if verdicts else 0.95
+    growth = {0: "L⁰", 1: "L¹"}
+    latency = _LATENCY.format(margin=units.percent(margin))
+    note = " Device time, between two events with the work queued up ahead." if on_device else ""
+    gain = _SPEEDUP.format(interval=units.percent(2 * confidence - 1))
+    kinds = {str(device).split(":")[0] for device in cases["device"]}
+    spent = " ".join(_MEMORY[kind] for kind in sorted(kinds & _MEMORY.keys())) + _WEIGHTS
+    wanted = [
+        (
+            "latency",
+            "Latency against depth",
+            latency + note,
+            series.latency(cases, blocks, column),
+            Axis("time per call (ms)", growth, margin),
+        ),
+        (
+            "speedup",
+            "Speed-up over the serial net",
+            gain,
+            series.speedup(cases, verdicts, basis),
+            Axis("serial time / this time", {1: "= L"}, unity=True),
+        ),
+        (
+            "throughput",
+            "Throughput against depth",
+            _THROUGHPUT,
+            series.throughput(cases, column),
+            Axis("images per second", {}),
+        ),
+        (
+            "memory",
+            "Memory against depth",
+            spent,
+            series.memory(cases),
+            Axis("peak memory (MiB)", {}),
+        ),
+    ]
+    if on_device:
+        wall = (
+            "wall",
+            "Latency by the wall clock",
+            "As a caller sees it: launch, computation and synchronisation.",
+            series.latency(cases, blocks.iloc[:0], "wall"),
+            Axis("time per call (ms)", growth, margin),
+        )
+        wanted.insert(1, wall)
+    all_looks = style.looks(series.line_of(row) for row in cases.to_dict("records"))
+    return [
+        _chart(key, title, note, panels, axis, all_looks, regimes)
+        for key, title, note, panels, axis in wanted
+        if any(some.points for panel in panels for some in panel.series)
+    ]
+
+
+def _chart(
+    key: str,
+    title: str,
+    note: str,
+    panels: Sequence[Panel],
+    axis: Axis,
+    looks: Mapping[Line, Look],
+    regimes: Mapping[str, Regime],
+) -> Chart:
+    views: list[PanelView] = []
+    apart = False
+    devices = dict.fromkeys(panel.device for panel in panels)
+    with style.drawing():
+        for device in devices:
+            shared = [panel for panel in panels if panel.device == device]
+            limits_of = frames(shared, axis)
+            apart = apart or len({(limits.low, limits.high) for limits in limits_of}) > 1
+            for panel, limits in zip(shared, limits_of, strict=True):
+                regime = regimes[panel.group]
+                figure = draw.draw(panel, axis, limits, looks)
+                name = f"{key}-{len(views) + 1}"
+                what = f"{title}: {regime.full}"
+                drawing = svg.to_svg(figure, name, what, _describe(panel, axis))
+                rows = [(s.line.label, _cells(s, limits.depths)) for s in panel.series]
+                rows += [
+                    ("weights", [units.short(sizes.get(depth)) for depth in limits.depths])
+                    for sizes in panel.weights
+                ]
+                views.append(PanelView(regime.short, drawing, limits.depths, rows))
+        legend = _legend(key, panels, looks)
+    if apart:
+        note += " Each panel starts where its values do; a factor is equally tall in all of them."
+    elif len(views) > 1:
+        note += " All panels share one axis."
+    return Chart(key, title, axis.label, note, views, legend)
+
+
+def _legend(
+    key: str, panels: Sequence[Panel], looks: Mapping[Line, Look]
+) -> list[tuple[str, Markup]]:
+    lines = dict.fromkeys(some.line for panel in panels for some in panel.series)
+    entries: list[tuple[str, Look | None]] = [
+        (line.label, looks[line])
+        for line in sorted(lines, key=lambda line: (line.model != "serial", line))
+    ]
+    if any(panel.weights for panel in panels):
+        entries.append(("weights", None))
+    legend = []
+    for number, (label, look) in enumerate(entries, start=1):
+        words = look.words if look else "thin dotted line"
+        name = f"{key}-swatch-{number}"
+        legend.append((label, svg.to_svg(draw.swatch(look), name, words, "legend")))
+    return legend
+
+
+def _describe(panel: Panel, axis: Axis) -> str:
+    """Say what the panel shows: first and last value of each curve, and what was lost."""
+    clauses = []
+    for some in panel.series:
+        clause = some.line.label
+        if some.points:
+            first, last = some.points[0], some.points[-1]
+            clause += f": {units.short(first.value)} at depth {first.depth}"
+            if last is not first:
+                clause += f", {units.short(last.value)} at depth {last.depth}"
+        lost = ", ".join(f"{fate} at depth {depth}" for depth, fate in sorted(some.lost.items()))
+        clauses.append(f"{clause}; {lost}" if lost else clause)
+    return f"{axis.label}. {'. '.join(clauses)}."
+
+
+def _cells(some: Series, depths: Sequence[int]) -> list[str]:
+    points = {point.depth: point for point in some.points}
+    cells = []
+    for depth in depths:
+        point = points.get(depth)
+        if point is None:
+            cells.append(some.lost.get(depth, units.NONE))
+            continue
+        interval = units.span(point.low, point.high)
+        cells.append(units.short(point.value) + (f" ({interval})" if interval else ""))
+    return cells

@@ -1,0 +1,60 @@
+"""The answer of a run in a few large words, for its own page and for the index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paraformer_bench.analysis import words
+from paraformer_bench.analysis.curve import CONSTANT, INCONCLUSIVE
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.report import facts
+
+_SYMBOLS = {"supported": "→", "refuted": "↗", "mixed": "⇄", "undecided": "?"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a run says about the claim.
+
+    Attributes:
+        answer: ``supported``, ``refuted``, ``mixed`` or ``undecided``.
+        symbol: The answer's mark.
+        title: The answer to "does time stay constant as the net gets deeper?".
+        sentences: One for each device.
+    """
+
+    answer: str
+    symbol: str
+    title: str
+    sentences: list[str]
+
+
+def headline(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> Headline:
+    """Return the answer that a run's verdicts give."""
+    answer = words.answer(verdicts)
+    known = {"environment": {"devices": facts.devices(info)}}
+    sentences = words.sentences(verdicts, known)
+    return Headline(answer, _SYMBOLS[answer], _title(answer, verdicts), sentences)
+
+
+def _title(answer: str, verdicts: Sequence[Verdict]) -> str:
+    parallel = [v for v in words.deciding(verdicts) if v.model != "serial"]
+    if not verdicts:
+        return "No answer: nothing was measured."
+    if not parallel:
+        return "No answer: no parallel net was measured."
+    if answer == "supported":
+        deepest = sorted({verdict.depths[-1] for verdict in parallel})
+        span = f"{deepest[0]}" if len(deepest) == 1 else f"{deepest[0]} to {deepest[-1]}"
+        return f"Yes, as deep as was tested: L = {span}."
+    kinds = {verdict.verdict for verdict in parallel}
+    if answer == "mixed" and INCONCLUSIVE in kinds and len(kinds) == 2:
+        known = "stay constant" if CONSTANT in kinds else "grow"
+        return f"Some curves {known}, the others are not settled."
+    return {
+        "refuted": "No. Time grows with depth.",
+        "mixed": "It depends on how and where the net is run.",
+        "undecided": "Not settled yet: more blocks are needed.",
+    }[answer]

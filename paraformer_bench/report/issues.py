@@ -1,0 +1,76 @@
+"""What stands between the numbers and the truth: validity flags, and cases without a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from paraformer_bench.record import FLAGS, STATUSES
+from paraformer_bench.report import units
+from paraformer_bench.report.regimes import Regime
+from paraformer_bench.report.series import Line, line_of
+
+
+@dataclass(frozen=True)
+class FlagCount:
+    """How often a validity flag was raised, and what it means."""
+
+    flag: str
+    records: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Cases of one method that ended the same way.
+
+    Attributes:
+        status: How they ended.
+        line: Who.
+        depths: At which depths.
+        regimes: Under which conditions.
+        records: How many records say so.
+        reason: Why.
+    """
+
+    status: str
+    line: Line
+    depths: str
+    regimes: str
+    records: int
+    reason: str
+
+
+def flag_counts(blocks: pd.DataFrame) -> list[FlagCount]:
+    """Count the records that carry each flag of a block table, most frequent first."""
+    counts = Counter(flag for flags in blocks["flags"] for flag in flags)
+    return [
+        FlagCount(flag, number, FLAGS.get(flag, "unknown to this version"))
+        for flag, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def failures(blocks: pd.DataFrame, regimes: Mapping[str, Regime]) -> list[Failure]:
+    """Group the records without a time by status, method and reason; the worst status first."""
+    lost = blocks[blocks["status"] != "ok"]
+    who = ["status", "model", "execution", "runtime", "branch_depth", "reason"]
+    found = []
+    for _, held in lost.groupby(who, sort=False):
+        row = held.iloc[0].to_dict()
+        groups = list(dict.fromkeys(held["group"]))
+        named = "; ".join(regimes[group].short for group in groups)
+        everywhere = len(groups) == len(regimes)
+        found.append(
+            Failure(
+                str(row["status"]),
+                line_of(row),
+                units.depth_list(held["depth"].tolist()),
+                "every regime" if everywhere and len(groups) > 1 else named,
+                len(held),
+                row["reason"] or "no reason recorded",
+            )
+        )
+    return sorted(found, key=lambda failure: (-STATUSES.index(failure.status), failure.line))

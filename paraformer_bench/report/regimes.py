@@ -1,0 +1,69 @@
+"""Words for the conditions under which curves are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from paraformer_bench.case import HEAD_WIDTH
+
+_SEPARATOR = " · "
+
+
+@dataclass(frozen=True)
+class Regime:
+    """One group of cases that are compared with each other.
+
+    Attributes:
+        group: `Case.group`.
+        short: What tells it from the other regimes of the run; everything if it is the only one.
+        full: All of its conditions.
+    """
+
+    group: str
+    short: str
+    full: str
+
+
+def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
+    """Return every regime of a case table by its group, in the order of the table."""
+    rows: list[Any] = cases.drop_duplicates("group").to_dict("records")
+    words = {str(row["group"]): _words(row) for row in rows}
+    fields = {name for held in words.values() for name in held}
+    varying = {name for name in fields if len({held.get(name) for held in words.values()}) > 1}
+    told = varying or fields
+    return {
+        group: Regime(
+            group,
+            _SEPARATOR.join(word for name, word in held.items() if name in told),
+            _SEPARATOR.join(held.values()),
+        )
+        for group, held in words.items()
+    }
+
+
+def shared(all_regimes: Mapping[str, Regime]) -> str:
+    """Return the conditions that every regime shares; empty if there is one regime or none."""
+    words = [regime.full.split(_SEPARATOR) for regime in all_regimes.values()]
+    if len(words) < 2:
+        return ""
+    return _SEPARATOR.join(word for word in words[0] if all(word in held for held in words))
+
+
+def _words(row: Mapping[str, Any]) -> dict[str, str]:
+    """Name every condition; patch and heads only where they are not what one expects."""
+    words = {
+        "width": f"width {row['width']}",
+        "batch": f"batch {row['batch']}",
+        "tokens": f"{row['tokens']} tokens",
+    }
+    if row["patch"] != 16:
+        words["patch"] = f"patch {row['patch']}"
+    if row["heads"] * HEAD_WIDTH != row["width"]:
+        words["heads"] = f"{row['heads']} heads"
+    words |= {name: str(row[name]) for name in ("dtype", "device", "mode")}
+    words["scope"] = {"whole": "whole net", "trunk": "trunk only"}.get(row["scope"], row["scope"])
+    return words

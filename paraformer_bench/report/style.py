@@ -1,0 +1,149 @@
+"""How the pages look: one palette for light and dark, and a stable look for every method.
+
+Figures are drawn once, in the light colours; `svg.to_svg` turns each of these into a CSS variable
+so that the same SVG suits a dark page. Colour is never alone: markers and dashes differ too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+
+from paraformer_bench.report.series import Line
+
+INK, MUTED, GRID, PAPER = "#1c2330", "#616b7c", "#e2e6ec", "#ffffff"
+
+# Okabe and Ito's hues (jfly.uni-koeln.de/color), each set to 3:1 or more against its background.
+_SERIES = (
+    ("#4b5563", "#c3cad6"),  # serial: the reference is a grey
+    ("#c44e00", "#ff8f4a"),
+    ("#0068b0", "#5db6ff"),
+    ("#008060", "#3ecf9f"),
+    ("#a8478a", "#f09ad2"),
+    ("#8a6100", "#e2b93b"),
+    ("#5b4fc4", "#a9a0ff"),
+    ("#0a8296", "#4fd3e6"),
+    ("#9a3a3a", "#ff9c9c"),
+)
+THEME: dict[str, tuple[str, str]] = {
+    "ink": (INK, "#e8ebf1"),
+    "muted": (MUTED, "#a0a9b8"),
+    "grid": (GRID, "#333b49"),
+    "paper": (PAPER, "#14181f"),
+    "wash": ("#f5f7fa", "#1b212b"),
+    "link": ("#0059a8", "#7cc0ff"),
+    "constant": ("#00629f", "#6cbcff"),
+    "grows": ("#b04400", "#ff9a5c"),
+    "open": ("#5d6675", "#b3bbc8"),
+    **{f"s{slot}": pair for slot, pair in enumerate(_SERIES)},
+}
+"""CSS variable -> its colour on a light and on a dark page."""
+
+VARIABLES = {
+    light: f"var(--{name})"
+    for name, (light, _) in THEME.items()
+    if name in ("ink", "muted", "grid", "paper") or light in dict(_SERIES)
+}
+"""Colour in a drawn figure -> the CSS variable that replaces it."""
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_MARKER_WORDS = {
+    "o": "circles",
+    "s": "squares",
+    "^": "triangles",
+    "D": "diamonds",
+    "v": "inverted triangles",
+    "P": "plus signs",
+    "X": "crosses",
+    "<": "left triangles",
+    ">": "right triangles",
+}
+_DASHES = {"eager": ("-", "solid"), "graph": ("--", "dashed"), "compile": ("-.", "dash-dotted")}
+_OTHER_DASH = (":", "dotted")
+_FIXED = {
+    ("serial", "loop"): 0,
+    ("paraformer", "loop"): 1,
+    ("paraformer", "stacked"): 2,
+    ("paraformer", "streams"): 3,
+    ("paraformer", "vmap"): 4,
+    ("paraformer_code", "loop"): 5,
+    ("paraformer", "sharded"): 6,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the curve of one method is drawn.
+
+    Attributes:
+        colour: Light colour; its CSS variable stands in the page.
+        marker: Matplotlib's name of the marker.
+        dash: Matplotlib's name of the line style.
+        filled: The marker is filled; hollow where the runtime is not ``eager``.
+        words: The same for those who cannot see it.
+    """
+
+    colour: str
+    marker: str
+    dash: str
+    filled: bool
+    words: str
+
+
+def looks(lines: Iterable[Line]) -> dict[Line, Look]:
+    """Return a look for every line of a page.
+
+    Models and executions of the house keep theirs from page to page; others take what is left, in
+    the order of their names, and start over once it is used up. Dashes tell the runtime.
+    """
+    lines = sorted(set(lines))
+    kinds = dict.fromkeys((line.model, line.execution, line.branch_depth) for line in lines)
+    slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2] == 1}
+    free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]
+    for number, kind in enumerate(kind for kind in kinds if kind not in slots):
+        slots[kind] = free[number % len(free)] if free else number % len(_SERIES)
+    return {
+        line: _look(slots[line.model, line.execution, line.branch_depth], line.runtime)
+        for line in lines
+    }
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Matplotlib's settings for every figure: deterministic SVG with real text in it."""
+    settings: Any = sns.axes_style("ticks") | {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "paraformer_bench",
+        "path.simplify": False,
+        "lines.solid_capstyle": "butt",
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 10.0,
+        "axes.labelsize": 10.0,
+        "xtick.labelsize": 10.0,
+        "ytick.labelsize": 10.0,
+        "text.color": INK,
+        "axes.labelcolor": MUTED,
+        "axes.edgecolor": MUTED,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "grid.color": GRID,
+        "axes.linewidth": 0.8,
+        "xtick.major.size": 0.0,
+        "ytick.major.size": 0.0,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def _look(slot: int, runtime: str) -> Look:
+    dash, dash_words = _DASHES.get(runtime, _OTHER_DASH)
+    marker, filled = _MARKERS[slot], runtime == "eager"
+    words = f"{dash_words} line, {'filled' if filled else 'hollow'} {_MARKER_WORDS[marker]}"
+    return Look(_SERIES[slot][0], marker, dash, filled, words)

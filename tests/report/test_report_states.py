@@ -1,0 +1,68 @@
+"""Runs that are less than whole: each still gives a useful page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from paraformer_bench.report.build import build_report
+
+OOM = ("oom", "CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_one_case(make: Any, tmp_path: Any) -> None:
+    records = make.curve(lambda depth: 1e-3, depths=(4,), blocks=1, model="paraformer")
+    page = make.page(build_report(make.run(tmp_path, records)))
+    assert "one measured depth: a curve needs at least two" in page.text
+    assert "Not settled yet" in page.text
+    assert "latency" in page.ids
+
+
+@pytest.mark.parametrize("status", ["error", "skipped", "oom", "timeout", "mismatch"])
+def test_only_failures(make: Any, tmp_path: Any, status: str) -> None:
+    lost = dict.fromkeys((1, 2), (status, f"{status} for a reason"))
+    records = make.curve(lambda depth: 1.0, depths=(1, 2), lost=lost)
+    page = make.page(build_report(make.run(tmp_path, records)))
+    assert "No answer: nothing was measured." in page.text
+    assert f"{status}: {status} for a reason" in page.text
+    assert "latency" not in page.ids
+    assert json.loads((tmp_path / "verdicts.json").read_text("utf-8")) == []
+
+
+def test_no_records_and_no_facts(make: Any, tmp_path: Any) -> None:
+    folder = make.run(tmp_path / "bare", [], info={})
+    page = make.page(build_report(folder))
+    assert "This run holds no records, so there is nothing to judge." in page.text
+    assert "bare" in page.text
+    assert "This run did not record its environment." in page.text
+
+
+def test_every_fact_may_be_missing(make: Any, tmp_path: Any) -> None:
+    records = make.study(depths=(1, 2))
+    for missing in make.info():
+        info = make.info()
+        del info[missing]
+        folder = make.run(tmp_path / missing, records[:8], info)
+        assert "Verdict on the claim:" in make.page(build_report(folder)).text
+
+
+def test_interrupted_run_says_so(make: Any, tmp_path: Any) -> None:
+    info = make.info(finished=None)
+    info["suite"]["protocol"]["blocks"] = 9
+    folder = make.run(tmp_path, make.study(depths=(1, 2)), info)
+    with (folder / "records.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"case": {"mod')
+    page = make.page(build_report(folder))
+    assert "Incomplete run. It was interrupted or is still going: 4 blocks of 9" in page.text
+    assert "line 25 dropped: torn" in page.text
+
+
+def test_speedup_is_null_where_the_serial_net_failed(make: Any, tmp_path: Any) -> None:
+    records = make.curve(lambda depth: 1e-3 * depth, lost={8: OOM})
+    records += make.curve(lambda depth: 1e-3, model="paraformer", execution="stacked")
+    page = make.page(build_report(make.run(tmp_path, records)))
+    drawing = next(svg for svg in page.svgs if 'id="speedup-1-title"' in svg)
+    assert "no serial at depth 8" in drawing
+    assert ">no serial</text>" in drawing
