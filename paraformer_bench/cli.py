@@ -1,0 +1,189 @@
+"""The commands: parse, call, print. What they do lives elsewhere and is imported on demand."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paraformer_bench import __version__
+from paraformer_bench.case import LIMITS
+from paraformer_bench.errors import UsageError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    """Read a comma list of names."""
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{value!r} is not a comma list of names", ctx, param)
+    return names
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
+    """Read a comma list of whole numbers within the limits of the axis."""
+    if value is None:
+        return None
+    most = LIMITS[str(param.name)]
+    parts = [part.strip() for part in value.split(",")]
+    whole = all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts)
+    if not whole or not all(1 <= int(part) <= most for part in parts):
+        message = f"{value!r} is not a comma list of whole numbers from 1 to {most}"
+        raise click.BadParameter(message, ctx, param)
+    return [int(part) for part in parts]
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read a time such as 90s, 8m or 1h; a bare number is seconds."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip(), re.ASCII)
+    if not match or not float(match[1]):
+        raise click.BadParameter(f"{value!r} is not a time such as 90s, 8m or 1h", ctx, param)
+    return float(match[1]) * _UNITS[match[2]]
+
+
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.py",
+    help="Load models, executions or runtimes from here (repeatable).",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(__version__, prog_name="paraformer_bench")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Measure whether a network's inference time stays constant with depth."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command()
+@click.option("--gpu", type=click.IntRange(0), metavar="N", help="Measure on GPU N.")
+@click.option("--device", metavar="cpu|cuda:N", help="Measure on this device.")
+@click.option("--suite", metavar="NAME|FILE.toml", help="What to measure (default: quick).")
+@click.option("--models", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--executions", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--runtimes", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--depth", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
+@click.option("--width", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
+@click.option("--batch", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
+@click.option("--dtype", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
+@click.option(
+    "--budget", metavar="TIME", callback=_seconds, help="Start no block that would end later (8m)."
+)
+@plugin_option
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out, or the newest open one."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
+@click.option(
+    "--launcher", type=click.Choice(["local"]), default="local", help="Where workers run."
+)
+def sweep(
+    gpu: int | None,
+    device: str | None,
+    suite: str | None,
+    plugins: tuple[Path, ...],
+    blocks: int | None,
+    budget: float | None,
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    launcher: str,
+    **axes: list[Any] | None,
+) -> int:
+    """Measure, judge and report: the main job."""
+    from paraformer_bench.sweep import command
+    from paraformer_bench.sweep.setup import Settings
+
+    if gpu is not None and device is not None:
+        raise UsageError("give --gpu or --device, not both")
+    settings = Settings(
+        suite=suite,
+        axes={name: values for name, values in axes.items() if values is not None},
+        device=device if gpu is None else f"cuda:{gpu}",
+        plugins=plugins,
+        blocks=blocks,
+        budget_seconds=budget,
+        out=out,
+        resume=resume,
+        command=("python", "-m", "paraformer_bench", *sys.argv[1:]),
+    )
+    return command.dry_run(settings) if dry_run else command.sweep(settings)
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[RUN]...")
+def report(runs: tuple[Path, ...]) -> None:
+    """Judge runs again and rebuild their pages (without RUN: all in reports/)."""
+    from paraformer_bench.report.build import build_report
+    from paraformer_bench.report.index import build_index
+    from paraformer_bench.run_folder import REPORTS, RUN
+
+    folders = runs or tuple(path.parent for path in sorted(REPORTS.glob(f"*/{RUN}")))
+    if not folders:
+        raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
+    for folder in folders:
+        click.echo(build_report(folder))
+    for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
+        if parent.name == REPORTS.name:
+            click.echo(build_index(parent))
+
+
+@cli.command()
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    type=float,
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Change that counts, such as 0.05 for 5%.",
+)
+def compare(run_a: Path, run_b: Path, threshold: float) -> int:
+    """Judge RUN_B against RUN_A case by case; exit code 1 if something is slower."""
+    from paraformer_bench.analysis.compare import SLOWER
+    from paraformer_bench.analysis.compare import compare as contrast
+    from paraformer_bench.console import print_contrasts
+    from paraformer_bench.run_folder import read_run
+
+    contrasts = contrast(read_run(run_a), read_run(run_b), threshold)
+    print_contrasts(contrasts)
+    return int(any(c.verdict == SLOWER for c in contrasts))
+
+
+@cli.command("list")
+@click.argument(
+    "what", type=click.Choice(["models", "executions", "runtimes", "suites"]), required=False
+)
+@plugin_option
+def list_(what: str | None, plugins: tuple[Path, ...]) -> None:
+    """Show what can be measured: models, executions, runtimes and suites."""
+    from paraformer_bench.console import print_catalogue
+
+    print_catalogue(what, plugins)
+
+
+@cli.command()
+def doctor() -> None:
+    """Look at this machine: what would spoil a measurement, and how to fix it."""
+    from paraformer_bench.console import print_findings
+    from paraformer_bench.doctor import diagnose, look_at_load
+    from paraformer_bench.survey import take_survey
+
+    survey = take_survey()
+    print_findings(diagnose(survey, look_at_load()), survey.versions)

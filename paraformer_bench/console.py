@@ -1,0 +1,93 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from paraformer_bench.doctor import Finding
+from paraformer_bench.suite import known_suites, load_suite
+from paraformer_bench.survey import Item, take_survey
+
+if TYPE_CHECKING:
+    from paraformer_bench.analysis.compare import Contrast
+
+_COLOURS = {"SLOWER": "red", "FASTER": "green", "SAME": "", "UNCLEAR": "yellow"}
+
+
+def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
+    """Print the table of one kind of name, or all of them."""
+    console = Console()
+    if what != "suites":
+        survey = take_survey(plugins)
+        kinds = {
+            "models": survey.models,
+            "executions": survey.executions,
+            "runtimes": survey.runtimes,
+        }
+        for kind, items in kinds.items():
+            if what in (None, kind):
+                console.print(_items(kind, items.values()))
+    if what in (None, "suites"):
+        console.print(_suites())
+
+
+def print_contrasts(contrasts: Sequence[Contrast]) -> None:
+    """Print B against A, the clear changes first, then what is unclear and why, in counts."""
+    table = Table("case", "B / A", "interval", "verdict")
+    table.columns[0].overflow = "fold"
+    order = ["SLOWER", "FASTER", "UNCLEAR", "SAME", "ONLY_A", "ONLY_B"]
+    for contrast in sorted(contrasts, key=lambda c: order.index(c.verdict)):
+        known = contrast.low is not None and contrast.high is not None
+        table.add_row(
+            Text(contrast.case_id),
+            f"{contrast.ratio:.3f}" if contrast.ratio is not None else "-",
+            f"{contrast.low:.3f} to {contrast.high:.3f}" if known else "-",
+            Text(contrast.verdict, style=_COLOURS.get(contrast.verdict, "dim")),
+        )
+    # A pipe has no width: give the case names all the room they need.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table)
+    for reason, count in Counter(c.reason for c in contrasts if c.reason).most_common():
+        console.print(Text(f"{count} unclear: {reason}"))
+    verdicts = [contrast.verdict for contrast in contrasts]
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in order if v in verdicts)
+    console.print(f"B against A: {counts}", highlight=False)
+
+
+def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> None:
+    """Print what the doctor saw, a line each, and the remedy under what is wrong."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(", ".join(f"{name} {version}" for name, version in versions.items())))
+    for finding in findings:
+        sign, style = ("ok ", "green") if finding.good else ("bad", "yellow")
+        console.print(Text(sign, style), Text(finding.what))
+        if finding.fix:
+            console.print(Text(f"    fix: {finding.fix}"))
+    bad = sum(not finding.good for finding in findings)
+    console.print(f"{bad} things would spoil a measurement" if bad else "ready to measure")
+
+
+def _items(kind: str, items: Iterable[Item]) -> Table:
+    table = Table(kind, "what it is", "devices", "from", title_justify="left")
+    for item in items:
+        source = "built in" if item.source.startswith("paraformer_bench.") else item.source
+        table.add_row(Text(item.name), Text(item.summary), ", ".join(item.devices), Text(source))
+    return table
+
+
+def _suites() -> Table:
+    table = Table("suites", "grids", "blocks", "file")
+    for name, path in sorted(known_suites().items()):
+        suite = load_suite(name)
+        table.add_row(
+            Text(name), str(len(suite.grids)), str(suite.protocol.blocks), Text(path.name)
+        )
+    return table

@@ -1,0 +1,136 @@
+"""What list, doctor, report and compare print, and the exit codes people script against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paraformer_bench.__main__ import main
+from paraformer_bench.doctor import Load
+from paraformer_bench.survey import Survey
+
+SurveyOf = Callable[..., Survey]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run a command in this process; return its exit code and what it printed."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        assert output.err == ""
+        return code, output.out
+
+    return run
+
+
+def test_no_command_shows_the_help(said) -> None:
+    code, output = said()
+    assert code == 0
+    for command in ("sweep", "report", "compare", "list", "doctor"):
+        assert f"\n  {command} " in output
+
+
+def test_list(said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paraformer_bench.console.take_survey", lambda plugins: survey_of())
+    code, everything = said("list")
+    assert code == 0
+    for name in ("paraformer", "stacked", "graph", "smoke.toml"):
+        assert name in everything
+    _, models = said("list", "models")
+    assert "what serial is" in models
+    assert "built in" in models
+    assert "stacked" not in models
+
+
+def test_list_of_suites_asks_no_child(said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("paraformer_bench.console.take_survey")
+    code, output = said("list", "suites")
+    assert code == 0
+    assert "smoke.toml" in output
+
+
+@pytest.mark.parametrize(
+    ("busy", "last"),
+    [(0.0, "ready to measure"), (0.9, "1 things would spoil a measurement")],
+)
+def test_doctor(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, busy: float, last: str
+) -> None:
+    monkeypatch.setattr("paraformer_bench.survey.take_survey", lambda: survey_of(gpus=1))
+    monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(busy, 0.0))
+    code, output = said("doctor")
+    assert code == 0
+    assert output.splitlines()[-1] == last
+    assert ("    fix: stop them" in output) == (busy > 0)
+
+
+def test_dry_run_says_what_would_be_measured(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey_of())
+    monkeypatch.chdir(tmp_path)
+    code, output = said("sweep", "--suite", "smoke", "--blocks", "5", "--dry-run")
+    assert code == 0
+    lines = output.splitlines()
+    assert lines[0].startswith("smoke on cpu (EPYC, 4 cores): 9 cases, 5 blocks, at most about ")
+    assert "  serial-loop-eager-w64-b1-t17-float32-cpu-inference-whole: depth 1, 2, 4" in lines
+    assert lines[-1] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "arguments", "device"),
+    [
+        (2, [], "cuda:0"),
+        (2, ["--gpu", "1"], "cuda:1"),
+        (2, ["--device", "cuda:1"], "cuda:1"),
+        (2, ["--device", "cpu"], "cpu"),
+        (0, [], "cpu"),
+    ],
+)
+def test_device(
+    said,
+    survey_of: SurveyOf,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: int,
+    arguments: list[str],
+    device: str,
+) -> None:
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda _: survey_of(gpus))
+    _, output = said("sweep", "--suite", "smoke", "--dry-run", *arguments)
+    assert output.startswith(f"smoke on {device} ")
+
+
+def test_report_without_a_run_rebuilds_all(
+    said, write_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        write_run(tmp_path / "reports" / name)
+    code, output = said("report")
+    assert code == 0
+    assert output.splitlines() == [
+        "reports/one/index.html",
+        "reports/two/index.html",
+        str(tmp_path / "reports" / "index.html"),
+    ]
+    [verdict] = json.loads(Path("reports/one/verdicts.json").read_text())
+    assert (verdict["verdict"], verdict["constant_up_to"]) == ("grows", 1)
+
+
+def test_compare_exit_code(said, write_run, tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", scale=1.5)
+    code, output = said("compare", a, b)
+    assert code == 1
+    assert "B against A: 3 SLOWER" in output
+    code, output = said("compare", b, a)
+    assert code == 0
+    assert "B against A: 3 FASTER" in output
+    code, _ = said("compare", a, b, "--threshold", "0.6")
+    assert code == 0
