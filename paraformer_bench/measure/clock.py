@@ -34,7 +34,9 @@ class Clock(Protocol):
 class CpuClock:
     """The host clock. A CPU call is over when it returns, so nothing needs synchronising."""
 
-    now = staticmethod(time.perf_counter)
+    def now(self) -> float:
+        """Seconds on the host's monotonic clock."""
+        return time.perf_counter()
 
     def wall(self, call: Call) -> float:
         """Seconds from before the call to after it."""
@@ -59,8 +61,6 @@ class CudaClock:
         device: The CUDA device; its context must exist.
     """
 
-    now = staticmethod(time.perf_counter)
-
     _SHORTEST_LEAD = 50e-6
     _LONGEST_LEAD = 0.2
     _ATTEMPTS = 3
@@ -75,6 +75,10 @@ class CudaClock:
         self._cycles_per_second = self._FIRST_GUESS
         torch.cuda._sleep(1)  # loads the spin kernel: late once, and not when it matters
         self._attempt(lambda: None)
+
+    def now(self) -> float:
+        """Seconds on the host's monotonic clock."""
+        return time.perf_counter()
 
     def wall(self, call: Call) -> float:
         """Seconds from before the call until the device is idle again."""
