@@ -114,9 +114,9 @@ def _guide(axes: Axes, exponent: int, label: str, start: tuple[int, float], limi
     axes.annotate(
         label,
         (deepest, end),
-        xytext=(-4, -1) if cut else (9, 0),
+        xytext=(5, -1) if cut else (9, 0),
         textcoords="offset points",
-        ha="right" if cut else "left",
+        ha="left",
         va="top" if cut else "center",
         color=MUTED,
         annotation_clip=False,
