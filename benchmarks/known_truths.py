@@ -1,10 +1,10 @@
 """Does the whole instrument find what is known? Nets that busy-wait, through the command line.
 
-Run as ``python benchmarks/known_truths.py``; it takes about half a minute. Six nets wait a time that
-depends on their depth in a known way. One sweep on the CPU measures and judges them; printed are,
-for each, verdict, deepest constant depth and exponent against the truth, and the measured medians
-against the known times. The exit code is 1 if a verdict is wrong, an exponent is off by more than
-0.05 or a median by more than 2%.
+Run as ``python benchmarks/known_truths.py``; it takes about half a minute. Six nets wait a time
+that depends on their depth in a known way. One sweep on the CPU measures and judges them; printed
+are, for each, verdict, deepest constant depth and exponent against the truth, and the measured
+medians against the known times. The exit code is 1 if a verdict is wrong, an exponent is off by
+more than 0.05 or a median by more than 2%.
 
 This needs the processor for itself: where a neighbour takes it away, calls really do last longer
 than they wait. The tests therefore judge the same nets on a simulated clock.

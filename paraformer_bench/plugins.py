@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import CodeType
 
 from paraformer_bench.errors import UsageError
 
@@ -29,12 +31,21 @@ def load_plugins(files: Iterable[Path]) -> None:
 
 def _import_file(path: Path, number: int) -> None:
     name = f"paraformer_bench_plugin_{number}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UsageError("is no Python file: its name must end in .py")
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # so that dataclasses and pickles defined there find it
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
+
+
+class _SourceLoader(SourceFileLoader):
+    """Runs the file as it is now: reads no compiled copy beside it and leaves none there."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _guard(what: str, load: object) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,20 @@ def test_two_files_of_one_name_are_two_modules(write: Write) -> None:
     plugins.load_plugins([write(code, "a/plugin.py"), write(code, "b/plugin.py")])
     found = [name for name in sys.modules if name.startswith("paraformer_bench_plugin_")]
     assert len(found) == 2
+
+
+def test_a_file_is_run_as_it_is_now_and_leaves_nothing_beside_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = write("print(1)")
+    plugins.load_plugins([path])
+    stamp = path.stat().st_mtime_ns
+    write("print(2)")  # as long as before, and as old: a compiled copy would be believed
+    os.utime(path, ns=(stamp, stamp))
+    plugins.load_plugins([path])
+    assert capsys.readouterr().out == "1\n2\n"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_dataclasses_work_in_a_plugin(write: Write) -> None:

@@ -14,7 +14,7 @@ import torch
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.telemetry import NvmlTelemetry, throttle_words
 
-_PACKAGES = ("torch", "triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
+_PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
 _VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -45,7 +45,8 @@ def collect() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a result."""
-    found = {"python": platform.python_version()}
+    # What torch says of itself names its build too (+cpu, +cu130), its metadata may not.
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
