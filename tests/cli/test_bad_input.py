@@ -139,6 +139,6 @@ def test_real_process(
 ) -> None:
     register = "from paraformer_bench import register_model\nregister_model('serial')(print)\n"
     files.write(tmp_path / "taken.py", register)
-    files.write(tmp_path / "dies.py", "import os, sys\nsys.stderr.write('gone')\nos._exit(1)")
+    files.write(tmp_path / "dies.py", "import os, sys\nsys.stderr.write('gone\\n')\nos._exit(1)")
     files.write(tmp_path / "broken.toml", "[[grid]\n")
     assert REAL[arguments] in refused_process(*arguments)

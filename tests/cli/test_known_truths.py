@@ -138,7 +138,7 @@ from torch import nn
 from paraformer_bench import register_model
 
 LOG = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-SECONDS = 5e-3
+SECONDS = 20e-3
 
 
 class Witness(nn.Module):
@@ -161,7 +161,7 @@ WITNESS_SUITE = """
 [protocol]
 blocks = 1
 rounds = 2
-seconds_per_case = 0.3
+seconds_per_case = 1
 timeout_seconds = 100
 
 [[grid]]

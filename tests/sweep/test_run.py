@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,15 @@ def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
     assert (efficiency["wall_seconds"], efficiency["busy_seconds"]) == (180.0, 3 * busy)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where these tests run in a shell's background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> None:
     handler = signal.getsignal(signal.SIGTERM)
