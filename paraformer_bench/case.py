@@ -39,7 +39,9 @@ class ModelSpec:
         heads: Attention heads of one block.
         image: Height and width of the square input image, in pixels.
         patch: Height and width of one square patch, in pixels.
-        branch_depth: Blocks chained in one branch; 1 for models without branches.
+        branch_depth: Blocks that wait for each other in a net whose span does not grow with
+            depth: chained in one branch, or steps of a model that has no such chains. 1 for
+            models that have no choice.
         channels: Channels of the input image.
         classes: Outputs of the classification head.
         mlp_ratio: Hidden units of a block's MLP per feature.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
         for kind, items in kinds.items():
             if what in (None, kind):
                 console.print(_items(kind, items.values()))
+                if kind == "models":
+                    console.print(_costs(items.values()))
     if what in (None, "suites"):
         console.print(_suites())
 
@@ -77,9 +80,23 @@ def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> 
 
 def _items(kind: str, items: Iterable[Item]) -> Table:
     table = Table(kind, "what it is", "devices", "from", title_justify="left")
+    table.columns[0].no_wrap = True  # a name cut short cannot be typed
     for item in items:
         source = "built in" if item.source.startswith("paraformer_bench.") else item.source
-        table.add_row(Text(item.name), Text(item.summary), ", ".join(item.devices), Text(source))
+        summary = item.summary.replace("`", "")
+        table.add_row(Text(item.name), Text(summary), ", ".join(item.devices), Text(source))
+    return table
+
+
+def _costs(models: Iterable[Item]) -> Table:
+    table = Table("models", "span", "work", "parameters", caption_justify="left")
+    table.caption = (
+        "L: depth. k: branch depth. Span: blocks that wait for each other. F, B: operations and "
+        "parameters of one block. d: width. Embedding and head come on top."
+    )
+    for model in models:
+        known = astuple(model.cost) if model.cost else ("not stated",) * 3
+        table.add_row(Text(model.name), *map(Text, known))
     return table
 
 

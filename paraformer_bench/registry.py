@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paraformer_bench import checks
+from paraformer_bench.cost import Cost
 from paraformer_bench.errors import UsageError, unknown_name
 
 Factory = Callable[..., Any]
@@ -33,8 +34,11 @@ class Entry:
         kind: ``model``, ``execution`` or ``runtime``.
         factory: The decorated function.
         devices: Device types it can run on.
-        branches: For a model: it has branches. For an execution: it needs them.
+        branches: For a model: it has branches that executions can find. For an execution: it
+            needs them.
         source: Module or plugin file that registered it.
+        chains: For a model: ``branch_depth`` means something to it.
+        cost: For a model: its span, work and parameters, if it states them.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Entry:
     devices: tuple[str, ...]
     branches: bool
     source: str
+    chains: bool = False
+    cost: Cost | None = None
 
     @property
     def summary(self) -> str:
@@ -107,7 +113,9 @@ EXECUTIONS = Registry("execution", "paraformer_bench.executions")
 RUNTIMES = Registry("runtime", "paraformer_bench.runtimes")
 
 
-def register_model(name: str, *, branched: bool = False) -> Callable[[Factory], Factory]:
+def register_model(
+    name: str, *, branched: bool = False, chained: bool | None = None, cost: Cost | None = None
+) -> Callable[[Factory], Factory]:
     """Register ``build(spec: ModelSpec) -> nn.Module`` under ``name``.
 
     The module's forward takes images of shape (batch, channels, height, width).
@@ -115,8 +123,16 @@ def register_model(name: str, *, branched: bool = False) -> Callable[[Factory], 
     Args:
         name: Lower-case letters, digits and underscores.
         branched: The module has parallel branches that executions other than ``loop`` can find.
+        chained: ``branch_depth`` means something to it, so that a suite may vary it; by default
+            that is so for models with branches.
+        cost: Span, work and parameters as functions of depth, shown by ``list models``.
+
+    Raises:
+        UsageError: A formula of ``cost`` cannot be evaluated.
     """
-    return _decorator(MODELS, name, DEVICE_TYPES, branched)
+    chained = branched if chained is None else chained
+    cost = cost.check() if cost else None
+    return _decorator(MODELS, name, DEVICE_TYPES, branched, chained, cost)
 
 
 def register_execution(
@@ -145,7 +161,12 @@ def register_runtime(
 
 
 def _decorator(
-    registry: Registry, name: str, devices: tuple[str, ...], branches: bool
+    registry: Registry,
+    name: str,
+    devices: tuple[str, ...],
+    branches: bool,
+    chains: bool = False,
+    cost: Cost | None = None,
 ) -> Callable[[Factory], Factory]:
     if not isinstance(name, str):
         raise UsageError(
@@ -155,7 +176,9 @@ def _decorator(
         checks.choice(device, "device type", DEVICE_TYPES)
 
     def register(factory: Factory) -> Factory:
-        registry.add(Entry(name, registry.kind, factory, devices, branches, factory.__module__))
+        source = factory.__module__
+        entry = Entry(name, registry.kind, factory, devices, branches, source, chains, cost)
+        registry.add(entry)
         return factory
 
     return register

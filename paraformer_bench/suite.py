@@ -170,8 +170,8 @@ def override(suite: Suite, axes: Mapping[str, Sequence[Any]]) -> Suite:
 def expand(suite: Suite, survey: Survey, device: str) -> list[Case]:
     """Return every case of the suite on ``device``, checked and without repeats.
 
-    A model without branches is paired with executions that need none; ``branch_depth`` does
-    not apply to it.
+    A model without branches is paired with executions that need none. ``branch_depth`` applies
+    to the models that take one; the others have 1.
 
     Raises:
         UsageError: An unknown name, a shape that cannot be, or nothing to measure.
@@ -216,10 +216,10 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
         shapes = [(i, p) for i in grid.image or (_DEFAULT_IMAGE,) for p in grid.patch]
     axes = (grid.models, grid.executions, grid.runtimes, grid.dtype, grid.mode, grid.scope)
     for model, execution, runtime, dtype, mode, scope in product(*axes):
-        branched = survey.models[model].branches
-        if survey.executions[execution].branches and not branched:
+        item = survey.models[model]
+        if survey.executions[execution].branches and not item.branches:
             continue
-        depths = grid.branch_depth if branched else (1,)
+        depths = grid.branch_depth if item.chains else (1,)
         for (image, patch), width, batch, branch_depth, depth in product(
             shapes, grid.width, grid.batch, depths, grid.depth
         ):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paraformer_bench import child
+from paraformer_bench.cost import Cost
 from paraformer_bench.errors import UsageError
 
 _SECONDS = 120
@@ -24,6 +25,14 @@ class Item:
     branches: bool
     summary: str
     source: str
+    chains: bool = False
+    cost: Cost | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Item:
+        """Rebuild an item from what the surveyor printed."""
+        cost = Cost(**data["cost"]) if data["cost"] else None
+        return cls(**(dict(data) | {"devices": tuple(data["devices"]), "cost": cost}))
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def take_survey(plugins: Iterable[Path] = ()) -> Survey:
     if "error" in data:
         raise UsageError(data["error"])
     kinds = {
-        kind: {e["name"]: Item(**(e | {"devices": tuple(e["devices"])})) for e in entries}
+        kind: {entry["name"]: Item.from_json(entry) for entry in entries}
         for kind, entries in data["catalogue"].items()
     }
     return Survey(**kinds, environment=data["environment"], versions=data["versions"])

@@ -107,7 +107,8 @@ def cli() -> Iterator[CommandLine]:
 
 
 def item(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), branches: bool = False) -> Item:
-    return Item(name, devices, branches, f"what {name} is", f"paraformer_bench.{name}")
+    what, source = f"what {name} is", f"paraformer_bench.{name}"
+    return Item(name, devices, branches, what, source, chains=branches)
 
 
 GPU = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench import survey as survey_module
+from paraformer_bench.cost import Cost
 from paraformer_bench.errors import UsageError
 from paraformer_bench.survey import Item, Survey, choose_device, take_survey
 
@@ -18,7 +19,15 @@ SurveyOf = Callable[..., Survey]
 ANSWER = {
     "catalogue": {
         "models": [
-            {"name": "a", "devices": ["cpu"], "branches": True, "summary": "s", "source": "m"}
+            {
+                "name": "a",
+                "devices": ["cpu"],
+                "branches": True,
+                "summary": "s",
+                "source": "m",
+                "chains": False,
+                "cost": {"span": "L", "work": "L*F", "parameters": "L*B"},
+            }
         ],
         "executions": [],
         "runtimes": [],
@@ -48,7 +57,9 @@ def child_says(monkeypatch: pytest.MonkeyPatch):
 def test_answer_of_the_child(child_says) -> None:
     commands = child_says(json.dumps(ANSWER))
     survey = take_survey([Path("x.py"), Path("y.py")])
-    assert survey.models == {"a": Item("a", ("cpu",), True, "s", "m")}
+    assert survey.models == {
+        "a": Item("a", ("cpu",), True, "s", "m", False, Cost("L", "L*F", "L*B"))
+    }
     assert survey.gpus == ["cuda:0", "cuda:1"]
     assert survey.versions == {"torch": "2.13"}
     assert commands[0][1:] == ["-m", "paraformer_bench.measure.surveyor", "x.py", "y.py"]

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.models._blocks import SumOfBranches
+from paraformer_bench.models._branches import Branches, Run
 
 Forward = Callable[[Tensor], Tensor]
 
 
-def replace_trunk(model: nn.Module, prepare: Callable[[SumOfBranches], Forward]) -> Forward:
-    """Return ``model``'s forward with its branches run by ``prepare(trunk)``.
+def run_branches(model: nn.Module, way: Callable[[Branches], Run]) -> Forward:
+    """Make ``model`` run its branches in another way, and return it.
 
     Args:
-        model: A `SumOfBranches`, or a net with ``embedding``, ``trunk`` and ``head`` whose
-            trunk is one.
-        prepare: Turns the trunk into a callable of the same signature.
+        model: Holds `SumOfBranches` or `EachBranch` modules, or is one.
+        way: Turns one of them into what its forward shall call. It must raise before it changes
+            anything.
 
     Raises:
-        Unsupported: The model's branches are not a `SumOfBranches`.
+        Unsupported: The model's branches are neither, or ``way`` cannot run them.
     """
-    if isinstance(model, SumOfBranches):
-        return prepare(model)
-    trunk = getattr(model, "trunk", None)
-    if not isinstance(trunk, SumOfBranches):
-        raise Unsupported("the model's trunk is no sum of branches this execution knows")
-    run = prepare(trunk)
-    embedding, head = model.get_submodule("embedding"), model.get_submodule("head")
+    places = [module for module in model.modules() if isinstance(module, Branches)]
+    if not places:
+        raise Unsupported("the model has no branches that this execution can find")
+    for place in places:
+        place.run = way(place)
+    return model
 
-    def forward(images: Tensor) -> Tensor:
-        return head(run(embedding(images)))
 
-    return forward
+def adopt(parameters: Sequence[Tensor], storage: Tensor, places: Tensor | None = None) -> None:
+    """Move parameters into ``storage``, so that weights are held once.
+
+    Each becomes a view of its place there; its old memory is freed before the next one is read.
+    Where they are being trained, it is the storage that is trained from now on.
+
+    Args:
+        parameters: Equal shapes.
+        storage: As large as all of them together.
+        places: A view of ``storage`` along whose first axis the parameters lie; by default
+            ``storage`` itself.
+    """
+    trained = any(parameter.requires_grad for parameter in parameters)
+    places = storage if places is None else places
+    with torch.no_grad():
+        for parameter, place in zip(parameters, places.unbind(0), strict=True):
+            place.copy_(parameter)
+            parameter.requires_grad_(False)
+            parameter.data = place
+    storage.requires_grad_(trained)

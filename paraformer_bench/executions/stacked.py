@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.executions._branches import Forward, replace_trunk
-from paraformer_bench.models._blocks import Block, LayerNorm, Linear, SumOfBranches, attend
+from paraformer_bench.executions._branches import Forward, run_branches
+from paraformer_bench.executions._stacked_parts import StackedAttention, StackedMlp
+from paraformer_bench.models._blocks import AttentionSublayer, Block, MlpSublayer
+from paraformer_bench.models._branches import Branches, Run, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
 from paraformer_bench.registry import register_execution
 
@@ -22,149 +22,122 @@ def prepare(model: nn.Module, example: Tensor) -> Forward:
     The first norm is shared by all branches; its gains and biases fold into the projections of
     all heads of all branches, over which there is one attention. The rest is batched matrix
     products and one sum over branches. The model's parameters become views of the stacked
-    storage: weights are held once, and the model itself still computes the same function.
+    storage: weights are held once.
     """
-    return replace_trunk(model, StackedBranches)
+    return run_branches(model, _stack)
 
 
-class StackedBranches:
-    """Callable form of a `SumOfBranches` trunk, (batch, tokens, width) to the same.
+def _stack(place: Branches) -> Run:
+    chains = [list(b) if isinstance(b, nn.Sequential) else [b] for b in place.branches]
+    kinds = {type(module) for chain in chains for module in chain}
+    if len({len(chain) for chain in chains}) != 1 or len(kinds) != 1:
+        raise Unsupported("stacked needs branches of equal length and one kind of block")
+    kind = kinds.pop()
+    sums = isinstance(place, SumOfBranches)
+    if kind in (Block, NormedResidualBlock):
+        blocks = [[module for module in chain if isinstance(module, Block)] for chain in chains]
+        return StackedBlocks(blocks, kind is NormedResidualBlock, sums)
+    if sums and len(chains[0]) == 1 and kind in (AttentionSublayer, MlpSublayer):
+        return SummedSublayers([chain[0] for chain in chains])
+    raise Unsupported(f"stacked does not know blocks of type {kind.__name__}")
 
-    Raises:
-        Unsupported: The branches differ in length or hold anything but one known kind of block.
+
+class StackedBlocks:
+    """Branches that are chains of blocks, side by side.
+
+    Args:
+        chains: The blocks of each branch.
+        normed: Residuals start at the norm (`NormedResidualBlock`), so that the norms' gains and
+            biases are needed by themselves and cannot be folded into the products.
+        sums: Branches share their input and their outputs are summed (`SumOfBranches`);
+            otherwise each has its own (`EachBranch`).
+
+    Attributes:
+        levels: The blocks that stand at one place of every branch, one after the other.
     """
 
-    def __init__(self, trunk: SumOfBranches) -> None:
-        chains = [list(branch.children()) for branch in trunk.branches]
-        kinds = {type(block) for chain in chains for block in chain}
-        if len({len(chain) for chain in chains}) != 1 or len(kinds) != 1:
-            raise Unsupported("stacked needs branches of equal length and one kind of block")
-        kind = kinds.pop()
-        if kind not in (Block, NormedResidualBlock):
-            raise Unsupported(f"stacked does not know blocks of type {kind.__name__}")
+    def __init__(self, chains: Sequence[Sequence[Block]], normed: bool, sums: bool) -> None:
         *inner, last = zip(*chains, strict=True)
-        normed = kind is NormedResidualBlock
-        with torch.no_grad():
-            self._levels = [_Level(blocks, normed, sums=False) for blocks in inner]
-            self._levels.append(_Level(last, normed, sums=True))
+        self._sums = sums
+        self.levels = [_Level(blocks, normed, sums=False) for blocks in inner]
+        self.levels.append(_Level(last, normed, sums))
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters."""
+        return [tensor for level in self.levels for tensor in level.weights]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Run all branches on ``x`` (batch, tokens, width) and return their sum."""
-        batch, tokens, width = x.shape
-        rows = x.reshape(1, batch * tokens, width)
-        for level in self._levels:
+        """Run all branches; see `SumOfBranches` and `EachBranch` for the shapes of ``x``."""
+        batch, tokens, width = x.shape[-3:]
+        rows = x.reshape(-1, batch * tokens, width)
+        for level in self.levels:
             rows = level(rows, batch)
-        return rows.view(batch, tokens, width)
+        return rows.view(batch, tokens, width) if self._sums else rows.view(x.shape)
 
 
 class _Level:
     """The blocks that stand at one place of every branch.
 
-    Shapes below: L branches, N rows (batch x tokens), D width, H hidden units. An input with a
-    leading axis of one is shared by all branches.
-
-    Args:
-        blocks: One block a branch.
-        normed: Residuals start at the norm (`NormedResidualBlock`), so that the norms' gains and
-            biases are needed by themselves and cannot be folded into the products.
-        sums: Return the sum over branches, (1, N, D), instead of (L, N, D).
+    Shapes below: L branches, N rows (batch x tokens), D width. An input with a leading axis of
+    one is shared by all branches.
     """
 
     def __init__(self, blocks: Sequence[Block], normed: bool, sums: bool) -> None:
         self._normed = normed
         self._sums = sums
-        self._heads = blocks[0].attention.heads
-        if not normed:
-            for block in blocks:
-                _fold(block.norm_attention, block.attention.qkv)
-                _fold(block.norm_mlp, block.mlp.expand)
-        self._gain_attention, self._bias_attention = _norms([b.norm_attention for b in blocks])
-        self._gain_mlp, self._bias_mlp = _norms([b.norm_mlp for b in blocks])
-        self._qkv, self._qkv_bias = _side_by_side([b.attention.qkv for b in blocks])
-        self._wide = self._qkv.is_cuda
-        self._project, self._project_bias = _products([b.attention.project for b in blocks])
-        self._expand, self._expand_bias = _products([b.mlp.expand for b in blocks])
-        self._contract, self._contract_bias = _products([b.mlp.contract for b in blocks])
-        if sums:
-            self._contract_bias = self._contract_bias.sum(0, keepdim=True)
+        fold = not normed and not _trained(blocks)
+        self.attention = StackedAttention(
+            [b.norm_attention for b in blocks], [b.attention for b in blocks], fold
+        )
+        self.mlp = StackedMlp([b.norm_mlp for b in blocks], [b.mlp for b in blocks], fold, sums)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters of this level."""
+        return [*self.attention.weights, *self.mlp.weights]
 
     def __call__(self, x: Tensor, batch: int) -> Tensor:
         """Map rows ``x`` (L or 1, N, D) to (L, N, D), or to (1, N, D) when summing."""
-        # L-fold results are overwritten where they can be and freed as soon as they are used:
-        # touching fresh memory costs a CPU as much as the arithmetic on it.
-        width = x.shape[-1:]
-        residual, normed = x, F.layer_norm(x, width)
-        if self._normed:
-            residual = normed = torch.addcmul(self._bias_attention, normed, self._gain_attention)
-        residual = residual + self._project_bias
-        residual.baddbmm_(self._attend(normed, batch), self._project)
-        normed = F.layer_norm(residual, width)
-        if self._normed:
-            residual = normed = torch.addcmul(self._bias_mlp, normed, self._gain_mlp)
-        hidden = torch.baddbmm(self._expand_bias, normed, self._expand)
-        out = residual.baddbmm_(torch.ops.aten.gelu_(hidden), self._contract)
+        normed = self.attention.norm(x)
+        residual = (normed if self._normed else x) + self.attention.last_bias
+        residual = self.attention.add_to(residual, normed, batch)
+        normed = self.mlp.norm(residual)
+        out = self.mlp.add_to(normed if self._normed else residual, normed)
         if self._sums:
             out = out.sum(0, keepdim=True)
-        return out.add_(self._contract_bias)
-
-    def _attend(self, x: Tensor, batch: int) -> Tensor:
-        """Attention of every branch on rows ``x`` (L or 1, N, D): (L, N, D) before projection."""
-        width, branches, outputs = self._qkv.shape
-        rows = x.shape[1]
-        tokens = rows // batch
-        if self._wide and len(x) == 1:
-            # On a GPU, one wide product adds its bias for free and is one launch. On a CPU it
-            # took a quarter longer than L small ones.
-            wide = torch.addmm(self._qkv_bias.view(-1), x[0], self._qkv.view(width, -1))
-            out = attend(wide.view(batch, tokens, -1), branches * self._heads)
-            return out.view(rows, branches, width).transpose(0, 1)
-        shared = x.expand(branches, -1, -1)
-        each = torch.baddbmm(self._qkv_bias, shared, self._qkv.transpose(0, 1))
-        out = attend(each.view(branches * batch, tokens, outputs), self._heads)
-        return out.view(branches, rows, width)
+        return out.add_(self.mlp.last_bias)
 
 
-def _fold(norm: LayerNorm, linear: Linear) -> None:
-    """Move a norm's gain and bias into the affine map that follows it, in place."""
-    linear.bias.addmv_(linear.weight, norm.bias)
-    linear.weight.mul_(norm.weight)
-    norm.weight.fill_(1)
-    norm.bias.zero_()
+class SummedSublayers:
+    """The sum over branches that are an attention each, or an MLP each, without residuals."""
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        fold = not _trained(branches)
+        attentions = [b for b in branches if isinstance(b, AttentionSublayer)]
+        mlps = [b for b in branches if isinstance(b, MlpSublayer)]
+        self.part: StackedAttention | StackedMlp
+        if attentions:
+            norms, inner = [b.norm for b in attentions], [b.attention for b in attentions]
+            self.part = StackedAttention(norms, inner, fold, sums=True)
+        else:
+            self.part = StackedMlp([b.norm for b in mlps], [b.mlp for b in mlps], fold, sums=True)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters."""
+        return self.part.weights
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map ``x`` (batch, tokens, width) to the sum of the branches' outputs."""
+        batch, tokens, width = x.shape
+        normed = self.part.norm(x.reshape(1, batch * tokens, width))
+        if isinstance(self.part, StackedAttention):
+            out = self.part.products(normed, batch)
+        else:
+            out = self.part.products(normed)
+        return out.sum(0, keepdim=True).add_(self.part.last_bias).view(batch, tokens, width)
 
 
-def _norms(norms: Sequence[LayerNorm]) -> tuple[Tensor, Tensor]:
-    """Gains and biases of one norm a branch, (L, 1, D) each."""
-    return _vectors([norm.weight for norm in norms]), _vectors([norm.bias for norm in norms])
-
-
-def _products(maps: Sequence[Linear]) -> tuple[Tensor, Tensor]:
-    """Weights as right factors of batched products, (L, in, out), and biases (L, 1, out)."""
-    outputs, inputs = maps[0].weight.shape
-    storage = maps[0].weight.new_empty(len(maps), inputs, outputs)
-    _adopt([part.weight for part in maps], storage.mT)
-    return storage, _vectors([part.bias for part in maps])
-
-
-def _side_by_side(maps: Sequence[Linear]) -> tuple[Tensor, Tensor]:
-    """Weights as one wide right factor, (in, L, out), and biases (L, 1, out)."""
-    outputs, inputs = maps[0].weight.shape
-    storage = maps[0].weight.new_empty(inputs, len(maps), outputs)
-    _adopt([part.weight for part in maps], storage.permute(1, 2, 0))
-    return storage, _vectors([part.bias for part in maps])
-
-
-def _vectors(parameters: Sequence[Tensor]) -> Tensor:
-    """Vectors (n) below each other, (L, 1, n)."""
-    storage = parameters[0].new_empty(len(parameters), 1, len(parameters[0]))
-    _adopt(parameters, storage.squeeze(1))
-    return storage
-
-
-def _adopt(parameters: Sequence[Tensor], storage: Tensor) -> None:
-    """Copy each parameter to its place along the first axis and make it a view of that place.
-
-    A parameter's old memory is freed before the next one is read.
-    """
-    for parameter, place in zip(parameters, storage.unbind(0), strict=True):
-        place.copy_(parameter)
-        parameter.data = place
+def _trained(modules: Iterable[nn.Module]) -> bool:
+    return any(p.requires_grad for module in modules for p in module.parameters())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def _entries(registry: Registry) -> list[dict[str, Any]]:
             "branches": entry.branches,
             "summary": entry.summary,
             "source": entry.source,
+            "chains": entry.chains,
+            "cost": asdict(entry.cost) if entry.cost else None,
         }
         for entry in registry.entries()
     ]

@@ -43,13 +43,19 @@ class Attention(nn.Module):
     Rows of the joint projection are ordered (head, query|key|value, feature), so that the
     projections of several branches, one below the other, are those of one attention with all
     their heads.
+
+    Args:
+        width: Features of a token.
+        heads: Number of heads.
+        inner: Features of all heads together; by default the width.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, inner: int | None = None) -> None:
         super().__init__()
+        inner = width if inner is None else inner
         self.heads = heads
-        self.qkv = Linear(width, 3 * width)
-        self.project = Linear(width, width)
+        self.qkv = Linear(width, 3 * inner)
+        self.project = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend over the tokens of ``x`` (batch, tokens, width)."""
@@ -83,6 +89,32 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map every token of ``x`` (..., width)."""
         return self.contract(F.gelu(self.expand(x)))
+
+
+class AttentionSublayer(nn.Module):
+    """The attention of a pre-norm block without its residual: A(LN x)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.norm = LayerNorm(spec.width)
+        self.attention = Attention(spec.width, spec.heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` (batch, tokens, width) to the same shape."""
+        return self.attention(self.norm(x))
+
+
+class MlpSublayer(nn.Module):
+    """The MLP of a pre-norm block without its residual: M(LN x)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.norm = LayerNorm(spec.width)
+        self.mlp = Mlp(spec.width, spec.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` (batch, tokens, width) to the same shape."""
+        return self.mlp(self.norm(x))
 
 
 class Block(nn.Module):
@@ -145,23 +177,3 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Score (batch, channels, image, image) as (batch, classes)."""
         return self.head(self.trunk(self.embedding(images)))
-
-
-class SumOfBranches(nn.Module):
-    """A trunk that gives every branch the same input and sums their outputs.
-
-    Attributes:
-        branches: One chain of blocks a branch.
-    """
-
-    def __init__(self, branches: list[nn.Sequential]) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(branches)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run one branch after the other on ``x`` (batch, tokens, width) and sum."""
-        first, *others = self.branches
-        total = first(x)
-        for branch in others:
-            total = total + branch(x)
-        return total

@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from paraformer_bench.case import ModelSpec
-from paraformer_bench.models._blocks import Block, Net, SumOfBranches
+from paraformer_bench.cost import Cost
+from paraformer_bench.models._blocks import Block, Net
+from paraformer_bench.models._branches import SumOfBranches
 from paraformer_bench.registry import register_model
 
 
-@register_model("paraformer", branched=True)
+@register_model("paraformer", branched=True, cost=Cost(span="k", work="L*F", parameters="L*B"))
 def build(spec: ModelSpec) -> nn.Module:
     """Para-Former: every branch receives the embedding, the outputs are summed.
 

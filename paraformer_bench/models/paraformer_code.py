@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from paraformer_bench.case import ModelSpec
-from paraformer_bench.models._blocks import Block, Net, SumOfBranches
+from paraformer_bench.cost import Cost
+from paraformer_bench.models._blocks import Block, Net
+from paraformer_bench.models._branches import SumOfBranches
 from paraformer_bench.registry import register_model
 
 
@@ -22,7 +24,9 @@ class NormedResidualBlock(Block):
         return self.mlp(z) + z
 
 
-@register_model("paraformer_code", branched=True)
+@register_model(
+    "paraformer_code", branched=True, cost=Cost(span="k", work="L*F", parameters="L*B")
+)
 def build(spec: ModelSpec) -> nn.Module:
     """Para-Former with each sublayer F(LN x) + LN x, as in the authors' published code.
 

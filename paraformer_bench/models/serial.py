@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from paraformer_bench.case import ModelSpec
+from paraformer_bench.cost import Cost
 from paraformer_bench.models._blocks import Block, Net
 from paraformer_bench.registry import register_model
 
 
-@register_model("serial")
+@register_model("serial", cost=Cost(span="L", work="L*F", parameters="L*B"))
 def build(spec: ModelSpec) -> nn.Module:
     """Pre-norm ViT: each of the L blocks receives what the one before it returned.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.case import ModelSpec
+from paraformer_bench.cost import block_flops
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.counts import Counts, count
-from paraformer_bench.models import _counts
-from paraformer_bench.models._blocks import Block, Net, SumOfBranches
+from paraformer_bench.models._blocks import Block, Net
+from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
 from paraformer_bench.registry import EXECUTIONS, MODELS
 
@@ -72,8 +73,8 @@ def test_the_wide_projection_of_gpus_gives_the_same(
         pair = make_pair(
             model, branches * branch_depth, scope="trunk", batch=3, branch_depth=branch_depth
         )
-        for level in pair.prepared._levels:
-            level._wide = True
+        for level in pair.prepared.run.levels:
+            level.attention.wide = True
         assert error(pair.prepared(pair.x), pair.loop(pair.x)) < 1e-12
 
 
@@ -81,6 +82,9 @@ def test_the_wide_projection_of_gpus_gives_the_same(
 @torch.inference_mode()
 def test_the_model_still_computes_the_same_function(make_pair: MakePair, model: str) -> None:
     pair = make_pair(model, 6, branch_depth=2, batch=2)
+    places = [module for module in pair.rewritten.modules() if isinstance(module, Branches)]
+    for place in places:
+        place.run = None
     assert error(pair.rewritten(pair.x), pair.loop(pair.x)) < 1e-12
     # Preparing it once more changes nothing either.
     again = EXECUTIONS.get("stacked").factory(pair.rewritten, pair.x)
@@ -128,12 +132,23 @@ def test_the_arithmetic_is_that_of_the_loop(make_pair: MakePair) -> None:
             flops = counts_at(
                 make_pair, "stacked", 6, batch=batch, branch_depth=branch_depth
             ).flops
-            assert flops == _counts.trunk_flops(spec, batch)
+            assert flops == 6 * block_flops(spec, batch)
 
 
 def storages(tensors: Any) -> dict[int, int]:
     """Bytes of the distinct storages under some tensors, by address."""
     return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+
+
+def tensors_in(thing: object) -> Iterator[Tensor]:
+    """Every tensor that an object of ours refers to, however deep."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, (list, tuple)):
+        for part in thing:
+            yield from tensors_in(part)
+    elif type(thing).__module__.startswith("paraformer_bench"):
+        yield from tensors_in(list(vars(thing).values()))
 
 
 @pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
@@ -142,16 +157,11 @@ def test_weights_are_held_once(make_pair: MakePair, model: str, branch_depth: in
     pair = make_pair(model, 8, scope="trunk", branch_depth=branch_depth)
     parameters = list(pair.rewritten.parameters())
     size = sum(p.numel() * p.element_size() for p in parameters)
-    held = storages(
-        tensor
-        for level in pair.prepared._levels
-        for tensor in vars(level).values()
-        if isinstance(tensor, Tensor)
-    )
+    held = storages(tensors_in(pair.prepared.run))
     assert sum(storages(parameters).values()) == size
     # All that is held beyond the parameters is the sum over branches of the last biases.
     assert sum((storages(parameters) | held).values()) == size + 32 * 8
-    assert len(held) == 12 * branch_depth
+    assert len(held) == 12 * branch_depth + 1
 
 
 @pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
@@ -173,8 +183,8 @@ SPEC = ModelSpec(depth=2, width=16, heads=1, image=16)
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (nn.Linear(2, 2), "no sum of branches"),
-        (Net(SPEC, nn.Sequential(Block(SPEC))), "no sum of branches"),
+        (nn.Linear(2, 2), "no branches"),
+        (Net(SPEC, nn.Sequential(Block(SPEC))), "no branches"),
         (
             SumOfBranches([nn.Sequential(Block(SPEC)), nn.Sequential(NormedResidualBlock(SPEC))]),
             "one kind of block",

@@ -12,11 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.case import Case
+from paraformer_bench.cost import (
+    block_flops,
+    block_parameters,
+    fixed_flops,
+    fixed_parameters,
+)
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.bench import build_model, make_input, prepare, rebuild
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.gate import Mismatch
-from paraformer_bench.models import _counts
 from paraformer_bench.registry import EXECUTIONS, MODELS, Entry, Registry
 
 MakeCase = Callable[..., Case]
@@ -77,8 +82,10 @@ def test_inputs_are_images_or_embedded_tokens(make_case: MakeCase) -> None:
 def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4)
     bench = prepare(case, device, 0, 1.0, {})
-    assert bench.facts["parameter_bytes"] == 4 * _counts.parameters(case.spec)
-    assert bench.facts["flops"] == _counts.flops(case.spec, batch=1)
+    assert bench.facts["parameter_bytes"] == 4 * (
+        4 * block_parameters(case.spec) + fixed_parameters(case.spec)
+    )
+    assert bench.facts["flops"] == 4 * block_flops(case.spec, 1) + fixed_flops(case.spec, 1)
     assert bench.facts["operations"] > 10
     assert 0 < bench.facts["relative_error"] < 1e-5
     assert bench.facts["peak_bytes"] == 1000
@@ -94,7 +101,7 @@ def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> No
 def test_the_trunk_can_be_prepared_by_itself(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4, scope="trunk", batch=2)
     bench = prepare(case, device, 0, 1.0, {})
-    assert bench.facts["flops"] == _counts.trunk_flops(case.spec, batch=2)
+    assert bench.facts["flops"] == 4 * block_flops(case.spec, batch=2)
     output = bench.call()
     assert isinstance(output, Tensor)
     assert output.shape == (2, 5, 16)
