@@ -10,7 +10,8 @@ from typing import Any
 from paraformer_bench import checks
 from paraformer_bench.errors import UsageError
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+DTYPES = ("float32", "tf32", "bfloat16", "float16", "float64")
+"""``float32`` never uses TF32; ``tf32`` is float32 whose products may (Ampere and newer)."""
 MODES = ("inference",)
 SCOPES = ("whole", "trunk")
 HEAD_WIDTH = 64

@@ -52,6 +52,7 @@ class Record:
         energy_joules: Energy of one call; null where it could not be read.
         relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64.
         warmup_calls: Untimed calls before the first sample.
+        compile_seconds: Time the runtime took to compile the case; null where it compiles nothing.
         telemetry: Readings around the samples: clocks, temperatures, sentinel times.
         null_reasons: For each field that is null without being an error, why.
         flags: Names from `FLAGS`.
@@ -73,6 +74,7 @@ class Record:
     energy_joules: float | None = None
     relative_error: float | None = None
     warmup_calls: int = 0
+    compile_seconds: float | None = None
     telemetry: dict[str, Any] = field(default_factory=dict)
     null_reasons: dict[str, str] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)

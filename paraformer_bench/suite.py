@@ -206,6 +206,8 @@ def skip_reason(case: Case, survey: Survey) -> str | None:
     ):
         if kind not in item.devices:
             return f"{what} {item.name} needs {' or '.join(item.devices)}, this is {kind}"
+    if case.dtype == "tf32" and kind != "cuda":
+        return f"dtype tf32 needs cuda, this is {kind}"
     return None
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.measure import precision
 from paraformer_bench.measure.counts import count
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.gate import reference, relative_error
@@ -31,12 +32,14 @@ class Bench:
         facts: Record fields known before timing.
         busy: Seconds spent in warm-up calls.
         null_reasons: Why some facts are null.
+        compilations: Says how often the runtime has compiled the case so far.
     """
 
     call: Callable[[], object]
     facts: dict[str, Any] = field(default_factory=dict)
     busy: float = 0.0
     null_reasons: dict[str, str] = field(default_factory=dict)
+    compilations: Callable[[], int] = lambda: 0
 
 
 def build_model(case: Case, device: torch.device) -> nn.Module:
@@ -53,7 +56,7 @@ def build_model(case: Case, device: torch.device) -> nn.Module:
         model = MODELS.get(case.model).factory(case.spec)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model {case.model!r} built {type(model).__name__}, not nn.Module")
-    model = model.to(device, getattr(torch, case.dtype)).eval().requires_grad_(False)
+    model = model.to(device, precision.storage(case.dtype)).eval().requires_grad_(False)
     if case.scope == "trunk":
         trunk = getattr(model, "trunk", None)
         if not isinstance(trunk, nn.Module):
@@ -69,7 +72,8 @@ def make_input(case: Case, device: torch.device, seed: int) -> Tensor:
     if case.scope == "trunk":
         shape = (case.batch, spec.tokens, spec.width)
     generator = torch.Generator(device).manual_seed(seed)
-    return torch.randn(shape, device=device, dtype=getattr(torch, case.dtype), generator=generator)
+    dtype = precision.storage(case.dtype)
+    return torch.randn(shape, device=device, dtype=dtype, generator=generator)
 
 
 def prepare(
@@ -89,6 +93,8 @@ def prepare(
         Unsupported: It cannot run here.
     """
     where = device.torch_device
+    precision.check(case.dtype, where)
+    precision.use(case.dtype)
     device.memory.mark()
     model = build_model(case, where)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -99,9 +105,12 @@ def prepare(
     example = make_input(case, where, _seed("example", block, case.batch))
     run = EXECUTIONS.get(case.execution).factory(model, example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    error = relative_error(call(check_input), references[key], check_input)
+    error = relative_error(call(check_input), references[key], check_input, case.dtype)
     counts, null_reasons = _count(run, example)
     facts = counts | {"parameter_bytes": size, "relative_error": error}
+    facts["compile_seconds"] = getattr(call, "compile_seconds", None)
+    if facts["compile_seconds"] is None:
+        null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
     del check_input, model
 
     def timed() -> object:
@@ -114,16 +123,22 @@ def prepare(
         "peak_bytes": peak.peak_bytes,
         "reserved_bytes": peak.reserved_bytes,
     }
-    return Bench(timed, facts, sum(times), null_reasons | peak.null_reasons)
+    null_reasons |= peak.null_reasons
+    return Bench(timed, facts, sum(times), null_reasons, lambda: getattr(call, "compilations", 0))
 
 
 def rebuild(case: Case, device: Device, block: int) -> Bench:
     """Build a case again that `prepare` has accepted before, with one warm-up call."""
     where = device.torch_device
+    precision.use(case.dtype)
     example = make_input(case, where, _seed("example", block, case.batch))
     run = EXECUTIONS.get(case.execution).factory(build_model(case, where), example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    return Bench(lambda: call(example), busy=device.clock.wall(lambda: call(example)))
+    return Bench(
+        lambda: call(example),
+        busy=device.clock.wall(lambda: call(example)),
+        compilations=lambda: getattr(call, "compilations", 0),
+    )
 
 
 def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
 from paraformer_bench.measure.memory import CpuMemory, CudaMemory, Memory
 from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
@@ -36,12 +37,8 @@ class Device:
 
 
 def open_device(name: str) -> Device:
-    """Open ``cpu`` or ``cuda:N`` and set full float32 precision there.
-
-    Float32 means float32: TF32 is off for products and convolutions alike.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    """Open ``cpu`` or ``cuda:N``, in full float32 precision until a case asks for another."""
+    precision.use("float32")
     device = torch.device(name)
     if device.type == "cpu":
         return Device(device, CpuClock(), CpuMemory(), NoTelemetry("the device is no GPU"))

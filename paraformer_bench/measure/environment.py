@@ -111,7 +111,7 @@ def torch_facts() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "mkl": torch.backends.mkl.is_available(),
-        "float32": "full precision (TF32 off)",
+        "float32": "full precision; TF32 for dtype tf32 alone",
     }
 
 

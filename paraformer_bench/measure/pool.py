@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paraformer_bench.case import Case
+from paraformer_bench.measure import precision
 from paraformer_bench.measure.bench import Bench, References, prepare, rebuild
 from paraformer_bench.measure.device import Device, is_out_of_memory
 from paraformer_bench.measure.memory import release
@@ -35,6 +36,7 @@ class Pool:
     def get(self, case: Case) -> Bench:
         """Return a case prepared before, building it again if it was let go."""
         if case in self._ready:
+            precision.use(case.dtype)
             return self._ready[case]
         return self._add(case, lambda: rebuild(case, self._device, self._block))
 

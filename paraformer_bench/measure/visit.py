@@ -10,7 +10,7 @@ from typing import Any
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.job import Job
-from paraformer_bench.measure import telemetry
+from paraformer_bench.measure import precision, telemetry
 from paraformer_bench.measure.bench import prepare
 from paraformer_bench.measure.device import Device, is_out_of_memory
 from paraformer_bench.measure.gate import Mismatch
@@ -44,7 +44,8 @@ class Visit:
         self._job = job
         self._emit = emit
         # Prepared like any case, so that what loads on first use is not charged to a real one.
-        self._sentinel = prepare(_sentinel_case(job.device), device, job.block, 0.1, {})
+        self._sentinel_case = _sentinel_case(job.device)
+        self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
         self._order = job.first_order
 
     def group(self, index: int, cases: list[Case]) -> bool:
@@ -100,8 +101,10 @@ class Visit:
     def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
         protocol = self._job.protocol
         try:
+            bench = pool.get(case)
+            compiled = bench.compilations()
             result = take_slice(
-                pool.get(case).call,
+                bench.call,
                 self._device.clock,
                 seconds=protocol.seconds_per_case / protocol.rounds,
                 earlier=samples.wall,
@@ -112,6 +115,7 @@ class Visit:
             return False
         reading = self._device.telemetry.read()
         samples.add(result, reading)
+        samples.recompiled |= bench.compilations() > compiled
         self._emit(
             {
                 "event": "sampled",
@@ -141,6 +145,8 @@ class Visit:
             flags.append("too_few_samples")
         if samples.dry:
             flags.append("queue_dry")
+        if samples.recompiled:
+            flags.append("recompiled")
         if max(drift) > (1 + _DRIFT) * min(drift):
             flags.append("drift")
         self._emit(
@@ -172,6 +178,7 @@ class Visit:
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
+        precision.use(self._sentinel_case.dtype)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
         self._emit({"event": "sentinel", "busy_seconds": sum(times)})
         return median(times)
@@ -192,6 +199,7 @@ class _Samples:
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.dry = 0
+        self.recompiled = False
         self.readings: list[telemetry.Reading] = []
 
     def add(self, result: Slice, reading: telemetry.Reading) -> None:

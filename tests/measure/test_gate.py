@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from paraformer_bench.case import DTYPES
+from paraformer_bench.measure import precision
 from paraformer_bench.measure.gate import TOLERANCE, Mismatch, reference, relative_error
 
 
@@ -27,14 +29,17 @@ def batch(rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def check(x: Tensor, output: Any) -> float:
-    return relative_error(output, reference(Cube().to(x.dtype), x), x)
+    name = str(x.dtype).removeprefix("torch.")
+    return relative_error(output, reference(Cube().to(x.dtype), x), x, name)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("rows", [1, 3, 4, 5, 64])
-def test_the_model_itself_passes(dtype: torch.dtype, rows: int) -> None:
+def test_the_model_itself_passes(name: str, rows: int) -> None:
+    dtype = precision.storage(name)
     x = batch(rows, dtype)
-    assert check(x, Cube().to(dtype)(x)) <= 4 * torch.finfo(dtype).eps
+    error = relative_error(Cube().to(dtype)(x), reference(Cube().to(dtype), x), x, name)
+    assert error <= 4 * torch.finfo(dtype).eps < TOLERANCE[name]
 
 
 def test_the_reference_is_float64_and_leaves_the_model_alone() -> None:
@@ -83,11 +88,13 @@ def test_products_rounded_as_tf32_rounds_them_are_refused() -> None:
 
     with torch.no_grad():
         expected = reference(layer, x)
-        assert relative_error(layer(x), expected, x) < 1e-6
+        assert relative_error(layer(x), expected, x, "float32") < 1e-6
         hidden = rounded(x) @ rounded(first.weight).T
         output = rounded(hidden) @ rounded(second.weight).T
         with pytest.raises(Mismatch, match="float32"):
-            relative_error(output, expected, x)
+            relative_error(output, expected, x, "float32")
+        # Where TF32 was asked for, it is what is expected.
+        assert 1e-4 < relative_error(output, expected, x, "tf32") < 1e-3
 
 
 def test_float32_does_not_pass_as_float64() -> None:
@@ -142,7 +149,7 @@ def test_anything_else_is_a_mismatch(output: Any, words: str) -> None:
 def test_a_model_that_is_not_finite_itself_cannot_be_checked() -> None:
     x = torch.full((2, 4), 1e200, dtype=torch.float64)  # its cube overflows
     with pytest.raises(Mismatch, match="the reference holds infinity"):
-        relative_error(torch.ones(2, 4), reference(Cube(), x), x)
+        relative_error(torch.ones(2, 4), reference(Cube(), x), x, "float64")
 
 
 def test_an_output_of_nothing_but_zeros_can_be_right() -> None:

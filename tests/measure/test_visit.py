@@ -31,6 +31,7 @@ class Scene:
         fail_call: What timing a case raises, by depth.
         sentinel: Times of the sentinel's calls; the last one for ever.
         prepared_with: Seconds of warm-up that each case was given.
+        compiles_at: Calls at which a case compiles, by depth, counted from 1.
     """
 
     def __init__(self, device: Device, cases: list[Case]) -> None:
@@ -42,6 +43,7 @@ class Scene:
         self.fail_call: dict[int, Exception] = {}
         self.sentinel = [0.005]
         self.prepared_with: list[float] = []
+        self.compiles_at: dict[int, int] = {}
         self.protocol = Protocol(
             rounds=3, seconds_per_case=0.3, target_relative_error=0.01, timeout_seconds=9
         )
@@ -53,12 +55,19 @@ class Scene:
             raise self.fail_prepare[case.depth]
         self.prepared_with.append(seconds)
 
+        calls: list[None] = []
+
         def call() -> float:
+            calls.append(None)
             if case.depth in self.fail_call:
                 raise self.fail_call[case.depth]
             return self.seconds.get(case.depth, 0.001)
 
-        return Bench(call, {"flops": case.depth}, 0.5, {"reserved_bytes": "a test"})
+        def compilations() -> int:
+            return int(len(calls) >= self.compiles_at.get(case.depth, 10**9))
+
+        reasons = {"reserved_bytes": "a test"}
+        return Bench(call, {"flops": case.depth}, 0.5, reasons, compilations)
 
     def _sentinel_call(self) -> float:
         return self.sentinel.pop(0) if len(self.sentinel) > 1 else self.sentinel[0]
@@ -178,6 +187,13 @@ def test_device_samples_and_readings_travel_along(
         assert event["dry"] == 10
         assert event["reading"] == {"throttle_bits": 0x40}
     assert scene.finished()[1]["flags"] == ["queue_dry", "throttled"]
+
+
+def test_a_call_that_compiles_flags_its_case(scene: Scene) -> None:
+    scene.compiles_at = {1: 1, 2: 15}
+    scene.run()
+    flagged = {d for d, event in scene.finished().items() if "recompiled" in event["flags"]}
+    assert flagged == {1, 2}
 
 
 @pytest.mark.parametrize(

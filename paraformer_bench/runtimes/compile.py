@@ -1,0 +1,94 @@
+"""PyTorch's compiler: the operations are fused and launched by generated code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paraformer_bench.errors import Unsupported
+from paraformer_bench.registry import register_runtime
+
+Call = Callable[[Tensor], Tensor]
+
+_NO_TOOLS = ("InvalidCxxCompiler", "TritonMissing")
+"""What the compiler raises where it has no C++ compiler (CPU) or no Triton (GPU) to work with."""
+
+
+@register_runtime("compile")
+def wrap(call: Call, example: Tensor) -> CompiledCall:
+    """`torch.compile` with its defaults, for fixed shapes; compiled before anything is timed."""
+    return CompiledCall(call, example)
+
+
+class CompiledCall:
+    """A callable that has been compiled.
+
+    Attributes:
+        compile_seconds: Time of the first call, in which it was compiled. PyTorch keeps compiled
+            code on disk: where it has compiled the same before, this is much shorter.
+        compilations: Graphs compiled so far; when it grows, a call was no ordinary one.
+
+    Raises:
+        Unsupported: There is nothing to compile with on this machine.
+    """
+
+    def __init__(self, call: Call, example: Tensor) -> None:
+        # Imported here: it takes a second, and most workers compile nothing.
+        from torch._dynamo.backends.registry import lookup_backend
+
+        inductor = lookup_backend("inductor")
+        self.compilations = 0
+
+        def backend(graph: Any, inputs: Any) -> Any:
+            self.compilations += 1
+            return inductor(graph, inputs)
+
+        self._run: Call = torch.compile(_entry_of(call), backend=backend, dynamic=False)
+        start = time.perf_counter()
+        try:
+            self._run(example)
+        except Exception as error:
+            lacking = next((e for e in _chain(error) if type(e).__name__ in _NO_TOOLS), None)
+            if lacking is None:
+                raise
+            first = next(iter(str(lacking).splitlines()), type(lacking).__name__)
+            raise Unsupported(f"torch.compile cannot work here: {first}") from None
+        if example.is_cuda:
+            torch.cuda.synchronize(example.device)
+        self.compile_seconds = time.perf_counter() - start
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Call the compiled code."""
+        return self._run(x)
+
+
+def _entry_of(call: Call) -> Call:
+    """Wrap ``call`` in a function whose code object is its own.
+
+    The compiler keeps what it compiled by code object, looks through all of it at every call, and
+    falls back to plain PyTorch beyond eight (`torch._dynamo.config.recompile_limit`): the cases
+    that a worker holds side by side must not share one.
+    """
+
+    def entry(x: Tensor) -> Tensor:
+        return call(x)
+
+    code = entry.__code__.replace(co_name="entry")
+    return FunctionType(code, entry.__globals__, "entry", None, entry.__closure__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and all that it was raised from."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        one = rest.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            rest += [one.__cause__, one.__context__, getattr(one, "inner_exception", None)]
