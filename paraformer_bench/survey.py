@@ -28,6 +28,14 @@ class Item:
     chains: bool = False
     cost: Cost | None = None
 
+    @property
+    def control(self) -> bool:
+        """Whether a model is there to compare with: its span grows with L, or it has no branches.
+
+        A model that does not state its cost is taken at its word: the claim is about it.
+        """
+        return self.cost is not None and (not self.branches or "L" in self.cost.span)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
         """Rebuild an item from what the surveyor printed."""

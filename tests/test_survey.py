@@ -116,3 +116,18 @@ def test_device_is_chosen(survey_of: SurveyOf) -> None:
 def test_device_is_refused(survey_of: SurveyOf, gpus: int, asked: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         choose_device(survey_of(gpus), asked)
+
+
+@pytest.mark.parametrize(
+    ("branches", "cost", "control"),
+    [
+        (True, Cost("k", "L*F", "L*B"), False),
+        (True, Cost("ceil(L / 2)", "L*F", "L*B"), True),
+        (False, Cost("k", "L*F", "L*B"), True),
+        (False, None, False),
+    ],
+)
+def test_a_control_has_no_branches_or_a_span_that_grows(
+    branches: bool, cost: Cost | None, control: bool
+) -> None:
+    assert Item("a", ("cpu",), branches, "s", "m", cost=cost).control == control

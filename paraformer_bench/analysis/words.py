@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
@@ -18,13 +18,27 @@ _CLAIM = {
     "undecided": "is not settled yet",
 }
 
+SERIAL = "serial"
+
 # From the finest to the coarsest way of grouping curves; the first that is short enough is used.
-_GROUPINGS: tuple[Callable[[Verdict], str], ...] = (
-    lambda verdict: f"{verdict.model} under {verdict.execution}/{verdict.runtime}",
-    lambda verdict: f"{verdict.model} under {verdict.execution}",
-    lambda verdict: verdict.model,
-    lambda verdict: "serial nets" if verdict.model == "serial" else "parallel nets",
+_GROUPINGS: tuple[Callable[[Verdict, Collection[str]], str], ...] = (
+    lambda verdict, _: f"{verdict.model} under {verdict.execution}/{verdict.runtime}",
+    lambda verdict, _: f"{verdict.model} under {verdict.execution}",
+    lambda verdict, _: verdict.model,
+    lambda verdict, controls: _kind(verdict.model, controls),
 )
+
+
+def controls_of(info: Mapping[str, Any]) -> frozenset[str]:
+    """Return the models of a run that the claim is not about: they are there to compare with.
+
+    Args:
+        info: Contents of ``run.json``; ``models`` says so of each. Without it only ``serial`` is.
+    """
+    models = info.get("models")
+    known = models.items() if isinstance(models, Mapping) else ()
+    found = {name for name, facts in known if isinstance(facts, Mapping) and facts.get("control")}
+    return frozenset({SERIAL, *found})
 
 
 def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]:
@@ -39,23 +53,24 @@ def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]
     """
     names = (info.get("environment") or {}).get("devices") or {}
     devices = dict.fromkeys(verdict.device for verdict in verdicts)
+    controls = controls_of(info)
     return [
-        _sentence([v for v in verdicts if v.device == device], device, names.get(device))
+        _sentence([v for v in verdicts if v.device == device], device, names.get(device), controls)
         for device in devices
     ]
 
 
-def answer(verdicts: Sequence[Verdict]) -> str:
+def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -> str:
     """Answer the claim for the verdicts of one device.
 
-    Only curves of models other than ``serial`` count, each on its deciding basis.
+    Only curves of models other than the ``controls`` count, each on its deciding basis.
 
     Returns:
         ``supported``: every such curve is constant at its deepest measured depth; ``refuted``:
         every one grows; ``undecided``: every one is inconclusive, or there is none; ``mixed``:
         anything else.
     """
-    seen = {verdict.verdict for verdict in deciding(verdicts) if verdict.model != "serial"}
+    seen = {verdict.verdict for verdict in deciding(verdicts) if verdict.model not in controls}
     if seen == {CONSTANT}:
         return "supported"
     if seen == {GROWS}:
@@ -102,21 +117,29 @@ def _bound(ratio: float | None) -> str:
     return "unknown" if ratio is None else times(ratio)
 
 
-def _sentence(verdicts: Sequence[Verdict], device: str, name: str | None) -> str:
+def _kind(model: str, controls: Collection[str]) -> str:
+    if model == SERIAL:
+        return "serial nets"
+    return "other controls" if model in controls else "parallel nets"
+
+
+def _sentence(
+    verdicts: Sequence[Verdict], device: str, name: str | None, controls: Collection[str]
+) -> str:
     curves = deciding(verdicts)
     place = f"{device} ({name})" if name else device
     mode = " and ".join(sorted({verdict.mode for verdict in curves}))
-    parallel = [verdict.verdict for verdict in curves if verdict.model != "serial"]
-    found = _CLAIM[answer(verdicts)]
-    if answer(verdicts) == "mixed" and CONSTANT not in parallel:
+    parallel = [verdict.verdict for verdict in curves if verdict.model not in controls]
+    found = _CLAIM[answer(verdicts, controls)]
+    if answer(verdicts, controls) == "mixed" and CONSTANT not in parallel:
         found = "grows with depth for some curves, the others are undecided"
     claim = f"{mode} time {found}"
     head = f"On {place}: {claim if parallel else 'no parallel net was timed'}"
     tail = _disagreement(verdicts, curves)
     for grouping in _GROUPINGS:
         groups: dict[str, list[Verdict]] = {}
-        for verdict in sorted(curves, key=lambda verdict: verdict.model == "serial"):
-            groups.setdefault(grouping(verdict), []).append(verdict)
+        for verdict in sorted(curves, key=lambda verdict: verdict.model in controls):
+            groups.setdefault(grouping(verdict, controls), []).append(verdict)
         clauses = "; ".join(_clause(group, members) for group, members in groups.items())
         sentence = f"{head}: {clauses}{tail}."
         if len(sentence.split()) <= MOST_WORDS:

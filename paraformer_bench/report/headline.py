@@ -33,14 +33,15 @@ class Headline:
 
 def headline(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> Headline:
     """Return the answer that a run's verdicts give."""
-    answer = words.answer(verdicts)
-    known = {"environment": {"devices": facts.devices(info)}}
+    controls = words.controls_of(info)
+    answer = words.answer(verdicts, controls)
+    known = {"environment": {"devices": facts.devices(info)}, "models": info.get("models")}
     sentences = words.sentences(verdicts, known)
-    return Headline(answer, _SYMBOLS[answer], _title(answer, verdicts), sentences)
+    parallel = [v for v in words.deciding(verdicts) if v.model not in controls]
+    return Headline(answer, _SYMBOLS[answer], _title(answer, verdicts, parallel), sentences)
 
 
-def _title(answer: str, verdicts: Sequence[Verdict]) -> str:
-    parallel = [v for v in words.deciding(verdicts) if v.model != "serial"]
+def _title(answer: str, verdicts: Sequence[Verdict], parallel: Sequence[Verdict]) -> str:
     if not verdicts:
         return "No answer: nothing was measured."
     if not parallel:

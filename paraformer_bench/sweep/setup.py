@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,7 @@ def open_store(study: Study, settings: Settings) -> Store:
         "device": study.plan.device,
         "seed": study.plan.seed,
         "plugins": study.plan.plugins,
+        "models": _models(study),
         "identity": _identity(study),
         "commit": _commit(),
         "environment": study.survey.environment,
@@ -201,6 +202,16 @@ def _identity(study: Study) -> dict[str, Any]:
         "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
         "device": f"{device}: {study.survey.environment['devices'][device]}",
         "torch": study.survey.versions.get("torch"),
+    }
+
+
+def _models(study: Study) -> dict[str, dict[str, Any]]:
+    """What a reader must know of the run's models: whether they are controls, and their cost."""
+    names = sorted({case.model for case in [*study.plan.cases, *study.plan.skipped]})
+    items = {name: study.survey.models[name] for name in names}
+    return {
+        name: {"control": item.control, "cost": asdict(item.cost) if item.cost else None}
+        for name, item in items.items()
     }
 
 

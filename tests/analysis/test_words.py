@@ -6,7 +6,14 @@ import pytest
 
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.analysis.words import answer, deciding, sentences, times, verdict_phrase
+from paraformer_bench.analysis.words import (
+    answer,
+    controls_of,
+    deciding,
+    sentences,
+    times,
+    verdict_phrase,
+)
 from paraformer_bench.record import Record
 
 Curve = Callable[..., list[Record]]
@@ -154,3 +161,28 @@ def test_phrases(make_curve: Curve) -> None:
 )
 def test_ratios_in_words(ratio: float, text: str) -> None:
     assert times(ratio) == text
+
+
+def test_controls_do_not_answer_for_the_claim(make_curve: Curve) -> None:
+    """A net that is constant by construction does not support it, whatever else is true."""
+    flat, grows = rising(1.0), rising(3.0)
+    records = [
+        *make_curve(flat, model="truncated", execution="loop"),
+        *make_curve(grows, **SERIAL),
+        *make_curve(grows),
+    ]
+    info = {"models": {"truncated": {"control": True}, "paraformer": {"control": False}}}
+    (sentence,) = sentences(judge(records), info)
+    assert sentence.startswith(
+        "On cpu: inference time is not constant with depth: paraformer under stacked/eager grows"
+    )
+    assert "truncated under loop/eager stays constant up to depth 16" in sentence
+    assert controls_of(info) == {"serial", "truncated"}
+    assert answer(judge(records), controls_of(info)) == "refuted"
+    assert answer(judge(records)) == "mixed"
+
+
+@pytest.mark.parametrize("models", [None, [], "serial", {"wide": None}, {"wide": {}}])
+def test_a_run_that_does_not_say_has_serial_as_its_control(models: object) -> None:
+    assert controls_of({"models": models}) == {"serial"}
+    assert controls_of({}) == {"serial"}
