@@ -150,7 +150,8 @@ def _sentence(
 def _clause(name: str, group: Sequence[Verdict]) -> str:
     """What one curve does, or how many of several do what."""
     if len(group) == 1:
-        return f"{name} {_alone(group[0])}"
+        [curve] = group
+        return f"{curve.model} under {curve.execution}/{curve.runtime} {_alone(curve)}"
     parts: list[str] = []
     for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
         some = [verdict for verdict in group if verdict.verdict == kind]
