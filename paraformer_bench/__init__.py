@@ -1,7 +1,8 @@
 """Benchmark and profiling suite for the claim that Para-Former's inference time is constant.
 
-Plugins import `ModelSpec`, `Cost`, `Unsupported` and the three ``register_`` decorators from here.
-Importing this package imports no torch.
+Plugins import `ModelSpec`, `Cost`, `Unsupported` and the three ``register_`` decorators from here,
+and the parts of nets from `paraformer_bench.parts`; see ``docs/adding-a-model.md``. Importing this
+package imports no torch.
 """
 
 from paraformer_bench.case import ModelSpec

@@ -25,7 +25,7 @@ _COLOURS = {"SLOWER": "red", "FASTER": "green", "SAME": "", "UNCLEAR": "yellow"}
 
 def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
     """Print the table of one kind of name, or all of them."""
-    console = Console()
+    console = _console()
     if what != "suites":
         survey = take_survey(plugins)
         kinds = {
@@ -55,8 +55,7 @@ def print_contrasts(contrasts: Sequence[Contrast]) -> None:
             f"{contrast.low:.3f} to {contrast.high:.3f}" if known else "-",
             Text(contrast.verdict, style=_COLOURS.get(contrast.verdict, "dim")),
         )
-    # A pipe has no width: give the case names all the room they need.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = _console()
     console.print(table)
     for reason, count in Counter(c.reason for c in contrasts if c.reason).most_common():
         console.print(Text(f"{count} unclear: {reason}"))
@@ -78,6 +77,11 @@ def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> 
     console.print(f"{bad} things would spoil a measurement" if bad else "ready to measure")
 
 
+def _console() -> Console:
+    """A pipe has no width: give names all the room they need."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
 def _items(kind: str, items: Iterable[Item]) -> Table:
     table = Table(kind, "what it is", "devices", "from", title_justify="left")
     table.columns[0].no_wrap = True  # a name cut short cannot be typed
@@ -91,8 +95,9 @@ def _items(kind: str, items: Iterable[Item]) -> Table:
 def _costs(models: Iterable[Item]) -> Table:
     table = Table("models", "span", "work", "parameters", caption_justify="left")
     table.caption = (
-        "L: depth. k: branch depth. Span: blocks that wait for each other. F, B: operations and "
-        "parameters of one block. d: width. Embedding and head come on top."
+        "L: depth. k: branch depth. n: L / k. Span: blocks that wait for each other. F, B: "
+        "operations and parameters of one block. b, t, d, h: batch, tokens, width, hidden units. "
+        "Embedding and head come on top."
     )
     for model in models:
         known = astuple(model.cost) if model.cost else ("not stated",) * 3

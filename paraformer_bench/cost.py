@@ -1,9 +1,10 @@
 """What a model costs as a function of its depth: formulas that people read and tests evaluate.
 
 A formula is a Python expression over whole numbers. Names in it: ``L`` depth; ``k`` branch depth;
-``n`` = L / k branches; ``d`` width; ``B`` parameters of one reference block; ``F`` operations of
-one reference block on the whole batch; ``ceil``, ``min``. A multiply-add counts as two operations;
-norms, GELU, softmax and additions are not counted, as in ``torch.utils.flop_counter``.
+``n`` = L / k branches; ``b`` batch; ``t`` tokens; ``d`` width; ``h`` hidden units of one MLP;
+``B`` parameters of one reference block; ``F`` operations of one reference block on the whole
+batch; ``ceil``, ``min``. A multiply-add counts as two operations; norms, GELU, softmax and
+additions are not counted, as in ``torch.utils.flop_counter``.
 Imports no torch.
 """
 
@@ -52,7 +53,10 @@ def evaluate(formula: str, spec: ModelSpec, batch: int) -> int:
         "L": spec.depth,
         "k": spec.branch_depth,
         "n": spec.branches,
+        "b": batch,
+        "t": spec.tokens,
         "d": spec.width,
+        "h": spec.hidden,
         "B": block_parameters(spec),
         "F": block_flops(spec, batch),
         "ceil": ceil,

@@ -13,6 +13,7 @@ from types import CodeType
 from paraformer_bench.errors import UsageError
 
 ENTRY_POINTS = "paraformer_bench.plugins"
+_FILE_MODULE = "paraformer_bench_plugin_"
 
 
 def load_plugins(files: Iterable[Path]) -> None:
@@ -29,8 +30,20 @@ def load_plugins(files: Iterable[Path]) -> None:
         _guard(f"plugin {path}", lambda path=path, number=number: _import_file(path, number))
 
 
+def installed_plugins() -> dict[str, str]:
+    """Return name and version of every installed package that provides plugins; load none."""
+    providers = [point.dist for point in entry_points(group=ENTRY_POINTS)]
+    return {dist.name: dist.version for dist in providers if dist}
+
+
+def source_of(module: str) -> str:
+    """Say what people know a module by: the name of its plugin file, else its own."""
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return Path(path).name if path and module.startswith(_FILE_MODULE) else module
+
+
 def _import_file(path: Path, number: int) -> None:
-    name = f"paraformer_bench_plugin_{number}_{path.stem}"
+    name = f"{_FILE_MODULE}{number}_{path.stem}"
     if path.suffix != ".py":
         raise UsageError("is no Python file: its name must end in .py")
     loader = _SourceLoader(name, str(path))

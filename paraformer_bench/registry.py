@@ -19,6 +19,7 @@ from typing import Any
 from paraformer_bench import checks
 from paraformer_bench.cost import Cost
 from paraformer_bench.errors import UsageError, unknown_name
+from paraformer_bench.plugins import source_of
 
 Factory = Callable[..., Any]
 DEVICE_TYPES = ("cpu", "cuda")
@@ -176,7 +177,7 @@ def _decorator(
         checks.choice(device, "device type", DEVICE_TYPES)
 
     def register(factory: Factory) -> Factory:
-        source = factory.__module__
+        source = source_of(factory.__module__)
         entry = Entry(name, registry.kind, factory, devices, branches, source, chains, cost)
         registry.add(entry)
         return factory

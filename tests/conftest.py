@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -36,17 +37,19 @@ class CommandLine:
     def __call__(
         self, *arguments: object, cwd: Path, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; ``options`` go to `subprocess.run`."""
+        """Run a command to its end; ``options`` are those of `python`."""
         return self.python("-m", "paraformer_bench", *arguments, cwd=cwd, **options)
 
     def python(
-        self, *arguments: object, cwd: Path, **options: Any
+        self, *arguments: object, cwd: Path, path: Path | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run this Python to its end."""
+        """Run this Python to its end, with ``path`` before all other places of modules."""
+        places = [str(path)] if path else []
+        places.append(ENVIRONMENT["PYTHONPATH"])
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(places)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -104,6 +107,21 @@ def cli() -> Iterator[CommandLine]:
     command_line = CommandLine()
     yield command_line
     command_line.end_all()
+
+
+@pytest.fixture(scope="session")
+def install() -> Callable[[Path, Path], None]:
+    """Install the package in one folder into another, as pip does and without a network."""
+    pytest.importorskip("hatchling")
+
+    def install(package: Path, target: Path) -> None:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        command += ["--no-build-isolation", "--no-cache-dir", "--disable-pip-version-check"]
+        command += ["--upgrade", "--target", str(target), str(package)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return install
 
 
 def item(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), branches: bool = False) -> Item:

@@ -117,3 +117,20 @@ def test_broken_installed_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     message = "^installed plugin 'theirs' failed: ImportError: no libfast.so$"
     with pytest.raises(UsageError, match=message):
         plugins.load_plugins([])
+
+
+def test_packages_that_provide_plugins_are_named_without_loading_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = SimpleNamespace(name="theirs", version="1.2")
+    points = [SimpleNamespace(name=name, dist=theirs) for name in ("net", "way")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    assert plugins.installed_plugins() == {"theirs": "1.2"}
+
+
+def test_what_a_file_registers_is_known_by_its_name(write: Write) -> None:
+    plugins.load_plugins([write("import sys; sys.modules[__name__].seen = __name__", "own.py")])
+    [module] = [name for name in sys.modules if name.startswith("paraformer_bench_plugin_")]
+    assert plugins.source_of(module) == "own.py"
+    assert plugins.source_of("json.decoder") == "json.decoder"
+    assert plugins.source_of("paraformer_bench_plugin_9_gone") == "paraformer_bench_plugin_9_gone"

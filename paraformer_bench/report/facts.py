@@ -105,9 +105,9 @@ def environment(info: Mapping[str, Any]) -> list[tuple[str, Facts]]:
     for name, value in table(info, "environment").items():
         (sections if isinstance(value, Mapping) and value else general)[name] = value
     sections = ({"machine": general} if general else {}) | sections
-    for name in ("versions", "plugins"):
+    for name in ("versions", "plugins", "installed_plugins"):
         if info.get(name):
-            sections[name] = info[name]
+            sections[name.replace("_", " ")] = info[name]
     return [(name, _flat(section)) for name, section in sections.items()]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from paraformer_bench import child
 from paraformer_bench.errors import UsageError
+from paraformer_bench.plugins import installed_plugins
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
@@ -127,6 +128,7 @@ def open_store(study: Study, settings: Settings) -> Store:
         "seed": study.plan.seed,
         "plugins": study.plan.plugins,
         "models": _models(study),
+        "installed_plugins": installed_plugins(),
         "identity": _identity(study),
         "commit": _commit(),
         "environment": study.survey.environment,
@@ -182,7 +184,8 @@ def _most_blocks(settings: Settings, suite: Suite) -> int:
 def _refuse_other_study(study: Study, stored: dict[str, Any]) -> None:
     """Records of two different studies must not share a folder."""
     identity = _identity(study)
-    changed = [key for key in identity if identity[key] != stored["identity"].get(key)]
+    before = {"installed_plugins": {}} | stored["identity"]  # older runs could not name them
+    changed = [key.replace("_", " ") for key in identity if identity[key] != before.get(key)]
     if changed:
         raise UsageError(
             f"cannot resume {study.folder}: {' and '.join(changed)} changed since it was begun; "
@@ -200,6 +203,7 @@ def _identity(study: Study) -> dict[str, Any]:
         "suite": _digest(json.dumps(suite, sort_keys=True).encode()),
         "cases": _digest("\n".join(ids).encode()),
         "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
+        "installed_plugins": installed_plugins(),
         "device": f"{device}: {study.survey.environment['devices'][device]}",
         "torch": study.survey.versions.get("torch"),
     }

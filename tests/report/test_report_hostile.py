@@ -62,7 +62,11 @@ def test_a_template_in_a_field_is_not_run(make: Any, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [None, 7, "text", [], [1, [2]], {"a": None}, True])
 @pytest.mark.parametrize(
-    "key", ["name", "environment", "versions", "plugins", "command", "efficiency", "started"]
+    "key",
+    [
+        *("name", "environment", "versions", "plugins", "installed_plugins", "command"),
+        *("efficiency", "started"),
+    ],
 )
 def test_facts_of_the_wrong_kind(make: Any, tmp_path: Any, key: str, wrong: object) -> None:
     folder = make.run(tmp_path, [], make.info(**{key: wrong}))

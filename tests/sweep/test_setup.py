@@ -105,6 +105,39 @@ def test_resumed_run_is_the_same_study() -> None:
         set_up(replace(again, axes={"depth": [1, 4]}))
 
 
+def test_resumed_run_has_the_same_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"theirs": "1.0"}
+    monkeypatch.setattr(subject, "installed_plugins", lambda: dict(installed))
+    settings = replace(SMOKE, out=Path("run"))
+    with open_store(set_up(settings), settings):
+        pass
+    again = Settings(out=Path("run"), resume=True)
+    assert set_up(again).resumed
+    for other in ({"theirs": "1.1"}, {}, {"theirs": "1.0", "more": "2"}):
+        monkeypatch.setattr(subject, "installed_plugins", lambda other=other: other)
+        with pytest.raises(UsageError, match=": installed plugins changed since it was begun"):
+            set_up(again)
+
+
+@pytest.mark.parametrize("installed", [{}, {"theirs": "1.0"}])
+def test_older_run_is_resumed_where_no_plugin_is_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]
+) -> None:
+    monkeypatch.setattr(subject, "installed_plugins", dict)
+    settings = replace(SMOKE, out=Path("run"))
+    with open_store(set_up(settings), settings) as store:
+        identity = dict(store.info["identity"])
+        del identity["installed_plugins"]
+        store.update(identity=identity)
+    monkeypatch.setattr(subject, "installed_plugins", lambda: installed)
+    again = Settings(out=Path("run"), resume=True)
+    if installed:
+        with pytest.raises(UsageError, match="installed plugins changed"):
+            set_up(again)
+    else:
+        assert set_up(again).resumed
+
+
 def test_commit_outside_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(child, "ROOT", tmp_path)
     assert subject._commit() is None
