@@ -24,6 +24,9 @@ X = torch.randn(2, 5, 16, dtype=torch.float64, generator=torch.Generator().manua
 EVERY = ("stacked", "vmap", "streams")
 ON_CPU = ("stacked", "vmap")
 
+# What it says is watched by test_operations.py.
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
 
 def frozen(net: nn.Module) -> Any:
     """``net`` as a worker has it: not trained, here in float64."""
