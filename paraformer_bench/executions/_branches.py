@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,25 +11,68 @@ from paraformer_bench.errors import Unsupported
 from paraformer_bench.models._branches import Branches, Run
 
 Forward = Callable[[Tensor], Tensor]
+Make = Callable[[], Run]
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
-def run_branches(model: nn.Module, way: Callable[[Branches], Run]) -> Forward:
+def run_branches(model: nn.Module, way: Callable[[Branches], Make]) -> Forward:
     """Make ``model`` run its branches in another way, and return it.
+
+    Every place is looked at before the first one is changed. Branches within a branch are part of
+    it, and run one after the other.
 
     Args:
         model: Holds `SumOfBranches` or `EachBranch` modules, or is one.
-        way: Turns one of them into what its forward shall call. It must raise before it changes
-            anything.
+        way: Looks at one of them, changes nothing, and returns how to make what its forward shall
+            call.
 
     Raises:
-        Unsupported: The model's branches are neither, or ``way`` cannot run them.
+        Unsupported: The model has no such places, or ``way`` cannot run one of them. The model is
+            as it was.
     """
-    places = [module for module in model.modules() if isinstance(module, Branches)]
+    places = list(dict.fromkeys(_outermost(model)))
     if not places:
         raise Unsupported("the model has no branches that this execution can find")
-    for place in places:
-        place.run = way(place)
+    if any(w.requires_grad for place in places for w in getattr(place.run, "weights", ())):
+        raise Unsupported("the model's branches are being trained under another execution")
+    makes = [way(place) for place in places]
+    for module in model.modules():
+        if isinstance(module, Branches):
+            module.run = None
+    for place, make in zip(places, makes, strict=True):
+        place.run = make()
     return model
+
+
+def alike(branches: Sequence[nn.Module]) -> bool:
+    """Whether branches differ in the values of their tensors alone: the code of one is all's."""
+    first, *others = map(_outline, branches)
+    return all(other == first for other in others)
+
+
+def _outermost(module: nn.Module) -> Iterator[Branches]:
+    if isinstance(module, Branches):
+        yield module
+        return
+    for child in module.children():
+        yield from _outermost(child)
+
+
+def _outline(branch: nn.Module) -> list[object]:
+    """All modules with their kinds and settings, all parameters and buffers with their forms."""
+    outline: list[object] = []
+    for name, module in branch.named_modules():
+        outline.append((name, type(module)))
+        own = vars(module).keys() - _OF_EVERY_MODULE
+        if isinstance(module, Branches):
+            own -= {"run"}  # put aside by `run_branches`
+        for key in sorted(own):  # a tensor that is no buffer must be the same one everywhere
+            value = vars(module)[key]
+            outline.append((key, id(value) if isinstance(value, Tensor) else value))
+    for tensors in (branch.named_parameters(), branch.named_buffers()):
+        outline += [(name, t.shape, t.dtype, t.device) for name, t in tensors]
+    return outline
 
 
 def adopt(parameters: Sequence[Tensor], storage: Tensor, places: Tensor | None = None) -> None:

@@ -29,11 +29,12 @@ class _Norms:
 
     def __init__(self, norms: Sequence[LayerNorm], folded: bool) -> None:
         self._folded = folded
+        self._eps = norms[0].eps
         self.gain = _vectors([norm.weight for norm in norms])
         self.bias = _vectors([norm.bias for norm in norms])
 
     def __call__(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[-1:])
+        normed = F.layer_norm(x, x.shape[-1:], eps=self._eps)
         return normed if self._folded else torch.addcmul(self.bias, normed, self.gain)
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.executions._branches import Forward, run_branches
+from paraformer_bench.executions._branches import Forward, Make, alike, run_branches
 from paraformer_bench.executions._stacked_parts import StackedAttention, StackedMlp
-from paraformer_bench.models._blocks import AttentionSublayer, Block, MlpSublayer
-from paraformer_bench.models._branches import Branches, Run, SumOfBranches
+from paraformer_bench.models._blocks import (
+    Attention,
+    AttentionSublayer,
+    Block,
+    LayerNorm,
+    Linear,
+    Mlp,
+    MlpSublayer,
+)
+from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
 from paraformer_bench.registry import register_execution
+
+_PARTS = (Attention, Mlp, LayerNorm, Linear, nn.LayerNorm, nn.Linear)
+"""What a block may be made of. A kind derived from one of them may compute something else."""
 
 
 @register_execution("stacked")
@@ -24,22 +36,36 @@ def prepare(model: nn.Module, example: Tensor) -> Forward:
     products and one sum over branches. The model's parameters become views of the stacked
     storage: weights are held once.
     """
-    return run_branches(model, _stack)
+    # Folding rewrites weights: none of them may be trained, or be read in a second place.
+    every = [p for _, p in model.named_parameters(remove_duplicate=False)]
+    fold = len(set(every)) == len(every) and not any(p.requires_grad for p in every)
+    return run_branches(model, lambda place: _plan(place, fold))
 
 
-def _stack(place: Branches) -> Run:
+def _plan(place: Branches, fold: bool) -> Make:
     chains = [list(b) if isinstance(b, nn.Sequential) else [b] for b in place.branches]
     kinds = {type(module) for chain in chains for module in chain}
     if len({len(chain) for chain in chains}) != 1 or len(kinds) != 1:
         raise Unsupported("stacked needs branches of equal length and one kind of block")
     kind = kinds.pop()
     sums = isinstance(place, SumOfBranches)
+    blocks = [[module for module in chain if isinstance(module, Block)] for chain in chains]
+    sublayers = [chain[0] for chain in chains if len(chain) == 1]
+    make: Make
     if kind in (Block, NormedResidualBlock):
-        blocks = [[module for module in chain if isinstance(module, Block)] for chain in chains]
-        return StackedBlocks(blocks, kind is NormedResidualBlock, sums)
-    if sums and len(chains[0]) == 1 and kind in (AttentionSublayer, MlpSublayer):
-        return SummedSublayers([chain[0] for chain in chains])
-    raise Unsupported(f"stacked does not know blocks of type {kind.__name__}")
+        normed = kind is NormedResidualBlock
+        make = partial(StackedBlocks, blocks, normed, sums, fold and not normed)
+    elif sums and sublayers and kind in (AttentionSublayer, MlpSublayer):
+        make = partial(SummedSublayers, sublayers, fold)
+    else:
+        raise Unsupported(f"stacked does not know blocks of type {kind.__name__}")
+    for module in (part for chain in chains for block in chain for part in block.modules()):
+        incomplete = any(parameter is None for parameter in module._parameters.values())
+        if incomplete or type(module) not in (kind, *_PARTS):
+            raise Unsupported(f"stacked does not know blocks with such a {type(module).__name__}")
+    if not all(alike(level) for level in zip(*chains, strict=True)):
+        raise Unsupported("stacked needs branches of equal shape")
+    return make
 
 
 class StackedBlocks:
@@ -51,16 +77,19 @@ class StackedBlocks:
             biases are needed by themselves and cannot be folded into the products.
         sums: Branches share their input and their outputs are summed (`SumOfBranches`);
             otherwise each has its own (`EachBranch`).
+        fold: Move the norms' gains and biases into the products.
 
     Attributes:
         levels: The blocks that stand at one place of every branch, one after the other.
     """
 
-    def __init__(self, chains: Sequence[Sequence[Block]], normed: bool, sums: bool) -> None:
+    def __init__(
+        self, chains: Sequence[Sequence[Block]], normed: bool, sums: bool, fold: bool
+    ) -> None:
         *inner, last = zip(*chains, strict=True)
         self._sums = sums
-        self.levels = [_Level(blocks, normed, sums=False) for blocks in inner]
-        self.levels.append(_Level(last, normed, sums))
+        self.levels = [_Level(blocks, normed, False, fold) for blocks in inner]
+        self.levels.append(_Level(last, normed, sums, fold))
 
     @property
     def weights(self) -> list[Tensor]:
@@ -83,10 +112,9 @@ class _Level:
     one is shared by all branches.
     """
 
-    def __init__(self, blocks: Sequence[Block], normed: bool, sums: bool) -> None:
+    def __init__(self, blocks: Sequence[Block], normed: bool, sums: bool, fold: bool) -> None:
         self._normed = normed
         self._sums = sums
-        fold = not normed and not _trained(blocks)
         self.attention = StackedAttention(
             [b.norm_attention for b in blocks], [b.attention for b in blocks], fold
         )
@@ -112,8 +140,7 @@ class _Level:
 class SummedSublayers:
     """The sum over branches that are an attention each, or an MLP each, without residuals."""
 
-    def __init__(self, branches: Sequence[nn.Module]) -> None:
-        fold = not _trained(branches)
+    def __init__(self, branches: Sequence[nn.Module], fold: bool) -> None:
         attentions = [b for b in branches if isinstance(b, AttentionSublayer)]
         mlps = [b for b in branches if isinstance(b, MlpSublayer)]
         self.part: StackedAttention | StackedMlp
@@ -137,7 +164,3 @@ class SummedSublayers:
         else:
             out = self.part.products(normed)
         return out.sum(0, keepdim=True).add_(self.part.last_bias).view(batch, tokens, width)
-
-
-def _trained(modules: Iterable[nn.Module]) -> bool:
-    return any(p.requires_grad for module in modules for p in module.parameters())

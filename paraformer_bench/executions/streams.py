@@ -23,7 +23,7 @@ def prepare(model: nn.Module, example: Tensor) -> Forward:
     branches side by side. Events carry the fork and the join, so a CUDA graph can capture it and
     becomes a graph with parallel paths.
     """
-    return run_branches(model, StreamedBranches)
+    return run_branches(model, lambda place: lambda: StreamedBranches(place))
 
 
 class StreamedBranches:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.executions._branches import Forward, adopt, run_branches
+from paraformer_bench.executions._branches import Forward, Make, adopt, alike, run_branches
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.registry import register_execution
 
@@ -21,29 +22,34 @@ def prepare(model: nn.Module, example: Tensor) -> Forward:
     The recipe of PyTorch's model ensembling tutorial, but that `stack_module_state` would hold
     the weights a second time: here the model's parameters become views of the stacked ones.
     """
-    return run_branches(model, VmappedBranches)
+    return run_branches(model, _plan)
+
+
+def _plan(place: Branches) -> Make:
+    if not alike(list(place.branches)):
+        raise Unsupported("vmap needs branches of one kind")
+    return lambda: VmappedBranches(place)
 
 
 class VmappedBranches:
     """Callable form of `SumOfBranches` or `EachBranch`.
 
-    Attributes:
-        weights: The stacked parameters, (branches, ...) each.
+    Args:
+        place: Its branches are `alike`.
 
-    Raises:
-        Unsupported: The branches are not all of one kind.
+    Attributes:
+        weights: The stacked parameters and buffers, (branches, ...) each.
     """
 
     def __init__(self, place: Branches) -> None:
-        first, *others = place.branches
-        if any(_outline(other) != _outline(first) for other in others):
-            raise Unsupported("vmap needs branches of one kind")
-        names = [name for name, _ in first.named_parameters()]
-        stacked = {name: _stack(place.branches, name) for name in names}
-        self.weights = list(stacked.values())
-        self._stacked = stacked
+        first, *_ = named = [_tensors(branch) for branch in place.branches]
+        self._stacked = {name: _stack([tensors[name] for tensors in named]) for name in first}
+        self.weights = list(self._stacked.values())
         self._sums = isinstance(place, SumOfBranches)
-        skeleton = copy.deepcopy(first).to("meta")
+        # The skeleton's own tensors hold nothing, and are tied where those of a branch are.
+        skeleton = copy.deepcopy(
+            place.branches[0], {id(tensor): _hollow(tensor) for tensor in first.values()}
+        )
 
         def one(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(skeleton, dict(weights), (x,))
@@ -58,14 +64,16 @@ class VmappedBranches:
         return out.sum(0) if self._sums else out
 
 
-def _outline(branch: nn.Module) -> list[object]:
-    """What must agree: the kinds of all modules, and the names and shapes of all parameters."""
-    kinds: list[object] = [(name, type(module)) for name, module in branch.named_modules()]
-    return kinds + [(name, p.shape) for name, p in branch.named_parameters()]
+def _tensors(branch: nn.Module) -> dict[str, Tensor]:
+    return dict(branch.named_parameters()) | dict(branch.named_buffers())
 
 
-def _stack(branches: nn.ModuleList, name: str) -> Tensor:
-    parameters = [branch.get_parameter(name) for branch in branches]
-    storage = parameters[0].new_empty(len(parameters), *parameters[0].shape)
-    adopt(parameters, storage)
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    storage = tensors[0].new_empty(len(tensors), *tensors[0].shape)
+    adopt(tensors, storage)
     return storage
+
+
+def _hollow(tensor: Tensor) -> Tensor:
+    hollow = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(hollow, False) if isinstance(tensor, nn.Parameter) else hollow

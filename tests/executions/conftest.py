@@ -25,6 +25,11 @@ class Pair(NamedTuple):
 MakePair = Callable[..., Pair]
 
 
+def relative_error(left: Tensor, right: Tensor) -> float:
+    left, right = left.double(), right.double()
+    return float((left - right).norm() / right.norm())
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Nets this small are faster without a second thread, above all on a busy machine."""
@@ -62,3 +67,21 @@ def make_pair() -> MakePair:
         return Pair(net, prepared, rewritten, torch.randn_like(x))
 
     return make_pair
+
+
+@pytest.fixture
+def assert_equals_loop(make_pair: MakePair) -> Callable[..., None]:
+    """Compare an execution with the loop: ``assert_equals_loop(model, depth, tolerance, ...)``."""
+
+    def assert_equals_loop(model: str, depth: int, tolerance: float, **fields: Any) -> None:
+        pair = make_pair(model, depth, **fields)
+        for _ in range(2):  # nothing of the first call may leak into the second
+            x = torch.randn_like(pair.x)
+            kept = x.clone()
+            output, expected = pair.prepared(x), pair.loop(x)
+            assert output.dtype == x.dtype
+            assert output.shape == expected.shape
+            assert relative_error(output, expected) < tolerance
+            assert torch.equal(x, kept)
+
+    return assert_equals_loop

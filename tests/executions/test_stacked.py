@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import block_flops
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.measure.counts import Counts, count
+from paraformer_bench.executions._stacked_parts import StackedAttention
 from paraformer_bench.models._blocks import Block, Net
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
 from paraformer_bench.registry import EXECUTIONS, MODELS
 
 MakePair = Callable[..., Any]
-MODELS_WITH_BRANCHES = ("paraformer", "paraformer_code")
+STACKABLE = ("paraformer", "paraformer_code", "parallel_vit", "picard")
+"""The models with branches of one kind whose branch depth may be chosen."""
 
 
 def error(left: Tensor, right: Tensor) -> float:
@@ -27,31 +27,49 @@ def error(left: Tensor, right: Tensor) -> float:
     return float((left - right).norm() / right.norm())
 
 
+def places(net: nn.Module) -> list[Any]:
+    return [module for module in net.modules() if isinstance(module, Branches)]
+
+
 @pytest.mark.parametrize("scope", ["whole", "trunk"])
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+@pytest.mark.parametrize("model", STACKABLE)
 @pytest.mark.parametrize("branch_depth", [1, 2, 4])
-@pytest.mark.parametrize("branches", [1, 2, 3, 8])
+@pytest.mark.parametrize("branches", [1, 2, 5])
 @torch.inference_mode()
 def test_stacked_equals_loop(
-    make_pair: MakePair, scope: str, model: str, branch_depth: int, branches: int
+    assert_equals_loop: Callable[..., None],
+    scope: str,
+    model: str,
+    branch_depth: int,
+    branches: int,
 ) -> None:
-    depth = branches * branch_depth
     for batch in (1, 3):
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-            pair = make_pair(
-                model, depth, scope=scope, batch=batch, dtype=dtype, branch_depth=branch_depth
+            assert_equals_loop(
+                model,
+                branches * branch_depth,
+                tolerance,
+                scope=scope,
+                batch=batch,
+                dtype=dtype,
+                branch_depth=branch_depth,
             )
-            for _ in range(2):  # nothing of the first call may leak into the second
-                x = torch.randn_like(pair.x)
-                kept = x.clone()
-                output = pair.prepared(x)
-                assert output.dtype == dtype
-                assert output.shape == pair.loop(x).shape
-                assert error(output, pair.loop(x)) < tolerance
-                assert torch.equal(x, kept)
 
 
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+@pytest.mark.parametrize("scope", ["whole", "trunk"])
+@pytest.mark.parametrize("depth", [2, 3, 8])
+@torch.inference_mode()
+def test_stacked_pairs_of_layers_equal_the_loop(
+    assert_equals_loop: Callable[..., None], scope: str, depth: int
+) -> None:
+    for batch in (1, 3):
+        for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+            assert_equals_loop(
+                "layer_pairs", depth, tolerance, scope=scope, batch=batch, dtype=dtype
+            )
+
+
+@pytest.mark.parametrize("model", STACKABLE)
 @pytest.mark.parametrize("branch_depth", [1, 2])
 @torch.inference_mode()
 def test_in_bfloat16_it_is_as_near_to_the_truth_as_the_loop(
@@ -63,27 +81,36 @@ def test_in_bfloat16_it_is_as_near_to_the_truth_as_the_loop(
     assert error(stacked, truth) < 2 * error(loop, truth) < 0.05
 
 
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+def stacked_attentions(net: nn.Module) -> list[Any]:
+    found: list[Any] = []
+    for place in places(net):
+        levels = getattr(place.run, "levels", [])
+        found += [level.attention for level in levels] or [place.run.part]
+    return [part for part in found if isinstance(part, StackedAttention)]
+
+
+@pytest.mark.parametrize("model", [*STACKABLE, "layer_pairs"])
 @pytest.mark.parametrize("branch_depth", [1, 2])
 @torch.inference_mode()
 def test_the_wide_projection_of_gpus_gives_the_same(
     make_pair: MakePair, model: str, branch_depth: int
 ) -> None:
-    for branches in (1, 3):
-        pair = make_pair(
-            model, branches * branch_depth, scope="trunk", batch=3, branch_depth=branch_depth
-        )
-        for level in pair.prepared.run.levels:
-            level.attention.wide = True
+    for branches in (2, 3, 1):
+        depth = branches * branch_depth
+        if model == "layer_pairs" and depth == 1:
+            continue  # a single block, no branches
+        pair = make_pair(model, depth, scope="trunk", batch=3, branch_depth=branch_depth)
+        assert stacked_attentions(pair.rewritten)
+        for attention in stacked_attentions(pair.rewritten):
+            attention.wide = True
         assert error(pair.prepared(pair.x), pair.loop(pair.x)) < 1e-12
 
 
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+@pytest.mark.parametrize("model", STACKABLE)
 @torch.inference_mode()
 def test_the_model_still_computes_the_same_function(make_pair: MakePair, model: str) -> None:
     pair = make_pair(model, 6, branch_depth=2, batch=2)
-    places = [module for module in pair.rewritten.modules() if isinstance(module, Branches)]
-    for place in places:
+    for place in places(pair.rewritten):
         place.run = None
     assert error(pair.rewritten(pair.x), pair.loop(pair.x)) < 1e-12
     # Preparing it once more changes nothing either.
@@ -98,41 +125,6 @@ def test_outputs_of_two_calls_do_not_share_memory(make_pair: MakePair) -> None:
     kept = first.clone()
     pair.prepared(torch.randn_like(pair.x))
     assert torch.equal(first, kept)
-
-
-def counts_at(make_pair: MakePair, execution: str, depth: int, **fields: Any) -> Counts:
-    pair = make_pair("paraformer", depth, execution=execution, scope="trunk", **fields)
-    with torch.inference_mode():
-        return count(pair.prepared, pair.x)
-
-
-@pytest.mark.parametrize("branch_depth", [1, 2])
-def test_operations_do_not_grow_with_depth(make_pair: MakePair, branch_depth: int) -> None:
-    at_2, at_64 = (
-        counts_at(make_pair, "stacked", depth * branch_depth, branch_depth=branch_depth)
-        for depth in (2, 64)
-    )
-    assert at_2.operations == at_64.operations
-    assert at_64.operations <= 13 * branch_depth
-    assert at_64.flops == 32 * at_2.flops
-
-
-def test_operations_of_the_loop_are_linear_in_depth(make_pair: MakePair) -> None:
-    at = {depth: counts_at(make_pair, "loop", depth).operations for depth in (1, 2, 3, 64)}
-    step = at[2] - at[1]
-    assert step > 5
-    assert at[3] - at[2] == step
-    assert at[64] == at[1] + 63 * step
-
-
-def test_the_arithmetic_is_that_of_the_loop(make_pair: MakePair) -> None:
-    spec = ModelSpec(depth=6, width=32, heads=2, image=24, patch=8)
-    for branch_depth in (1, 2):
-        for batch in (1, 3):
-            flops = counts_at(
-                make_pair, "stacked", 6, batch=batch, branch_depth=branch_depth
-            ).flops
-            assert flops == 6 * block_flops(spec, batch)
 
 
 def storages(tensors: Any) -> dict[int, int]:
@@ -151,22 +143,26 @@ def tensors_in(thing: object) -> Iterator[Tensor]:
         yield from tensors_in(list(vars(thing).values()))
 
 
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+@pytest.mark.parametrize("model", [*STACKABLE, "layer_pairs"])
 @pytest.mark.parametrize("branch_depth", [1, 2])
 def test_weights_are_held_once(make_pair: MakePair, model: str, branch_depth: int) -> None:
     pair = make_pair(model, 8, scope="trunk", branch_depth=branch_depth)
     parameters = list(pair.rewritten.parameters())
     size = sum(p.numel() * p.element_size() for p in parameters)
-    held = storages(tensors_in(pair.prepared.run))
+    runs = [place.run for place in places(pair.rewritten)]
+    held = storages(tensors_in(runs))
     assert sum(storages(parameters).values()) == size
     # All that is held beyond the parameters is the sum over branches of the last biases.
-    assert sum((storages(parameters) | held).values()) == size + 32 * 8
-    assert len(held) == 12 * branch_depth + 1
+    sums = sum(isinstance(place, SumOfBranches) for place in places(pair.rewritten))
+    assert sum((storages(parameters) | held).values()) == size + sums * 32 * 8
+    weights = [weight for run in runs for weight in run.weights]
+    assert storages(weights).keys() == storages(parameters).keys()
+    assert len(held) == len(weights) + sums
 
 
-@pytest.mark.parametrize("model", MODELS_WITH_BRANCHES)
+@pytest.mark.parametrize("model", STACKABLE)
 def test_the_old_weights_are_freed(make_pair: MakePair, model: str) -> None:
-    spec = ModelSpec(depth=4, width=32, heads=2, image=16)
+    spec = ModelSpec(depth=4, width=32, heads=2, image=16, branch_depth=2)
     trunk = MODELS.get(model).factory(spec).trunk.requires_grad_(False)
     old = [p.untyped_storage().data_ptr() for p in trunk.parameters()]
     EXECUTIONS.get("stacked").factory(trunk, torch.zeros(1, spec.tokens, 32))
@@ -204,6 +200,18 @@ def test_what_it_cannot_stack_is_left_alone(model: nn.Module, words: str) -> Non
         EXECUTIONS.get("stacked").factory(model, torch.zeros(1))
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@torch.inference_mode()
+def test_blocks_with_two_kinds_of_branches_are_left_alone() -> None:
+    net = MODELS.get("parallel_block").factory(SPEC).eval()
+    before = [(p.data_ptr(), p.clone()) for p in net.parameters()]
+    with pytest.raises(Unsupported, match="one kind of block"):
+        EXECUTIONS.get("stacked").factory(net, torch.zeros(1, 3, 16, 16))
+    assert all(place.run is None for place in places(net))
+    for parameter, (address, value) in zip(net.parameters(), before, strict=True):
+        assert parameter.data_ptr() == address
+        assert torch.equal(parameter, value)
 
 
 def test_it_needs_branches() -> None:

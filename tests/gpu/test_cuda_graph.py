@@ -17,8 +17,10 @@ pytestmark = pytest.mark.gpu
 MakeCase = Callable[..., Case]
 
 
-@pytest.mark.parametrize("execution", ["loop", "stacked"])
-@pytest.mark.parametrize("model", ["paraformer", "paraformer_code"])
+@pytest.mark.parametrize("execution", ["loop", "stacked", "vmap", "streams"])
+@pytest.mark.parametrize(
+    "model", ["paraformer", "paraformer_code", "parallel_vit", "layer_pairs", "picard"]
+)
 def test_a_replay_equals_the_eager_call_on_any_input(
     gpu: Device, make_case: MakeCase, model: str, execution: str
 ) -> None:
@@ -38,7 +40,16 @@ def test_a_replay_equals_the_eager_call_on_any_input(
 
 @pytest.mark.parametrize(
     ("model", "execution"),
-    [("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked")],
+    [
+        ("serial", "loop"),
+        ("paraformer", "loop"),
+        ("paraformer", "stacked"),
+        ("paraformer", "vmap"),
+        ("paraformer", "streams"),
+        ("picard", "stacked"),
+        ("parallel_vit", "vmap"),
+        ("parallel_block", "streams"),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_gate_accepts_it(
@@ -48,18 +59,3 @@ def test_the_gate_accepts_it(
     bench = prepare(case, gpu, 0, 0.1, {})
     assert bench.facts["relative_error"] < (1e-5 if dtype == "float32" else 0.05)
     assert bench.facts["warmup_calls"] >= 1
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("branch_depth", [1, 2])
-def test_stacked_equals_loop_on_a_gpu(
-    gpu: Device, make_case: MakeCase, batch: int, branch_depth: int
-) -> None:
-    for model in ("paraformer", "paraformer_code"):
-        case = make_case(
-            model=model, dtype="float64", image=64, batch=batch, branch_depth=branch_depth
-        )
-        x = make_input(case, gpu.torch_device, 0)
-        expected = build_model(case, gpu.torch_device)(x)
-        run = EXECUTIONS.get("stacked").factory(build_model(case, gpu.torch_device), x)
-        assert (run(x) - expected).norm() / expected.norm() < 1e-12

@@ -1,4 +1,4 @@
-"""The three reference nets: shapes, and what each computes."""
+"""What holds for every model, and what serial and the Para-Formers compute."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraformer_bench.models._blocks import Block, LayerNorm, Linear
+from paraformer_bench.models._blocks import Attention, Block, LayerNorm, Linear
+from paraformer_bench.models._branches import Branches
 from paraformer_bench.registry import MODELS
 
 Build = Callable[..., Any]
-NAMES = ("serial", "paraformer", "paraformer_code")
+NAMES = MODELS.names()
+NETS = [(name, k) for name in NAMES for k in (1, 2) if k == 1 or MODELS.get(name).chains]
+"""Every model with every branch depth that makes another net of it."""
 
 
 def close(left: Tensor, right: Tensor) -> bool:
@@ -36,14 +39,20 @@ def test_images_become_class_scores(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_trunk_maps_tokens_to_tokens(build: Build, name: str) -> None:
-    tokens = torch.randn(2, 5, 16).double()
-    assert build(name, 4).trunk(tokens).shape == tokens.shape
+@pytest.mark.parametrize("branch_depth", [1, 2, 4])
+def test_a_trunk_maps_tokens_to_tokens(build: Build, name: str, branch_depth: int) -> None:
+    for batch, tokens in ((1, 5), (2, 5), (3, 10)):
+        x = torch.randn(batch, tokens, 16).double()
+        kept = x.clone()
+        assert build(name, 4, branch_depth=branch_depth).trunk(x).shape == x.shape
+        assert torch.equal(x, kept)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_images_of_a_batch_do_not_see_each_other(build: Build, name: str) -> None:
-    model, images = build(name, 2), torch.randn(3, 3, 16, 16).double()
+@pytest.mark.parametrize(("name", "branch_depth"), NETS)
+def test_the_images_of_a_batch_do_not_see_each_other(
+    build: Build, name: str, branch_depth: int
+) -> None:
+    model, images = build(name, 4, branch_depth=branch_depth), torch.randn(3, 3, 16, 16).double()
     each = torch.cat([model(image[None]) for image in images])
     assert close(model(images), each)
 
@@ -135,10 +144,10 @@ def test_at_depth_two_they_are_not(build: Build) -> None:
     assert not torch.allclose(serial(images), paraformer(images), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_gate_can_see_every_part(build: Build, name: str) -> None:
+@pytest.mark.parametrize(("name", "branch_depth"), NETS)
+def test_the_gate_can_see_every_part(build: Build, name: str, branch_depth: int) -> None:
     """Freshly drawn, no gain, bias or weight may be so idle that losing it goes unnoticed."""
-    model, images = build(name, 4), torch.randn(2, 3, 16, 16).double()
+    model, images = build(name, 4, branch_depth=branch_depth), torch.randn(2, 3, 16, 16).double()
     scores = model(images)
     for module in model.modules():
         if not isinstance(module, (LayerNorm, Linear)):
@@ -151,19 +160,39 @@ def test_the_gate_can_see_every_part(build: Build, name: str) -> None:
             assert moved > 3e-4, (module, parameter.shape)
 
 
-def test_swapping_queries_and_keys_is_no_small_change(build: Build) -> None:
-    model, images = build("paraformer", 4), torch.randn(2, 3, 16, 16).double()
+@pytest.mark.parametrize("name", NAMES)
+def test_swapping_queries_and_keys_is_no_small_change(build: Build, name: str) -> None:
+    model, images = build(name, 4), torch.randn(2, 3, 16, 16).double()
     scores = model(images)
-    for branch in model.trunk.branches:
-        for part in (branch[0].attention.qkv.weight, branch[0].attention.qkv.bias):
-            query, key, value = part.view(2, 3, 8, -1).unbind(1)
-            part.copy_(torch.stack((key, query, value), 1).view_as(part))
+    for attention in model.modules():
+        if isinstance(attention, Attention):
+            for part in (attention.qkv.weight, attention.qkv.bias):
+                query, key, value = part.view(attention.heads, 3, 8, -1).unbind(1)
+                part.copy_(torch.stack((key, query, value), 1).view_as(part))
     assert (model(images) - scores).norm() / scores.norm() > 0.05
 
 
-def test_models_say_whether_they_have_branches() -> None:
-    assert {name: MODELS.get(name).branches for name in NAMES} == {
-        "serial": False,
-        "paraformer": True,
-        "paraformer_code": True,
-    }
+BRANCHED = {
+    "layer_pairs",
+    "paraformer",
+    "paraformer_code",
+    "parallel_block",
+    "parallel_vit",
+    "picard",
+}
+CHAINED = {"paraformer", "paraformer_code", "parallel_vit", "picard", "truncated", "wide"}
+
+
+def test_models_say_whether_they_have_branches_and_take_a_branch_depth() -> None:
+    assert {name for name in NAMES if MODELS.get(name).branches} == BRANCHED
+    assert {name for name in NAMES if MODELS.get(name).chains} == CHAINED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_they_say_is_true(build: Build, name: str) -> None:
+    entry = MODELS.get(name)
+    net, images = build(name, 4), torch.randn(1, 3, 16, 16).double()
+    assert any(isinstance(module, Branches) for module in net.modules()) == entry.branches
+    # Another branch depth makes another net, or the very same one.
+    other = build(name, 4, branch_depth=2)
+    assert torch.equal(net(images), other(images)) != entry.chains
