@@ -4,7 +4,7 @@ The reference nets' own parts, for a net that is to be compared with them, and t
 execution finds and runs in its own way. Shapes and formulas are said at each of them.
 """
 
-from paraformer_bench.executions._branches import Forward, run_branches
+from paraformer_bench.executions._branches import Forward, Make, run_branches
 from paraformer_bench.models._blocks import Attention, Block, LayerNorm, Linear, Mlp, Net
 from paraformer_bench.models._branches import Branches, EachBranch, SumOfBranches
 
@@ -16,6 +16,7 @@ __all__ = [
     "Forward",
     "LayerNorm",
     "Linear",
+    "Make",
     "Mlp",
     "Net",
     "SumOfBranches",
