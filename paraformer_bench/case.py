@@ -11,7 +11,7 @@ from paraformer_bench import checks
 from paraformer_bench.errors import UsageError
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-MODES = ("inference",)
+MODES = ("inference", "train")
 SCOPES = ("whole", "trunk")
 HEAD_WIDTH = 64
 """Width of one attention head when the number of heads is not given."""
