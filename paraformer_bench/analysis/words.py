@@ -1,4 +1,4 @@
-"""Verdicts in plain words: one sentence a device, one phrase a curve."""
+"""Verdicts in plain words: one sentence a device and mode, one phrase a curve."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROUPINGS: tuple[Callable[[Verdict], str], ...] = (
 
 
 def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]:
-    """Say in one sentence for each device what its curves do.
+    """Say in one sentence for each device and mode what their curves do.
 
     A curve is judged by its device time where it has one, else by the wall clock; where wall
     clock and device time disagree, the sentence says for how many curves.
@@ -38,11 +38,18 @@ def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]
         info: Contents of ``run.json``; ``environment.devices`` names the devices.
     """
     names = (info.get("environment") or {}).get("devices") or {}
-    devices = dict.fromkeys(verdict.device for verdict in verdicts)
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.device, verdict.mode), []).append(verdict)
     return [
-        _sentence([v for v in verdicts if v.device == device], device, names.get(device))
-        for device in devices
+        _sentence(group, device, names.get(device), mode_word(mode))
+        for (device, mode), group in groups.items()
     ]
+
+
+def mode_word(mode: str) -> str:
+    """Name what is timed: ``training`` for mode ``train``, else the mode itself."""
+    return {"train": "training"}.get(mode, mode)
 
 
 def answer(verdicts: Sequence[Verdict]) -> str:
@@ -102,10 +109,9 @@ def _bound(ratio: float | None) -> str:
     return "unknown" if ratio is None else times(ratio)
 
 
-def _sentence(verdicts: Sequence[Verdict], device: str, name: str | None) -> str:
+def _sentence(verdicts: Sequence[Verdict], device: str, name: str | None, mode: str) -> str:
     curves = deciding(verdicts)
     place = f"{device} ({name})" if name else device
-    mode = " and ".join(sorted({verdict.mode for verdict in curves}))
     parallel = [verdict.verdict for verdict in curves if verdict.model != "serial"]
     found = _CLAIM[answer(verdicts)]
     if answer(verdicts) == "mixed" and CONSTANT not in parallel:

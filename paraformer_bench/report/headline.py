@@ -21,12 +21,14 @@ class Headline:
     Attributes:
         answer: ``supported``, ``refuted``, ``mixed`` or ``undecided``.
         symbol: The answer's mark.
-        title: The answer to "does time stay constant as the net gets deeper?".
-        sentences: One for each device.
+        question: What is answered, in a sentence.
+        title: The answer.
+        sentences: One for each device and mode.
     """
 
     answer: str
     symbol: str
+    question: str
     title: str
     sentences: list[str]
 
@@ -36,7 +38,14 @@ def headline(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> Headline:
     answer = words.answer(verdicts)
     known = {"environment": {"devices": facts.devices(info)}}
     sentences = words.sentences(verdicts, known)
-    return Headline(answer, _SYMBOLS[answer], _title(answer, verdicts), sentences)
+    return Headline(
+        answer, _SYMBOLS[answer], _question(verdicts), _title(answer, verdicts), sentences
+    )
+
+
+def _question(verdicts: Sequence[Verdict]) -> str:
+    modes = sorted({words.mode_word(verdict.mode) for verdict in verdicts}) or ["inference"]
+    return f"Does {' and '.join(modes)} time stay constant as the net gets deeper?"
 
 
 def _title(answer: str, verdicts: Sequence[Verdict]) -> str:
