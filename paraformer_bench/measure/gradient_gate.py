@@ -8,6 +8,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
+from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._branches import gradient, trained
 from paraformer_bench.measure.gate import TOLERANCE, Mismatch
 from paraformer_bench.measure.training import draw_labels, mean_loss
@@ -37,11 +38,16 @@ class GradientGate:
         model: As built, in the precision of the case.
         x: The batch that the checked step will get.
         scope: ``whole`` or ``trunk``.
+
+    Raises:
+        Unsupported: The model has no parameters, or returns no scores.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, scope: str) -> None:
         self._model = model
         self._parameters = dict(model.named_parameters())
+        if not self._parameters:
+            raise Unsupported("the model has no parameters to train")
         self._dtype = x.dtype
         labels = draw_labels(model, x, scope)
         exact = copy.deepcopy(model).double()

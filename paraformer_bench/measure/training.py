@@ -35,14 +35,9 @@ class Step:
         run: The net as an execution runs it.
         leaves: What is trained; see `executions._branches.trained`.
         labels: See `mean_loss`.
-
-    Raises:
-        Unsupported: Nothing is trained.
     """
 
     def __init__(self, run: Forward, leaves: Sequence[Tensor], labels: Tensor | None) -> None:
-        if not leaves:
-            raise Unsupported("the model has no parameters to train")
         self._run = run
         self._labels = labels
         # On a GPU its counter of steps must lie there, or a CUDA graph could not hold the step.
