@@ -12,7 +12,7 @@ from paraformer_bench.errors import UsageError
 
 DTYPES = ("float32", "tf32", "bfloat16", "float16", "float64")
 """``float32`` never uses TF32; ``tf32`` is float32 whose products may (Ampere and newer)."""
-MODES = ("inference",)
+MODES = ("inference", "train")
 SCOPES = ("whole", "trunk")
 HEAD_WIDTH = 64
 """Width of one attention head when the number of heads is not given."""

@@ -50,7 +50,8 @@ class Record:
         flops: Floating-point operations of one call (a multiply-add counts two).
         operations: Operations dispatched by one call, without views and allocations.
         energy_joules: Energy of one call; null where it could not be read.
-        relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64.
+        relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64; in training
+            the largest of that of the loss and those of all gradients.
         warmup_calls: Untimed calls before the first sample.
         compile_seconds: Time the runtime took to compile the case; null where it compiles nothing.
         telemetry: Readings around the samples: clocks, temperatures, sentinel times.

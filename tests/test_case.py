@@ -120,7 +120,7 @@ def test_check_returns_the_case() -> None:
         ({"patch": 16.0}, "patch must be"),
         ({"depth": LIMITS["depth"] + 1}, "depth must be"),
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
-        ({"mode": "train"}, "unknown mode 'train'"),
+        ({"mode": "trian"}, "unknown mode 'trian': did you mean 'train'?"),
         ({"scope": "head"}, "unknown scope 'head'"),
         ({"heads": 5}, "width 192 is not divisible by heads 5"),
         ({"image": 230}, "image 230 is not divisible by patch 16"),

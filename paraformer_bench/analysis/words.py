@@ -1,4 +1,4 @@
-"""Verdicts in plain words: one sentence a device, one phrase a curve."""
+"""Verdicts in plain words: one sentence a device and mode, one phrase a curve."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def controls_of(info: Mapping[str, Any]) -> frozenset[str]:
 
 
 def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]:
-    """Say in one sentence for each device what its curves do.
+    """Say in one sentence for each device and mode what their curves do.
 
     A curve is judged by its device time where it has one, else by the wall clock; where wall
     clock and device time disagree, the sentence says for how many curves.
@@ -52,12 +52,19 @@ def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]
         info: Contents of ``run.json``; ``environment.devices`` names the devices.
     """
     names = (info.get("environment") or {}).get("devices") or {}
-    devices = dict.fromkeys(verdict.device for verdict in verdicts)
     controls = controls_of(info)
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.device, verdict.mode), []).append(verdict)
     return [
-        _sentence([v for v in verdicts if v.device == device], device, names.get(device), controls)
-        for device in devices
+        _sentence(group, device, names.get(device), mode_word(mode), controls)
+        for (device, mode), group in groups.items()
     ]
+
+
+def mode_word(mode: str) -> str:
+    """Name what is timed: ``training`` for mode ``train``, else the mode itself."""
+    return {"train": "training"}.get(mode, mode)
 
 
 def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -> str:
@@ -124,11 +131,14 @@ def _kind(model: str, controls: Collection[str]) -> str:
 
 
 def _sentence(
-    verdicts: Sequence[Verdict], device: str, name: str | None, controls: Collection[str]
+    verdicts: Sequence[Verdict],
+    device: str,
+    name: str | None,
+    mode: str,
+    controls: Collection[str],
 ) -> str:
     curves = deciding(verdicts)
     place = f"{device} ({name})" if name else device
-    mode = " and ".join(sorted({verdict.mode for verdict in curves}))
     parallel = [verdict.verdict for verdict in curves if verdict.model not in controls]
     found = _CLAIM[answer(verdicts, controls)]
     if answer(verdicts, controls) == "mixed" and CONSTANT not in parallel:

@@ -95,3 +95,38 @@ def adopt(parameters: Sequence[Tensor], storage: Tensor, places: Tensor | None =
             parameter.requires_grad_(False)
             parameter.data = place
     storage.requires_grad_(trained)
+
+
+def trained(model: nn.Module) -> list[Tensor]:
+    """Return what an optimiser must change: parameters, and storages that `adopt` filled.
+
+    Args:
+        model: As an execution has left it. Storages are found as ``weights`` of the ``run`` of
+            its `Branches`.
+    """
+    runs = [module.run for module in model.modules() if isinstance(module, Branches)]
+    storages = [storage for run in runs for storage in getattr(run, "weights", ())]
+    return [tensor for tensor in (*model.parameters(), *storages) if tensor.requires_grad]
+
+
+def gradient(parameter: Tensor, leaves: Sequence[Tensor]) -> Tensor | None:
+    """Return the gradient of a parameter, also of one that was moved by `adopt`.
+
+    Args:
+        parameter: Of the model that ``leaves`` are of.
+        leaves: What `trained` returned.
+
+    Returns:
+        Shaped as the parameter; None if there is none.
+    """
+    if parameter.requires_grad:
+        return parameter.grad
+    address = parameter.untyped_storage().data_ptr()
+    for leaf in leaves:
+        if leaf.grad is not None and leaf.untyped_storage().data_ptr() == address:
+            places = leaf.grad
+            if places.stride() != leaf.stride():
+                places = torch.empty_like(leaf, requires_grad=False).copy_(places)
+            offset = places.storage_offset() + parameter.storage_offset() - leaf.storage_offset()
+            return places.as_strided(parameter.shape, parameter.stride(), offset)
+    return None

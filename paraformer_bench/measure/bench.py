@@ -16,7 +16,9 @@ from paraformer_bench.measure import precision
 from paraformer_bench.measure.counts import count
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.gate import reference, relative_error
+from paraformer_bench.measure.gradient_gate import GradientGate
 from paraformer_bench.measure.sampler import warm_up
+from paraformer_bench.measure.training import get_ready, in_its_mode, make_step, recording
 from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES
 
 References = dict[tuple[object, ...], Tensor]
@@ -28,7 +30,7 @@ class Bench:
     """A case that is ready to be timed.
 
     Attributes:
-        call: Runs the net once on its own input.
+        call: Runs the net once on its own input, or trains it one step.
         facts: Record fields known before timing.
         busy: Seconds spent in warm-up calls.
         null_reasons: Why some facts are null.
@@ -45,7 +47,8 @@ class Bench:
 def build_model(case: Case, device: torch.device) -> nn.Module:
     """Build the case's net, or its trunk, on the device in the case's precision.
 
-    The same spec gets the same weights in every block and under every execution.
+    The same spec gets the same weights in every block and under every execution. Dropout is off
+    in training too: nothing that is random could be checked.
 
     Raises:
         Unsupported: The case is about the trunk and the model has none.
@@ -56,7 +59,8 @@ def build_model(case: Case, device: torch.device) -> nn.Module:
         model = MODELS.get(case.model).factory(case.spec)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model {case.model!r} built {type(model).__name__}, not nn.Module")
-    model = model.to(device, precision.storage(case.dtype)).eval().requires_grad_(False)
+    model = model.to(device, precision.storage(case.dtype)).eval()
+    model.requires_grad_(case.mode == "train")
     if case.scope == "trunk":
         trunk = getattr(model, "trunk", None)
         if not isinstance(trunk, nn.Module):
@@ -76,6 +80,7 @@ def make_input(case: Case, device: torch.device, seed: int) -> Tensor:
     return torch.randn(shape, device=device, dtype=dtype, generator=generator)
 
 
+@in_its_mode
 def prepare(
     case: Case, device: Device, block: int, seconds: float, references: References
 ) -> Bench:
@@ -95,27 +100,24 @@ def prepare(
     where = device.torch_device
     precision.check(case.dtype, where)
     precision.use(case.dtype)
+    get_ready(case, where)
     device.memory.mark()
     model = build_model(case, where)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     check_input = make_input(case, where, _seed("check", block, case.batch))
-    key = (case.model, case.spec, case.batch, case.dtype, case.scope)
-    if key not in references:
-        references[key] = reference(model, check_input)
+    gate = _gate(case, model, check_input, references)
     example = make_input(case, where, _seed("example", block, case.batch))
-    run = EXECUTIONS.get(case.execution).factory(model, example)
-    call = RUNTIMES.get(case.runtime).factory(run, example)
-    error = relative_error(call(check_input), references[key], check_input, case.dtype)
+    run = _run(case, model, example)
+    # Counted before the runtime is there: a graph's gradients must be the last ones made.
     counts, null_reasons = _count(run, example)
+    call = RUNTIMES.get(case.runtime).factory(run, example)
+    error = gate(call(check_input))
     facts = counts | {"parameter_bytes": size, "relative_error": error}
     facts["compile_seconds"] = getattr(call, "compile_seconds", None)
     if facts["compile_seconds"] is None:
         null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
-    del check_input, model
-
-    def timed() -> object:
-        return call(example)
-
+    del check_input, gate, model
+    timed = _timed(case, call, example)
     times = warm_up(timed, device.clock, seconds)
     peak = device.memory.peak(timed)
     facts |= {
@@ -127,18 +129,50 @@ def prepare(
     return Bench(timed, facts, sum(times), null_reasons, lambda: getattr(call, "compilations", 0))
 
 
+@in_its_mode
 def rebuild(case: Case, device: Device, block: int) -> Bench:
     """Build a case again that `prepare` has accepted before, with one warm-up call."""
     where = device.torch_device
     precision.use(case.dtype)
     example = make_input(case, where, _seed("example", block, case.batch))
-    run = EXECUTIONS.get(case.execution).factory(build_model(case, where), example)
+    run = _run(case, build_model(case, where), example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    return Bench(
-        lambda: call(example),
-        busy=device.clock.wall(lambda: call(example)),
-        compilations=lambda: getattr(call, "compilations", 0),
-    )
+    timed = _timed(case, call, example)
+    busy = device.clock.wall(timed)
+    return Bench(timed, busy=busy, compilations=lambda: getattr(call, "compilations", 0))
+
+
+def _run(case: Case, model: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
+    """The net under its execution, or the step that trains it so."""
+    execution = EXECUTIONS.get(case.execution).factory
+    if case.mode == "train":
+        return make_step(model, execution, example, case.scope)
+    run: Callable[[Tensor], Tensor] = execution(model, example)
+    return run
+
+
+def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
+    def infer() -> object:
+        return call(x)
+
+    def train() -> object:
+        with recording():  # samples are taken under the worker's inference mode
+            return call(x)
+
+    return train if case.mode == "train" else infer
+
+
+def _gate(
+    case: Case, model: nn.Module, x: Tensor, references: References
+) -> Callable[[object], float]:
+    """What judges the result of a call on ``x``; to be made before an execution comes."""
+    if case.mode == "train":
+        return GradientGate(model, x, case.scope, case.dtype).relative_error
+    key = (case.model, case.spec, case.batch, case.dtype, case.scope)
+    if key not in references:
+        references[key] = reference(model, x)
+    expected = references[key]
+    return lambda output: relative_error(output, expected, x, case.dtype)
 
 
 def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:

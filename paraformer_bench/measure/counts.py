@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import (
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 _aten = torch.ops.aten
 _NO_KERNEL = {
@@ -53,6 +57,16 @@ def _cpu_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int
     return int(sdpa_flop_count(query, key, value))
 
 
+def _cpu_attention_backward(
+    gradient: Sequence[int],
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *_: Any,
+) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
 def _product(total: object, left: Sequence[int], right: Sequence[int], *_: Any) -> int:
     """Operations of a (batched) product added in place, from the shapes of its factors."""
     return 2 * math.prod(left) * right[-1]
@@ -60,6 +74,7 @@ def _product(total: object, left: Sequence[int], right: Sequence[int], *_: Any) 
 
 _UNTOLD: Mapping[Any, Callable[..., int]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
     _aten.addmm_: _product,
     _aten.baddbmm_: _product,
 }

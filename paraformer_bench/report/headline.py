@@ -21,12 +21,14 @@ class Headline:
     Attributes:
         answer: ``supported``, ``refuted``, ``mixed`` or ``undecided``.
         symbol: The answer's mark.
-        title: The answer to "does time stay constant as the net gets deeper?".
-        sentences: One for each device.
+        question: What is answered, in a sentence.
+        title: The answer.
+        sentences: One for each device and mode.
     """
 
     answer: str
     symbol: str
+    question: str
     title: str
     sentences: list[str]
 
@@ -38,7 +40,13 @@ def headline(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> Headline:
     known = {"environment": {"devices": facts.devices(info)}, "models": info.get("models")}
     sentences = words.sentences(verdicts, known)
     parallel = [v for v in words.deciding(verdicts) if v.model not in controls]
-    return Headline(answer, _SYMBOLS[answer], _title(answer, verdicts, parallel), sentences)
+    title = _title(answer, verdicts, parallel)
+    return Headline(answer, _SYMBOLS[answer], _question(verdicts), title, sentences)
+
+
+def _question(verdicts: Sequence[Verdict]) -> str:
+    modes = sorted({words.mode_word(verdict.mode) for verdict in verdicts}) or ["inference"]
+    return f"Does {' and '.join(modes)} time stay constant as the net gets deeper?"
 
 
 def _title(answer: str, verdicts: Sequence[Verdict], parallel: Sequence[Verdict]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from paraformer_bench.analysis.words import mode_word
 from paraformer_bench.case import HEAD_WIDTH
 
 _SEPARATOR = " · "
@@ -64,6 +65,7 @@ def _words(row: Mapping[str, Any]) -> dict[str, str]:
         words["patch"] = f"patch {row['patch']}"
     if row["heads"] * HEAD_WIDTH != row["width"]:
         words["heads"] = f"{row['heads']} heads"
-    words |= {name: str(row[name]) for name in ("dtype", "device", "mode")}
+    words |= {"dtype": str(row["dtype"]), "device": str(row["device"])}
+    words["mode"] = mode_word(str(row["mode"]))
     words["scope"] = {"whole": "whole net", "trunk": "trunk only"}.get(row["scope"], row["scope"])
     return words

@@ -80,6 +80,16 @@ def test_a_sentence_for_each_device(make_curve: Curve) -> None:
     assert sentences([], info) == []
 
 
+def test_inference_and_training_have_a_sentence_each(make_curve: Curve) -> None:
+    records = make_curve(rising(1.0)) + make_curve(rising(2.0), mode="train")
+    inference, training = sentences(judge(records), {})
+    assert inference == (
+        "On cpu: inference time is constant with depth: paraformer under stacked/eager stays "
+        "constant up to depth 16."
+    )
+    assert training.startswith("On cpu: training time is not constant with depth: paraformer")
+
+
 def test_serial_alone_says_nothing_about_the_claim(make_curve: Curve) -> None:
     (sentence,) = sentences(judge(make_curve(rising(2.0), **SERIAL)), {})
     assert sentence.startswith("On cpu: no parallel net was timed: serial under loop/eager grows")

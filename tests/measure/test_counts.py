@@ -69,6 +69,14 @@ def test_attention_on_a_cpu_counts(dtype: torch.dtype, mode: Callable[[], object
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_attention_backward_on_a_cpu_counts(dtype: torch.dtype) -> None:
+    """Five products of the size of the forward pass's two: the scores are computed again."""
+    x = torch.randn(2, 3, 5, 8, dtype=dtype, requires_grad=True)
+    found = count(lambda x: F.scaled_dot_product_attention(x, x, x).sum().backward(), x)
+    assert found.flops == 2 * 3 * (2 + 5) * (2 * 5 * 5 * 8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 @pytest.mark.parametrize("name", ["serial", "paraformer", "paraformer_code"])
 def test_a_whole_net_equals_the_analytic_count(

@@ -168,6 +168,9 @@ def test_regimes_are_told_apart_by_what_varies(make: Any) -> None:
     assert alone.short == alone.full
     assert "2 heads" in alone.full
     assert "trunk only" in alone.full
+    both = make.study(depths=(1,)) + make.study(depths=(1,), mode="train")
+    words = [regime.short for regime in regimes(case_table(both)).values()]
+    assert words == ["inference", "training"]
 
 
 def test_environment_is_flattened_in_order() -> None:
