@@ -15,6 +15,7 @@ from paraformer_bench.registry import register_runtime
 
 Call = Callable[[Tensor], Tensor]
 
+_NO_LIMIT = 1_000_000
 _NO_TOOLS = ("InvalidCxxCompiler", "TritonMissing")
 """What the compiler raises where it has no C++ compiler (CPU) or no Triton (GPU) to work with."""
 
@@ -39,7 +40,12 @@ class CompiledCall:
 
     def __init__(self, call: Call, example: Tensor) -> None:
         # Imported here: it takes a second, and most workers compile nothing.
+        from torch._dynamo import config
         from torch._dynamo.backends.registry import lookup_backend
+
+        # Beyond it PyTorch goes on without the compiler. It counts by code object, and what is
+        # compiled within a training step (the optimiser, say) is the same code in every case.
+        config.recompile_limit = config.accumulated_recompile_limit = _NO_LIMIT
 
         inductor = lookup_backend("inductor")
         self.compilations = 0
@@ -70,9 +76,8 @@ class CompiledCall:
 def _entry_of(call: Call) -> Call:
     """Wrap ``call`` in a function whose code object is its own.
 
-    The compiler keeps what it compiled by code object, looks through all of it at every call, and
-    falls back to plain PyTorch beyond eight (`torch._dynamo.config.recompile_limit`): the cases
-    that a worker holds side by side must not share one.
+    The compiler keeps what it compiled by code object and looks through all of it at every call:
+    the cases that a worker holds side by side must not share one.
     """
 
     def entry(x: Tensor) -> Tensor:

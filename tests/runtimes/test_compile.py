@@ -71,6 +71,13 @@ def test_no_two_cases_share_a_code_object(compiler: list[Call]) -> None:
     assert len({id(code) for code in codes}) == 3
 
 
+@pytest.mark.usefixtures("compiler")
+def test_no_number_of_cases_makes_pytorch_go_on_without_the_compiler() -> None:
+    runtime.wrap(lambda x: x, X)
+    assert torch._dynamo.config.recompile_limit > 10_000
+    assert torch._dynamo.config.accumulated_recompile_limit > 10_000
+
+
 @pytest.mark.parametrize("wrapped", ["cause", "inner_exception", "itself"])
 def test_without_a_compiler_the_case_is_skipped(
     monkeypatch: pytest.MonkeyPatch, wrapped: str
