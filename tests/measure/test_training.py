@@ -119,6 +119,23 @@ def test_the_loss_has_no_history_and_is_that_before_the_step(train_case: MakeCas
         assert x.grad is None
 
 
+@pytest.mark.parametrize("scope", ["whole", "trunk"])
+def test_a_trunk_passes_a_gradient_on_to_where_the_embedding_would_be(
+    train_case: MakeCase, scope: str
+) -> None:
+    seen: list[Tensor] = []
+    with recording():
+        case = train_case(scope=scope)
+        model, x = build_model(case, CPU), make_input(case, CPU, 0)
+        model.register_forward_hook(lambda model, args, out: seen.append(args[0]))
+        step = make_step(model, lambda model, example: model, x, scope)
+        seen.clear()
+        step(x)
+    assert (seen[0].grad is not None) == (scope == "trunk")
+    assert x.grad is None
+    assert not x.requires_grad
+
+
 def test_losses() -> None:
     scores, labels = torch.randn(5, 7), torch.randint(7, (5,))
     by_hand = -scores.log_softmax(1)[range(5), labels].mean()
