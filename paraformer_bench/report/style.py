@@ -99,14 +99,17 @@ def looks(lines: Iterable[Line]) -> dict[Line, Look]:
     """Return a look for every line of a page.
 
     Models and executions of the house keep theirs from page to page; others take what is left, in
-    the order of their names, and start over once it is used up. Dashes tell the runtime.
+    the order of their names. Once the colours are used up they come again with other markers.
+    Dashes tell the runtime.
     """
     lines = sorted(set(lines))
     kinds = dict.fromkeys((line.model, line.execution, line.branch_depth) for line in lines)
     slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2] == 1}
     free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]
+    # A slot beyond the last colour is that colour again: slot modulo colours, the turn above it.
+    every = [*free, *range(len(_SERIES), len(_SERIES) * len(_MARKERS))]
     for number, kind in enumerate(kind for kind in kinds if kind not in slots):
-        slots[kind] = free[number % len(free)] if free else number % len(_SERIES)
+        slots[kind] = every[number % len(every)]
     return {
         line: _look(slots[line.model, line.execution, line.branch_depth], line.runtime)
         for line in lines
@@ -144,6 +147,7 @@ def drawing() -> Iterator[None]:
 
 def _look(slot: int, runtime: str) -> Look:
     dash, dash_words = _DASHES.get(runtime, _OTHER_DASH)
-    marker, filled = _MARKERS[slot], runtime == "eager"
+    turn, colour = divmod(slot, len(_SERIES))
+    marker, filled = _MARKERS[(colour + turn) % len(_MARKERS)], runtime == "eager"
     words = f"{dash_words} line, {'filled' if filled else 'hollow'} {_MARKER_WORDS[marker]}"
-    return Look(_SERIES[slot][0], marker, dash, filled, words)
+    return Look(_SERIES[colour][0], marker, dash, filled, words)

@@ -123,7 +123,11 @@ def test_house_methods_keep_their_look_and_all_differ() -> None:
 
 def test_more_methods_than_colours_still_get_a_look() -> None:
     lines = [Line(f"model{n}", "loop", "eager") for n in range(40)]
-    assert set(style.looks(lines)) == set(lines)
+    looks = style.looks([*lines, Line("serial", "loop", "eager")])
+    assert set(lines) < set(looks)
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 41
+    many = [Line(f"model{n}", "loop", "eager") for n in range(400)]
+    assert set(style.looks(many)) == set(many)
 
 
 def test_series_colours_stand_out_on_both_pages() -> None:
