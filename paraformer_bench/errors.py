@@ -20,6 +20,10 @@ class Unsupported(Exception):
     """
 
 
+_SHORT = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+"""What people call precisions, whose letters are nearer to another one's name."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name nobody registered, suggesting the nearest known one.
 
@@ -29,6 +33,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
         known: Every name that would have been accepted.
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(_SHORT.get(name, name), choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}: {hint}known: {', '.join(choices) or 'none'}")

@@ -45,7 +45,11 @@ def build(spec):
 @register_execution("backwards")
 def prepare(model, example):
     \"""The last branch first.\"""
-    return run_branches(model, lambda place: lambda x: sum(b(x) for b in place.branches[::-1]))
+    return run_branches(model, plan)
+
+
+def plan(place):
+    return lambda: lambda x: sum(branch(x) for branch in place.branches[::-1])
 """
 
 
