@@ -179,11 +179,24 @@ def list_(what: str | None, plugins: tuple[Path, ...]) -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@click.option("--calibrate", is_flag=True, help="Measure known delays, about 10 s.")
+@click.option("--device", metavar="cpu|cuda:N", help="Calibrate this device.")
+def doctor(calibrate: bool, device: str | None) -> None:
     """Look at this machine: what would spoil a measurement, and how to fix it."""
-    from paraformer_bench.console import print_findings
-    from paraformer_bench.doctor import diagnose, look_at_load
-    from paraformer_bench.survey import take_survey
+    from paraformer_bench.console import print_calibration, print_findings
+    from paraformer_bench.doctor import diagnose, judge, look_at_load
+    from paraformer_bench.survey import choose_device, take_survey
 
+    if device is not None and not calibrate:
+        raise UsageError("--device says what to calibrate: give --calibrate with it")
     survey = take_survey()
-    print_findings(diagnose(survey, look_at_load()), survey.versions)
+    chosen = choose_device(survey, device)
+    findings = diagnose(survey, look_at_load())
+    if calibrate:
+        from paraformer_bench.calibration_file import keep
+        from paraformer_bench.sweep.calibrate import calibrate as read_delays
+
+        calibration = read_delays(survey, chosen)
+        print_calibration(calibration, keep(calibration))
+        findings.append(judge(calibration))
+    print_findings(findings, survey.versions)

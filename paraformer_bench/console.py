@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paraformer_bench.calibration import Calibration
 from paraformer_bench.doctor import Finding
 from paraformer_bench.suite import known_suites, load_suite
 from paraformer_bench.survey import Item, take_survey
@@ -75,6 +76,28 @@ def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> 
             console.print(Text(f"    fix: {finding.fix}"))
     bad = sum(not finding.good for finding in findings)
     console.print(f"{bad} things would spoil a measurement" if bad else "ready to measure")
+
+
+def print_calibration(calibration: Calibration, warnings: Iterable[str]) -> None:
+    """Print what each known delay was read as."""
+    table = Table("delay", "time", "true", "measured", "difference", "", "within")
+    for column in table.columns[2:6]:
+        column.justify = "right"
+    for reading in calibration.readings:
+        table.add_row(
+            f"{reading.asked_seconds * 1e6:,.0f} us",
+            reading.basis,
+            *(f"{s * 1e6:,.2f} us" for s in (reading.true_seconds, reading.measured_seconds)),
+            f"{reading.difference * 1e6:+,.2f} us",
+            f"{reading.share:+.2%}",
+            "yes" if reading.within else "no",
+        )
+    if calibration.basis == "device":
+        table.caption = "Wall time includes launching the delay and waiting for its end."
+    console = _console()
+    console.print(table)
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}"), soft_wrap=True)
 
 
 def _console() -> Console:

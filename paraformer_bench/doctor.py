@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from paraformer_bench.calibration import LIMIT, Calibration
 from paraformer_bench.survey import Survey
 
 _GIB = 1024**3
@@ -59,6 +60,20 @@ def diagnose(survey: Survey, load: Load) -> list[Finding]:
     for name, gpu in environment["gpus"].items():
         findings += _gpu(name, gpu)
     return findings
+
+
+def judge(calibration: Calibration) -> Finding:
+    """Say whether the instrument read every known delay well enough."""
+    what, basis = calibration.device, calibration.basis
+    if calibration.good:
+        return Finding(True, f"{what}: known delays are read to within {LIMIT} ({basis} time)")
+    wrong = [r for r in calibration.readings if r.basis == basis and not r.within]
+    delays = ", ".join(f"{reading.asked_seconds * 1e6:,.0f} us" for reading in wrong)
+    return Finding(
+        False,
+        f"{what}: {basis} time is off by more than {LIMIT}, for delays of {delays}",
+        "stop other programs and calibrate again; if it stays, do not trust such short times",
+    )
 
 
 def _cpu(cpu: dict[str, Any], load: Load) -> Iterator[Finding]:

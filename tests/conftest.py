@@ -25,7 +25,11 @@ PATIENCE = 120
 
 # One thread: with more, a small net on a busy machine waits for the slowest of them. No GPU: what
 # is tested here is the same on every machine.
-ENVIRONMENT = child.environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = child.environment() | {
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "XDG_STATE_HOME": os.devnull,  # no folder: what users keep is neither read nor written
+}
 
 
 class CommandLine:
@@ -41,15 +45,26 @@ class CommandLine:
         return self.python("-m", "paraformer_bench", *arguments, cwd=cwd, **options)
 
     def python(
-        self, *arguments: object, cwd: Path, path: Path | None = None, **options: Any
+        self,
+        *arguments: object,
+        cwd: Path,
+        path: Path | None = None,
+        state: Path | None = None,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run this Python to its end, with ``path`` before all other places of modules."""
+        """Run this Python to its end.
+
+        ``path`` comes before all other places of modules; ``state`` is the user's state folder.
+        """
         places = [str(path)] if path else []
         places.append(ENVIRONMENT["PYTHONPATH"])
+        variables = {"PYTHONPATH": os.pathsep.join(places)}
+        if state:
+            variables["XDG_STATE_HOME"] = str(state)
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(places)},
+            env=ENVIRONMENT | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -99,6 +114,12 @@ class CommandLine:
         for process in self._started:
             process.kill()
             process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def no_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what users keep out of tests, and the other way round."""
+    monkeypatch.setenv("XDG_STATE_HOME", ENVIRONMENT["XDG_STATE_HOME"])
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ def _context(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "failures": issues.failures(blocks, all_regimes),
         "records": len(run.records),
         "warnings": run.warnings,
+        "calibration": facts.calibration(info),
         "environment": facts.environment(info),
         "protocol": facts.claim(info),
         "grids": facts.grids(info),

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from paraformer_bench.calibration import ABSOLUTE, RELATIVE, Calibration
 from paraformer_bench.report import units
 
 Facts = list[tuple[str, str]]
@@ -96,6 +97,35 @@ def efficiency(info: Mapping[str, Any]) -> str:
         f"The sweep took {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
         f"passed in warm-up or timed calls."
     )
+
+
+def calibration(info: Mapping[str, Any]) -> str:
+    """Say how well the instrument read known delays here; empty if the run is older than that."""
+    if "calibration" not in info:
+        return ""
+    if info["calibration"] is None:
+        return "The instrument was not calibrated here: doctor --calibrate would have done it."
+    try:
+        found = Calibration.from_json(info["calibration"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return "What this run says of the calibration of its instrument cannot be read."
+    readings = [reading for reading in found.readings if reading.basis == found.basis]
+    told = ", ".join(
+        f"{_delay(r.true_seconds)} as {_delay(r.measured_seconds)} ({r.share:+.2%})"
+        for r in readings
+    )
+    limit = f"{units.percent(RELATIVE)} or {units.short(ABSOLUTE * 1e6)} µs"
+    return (
+        f"The instrument was calibrated on {units.moment(found.date)}. It read known delays "
+        f"({found.basis} time): {told}. "
+        f"{'All' if found.good else 'Not all'} of them are within {limit}."
+    )
+
+
+def _delay(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{units.short(seconds * 1e6)} µs"
+    return f"{units.short(seconds * units.MS)} ms"
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, Facts]]:

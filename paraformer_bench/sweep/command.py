@@ -49,7 +49,7 @@ def sweep(settings: Settings) -> int:
     for reason in sorted(set(study.plan.skipped.values())):
         console.print(f"skipping cases: {reason}")
     with open_store(study, settings) as store:
-        for warning in store.warnings:
+        for warning in (*study.warnings, *store.warnings):
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now

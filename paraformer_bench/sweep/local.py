@@ -13,7 +13,13 @@ import time
 from typing import Any, Protocol
 
 from paraformer_bench import child
-from paraformer_bench.job import Job
+
+
+class Message(Protocol):
+    """What a child is asked to do."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
 
 
 class Worker(Protocol):
@@ -31,12 +37,17 @@ class Worker(Protocol):
 
 
 class LocalWorker:
-    """A child process; this process sleeps in the kernel until the child has something to say."""
+    """A child process; this process sleeps in the kernel until the child has something to say.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: Goes to the child as one line of JSON.
+        module: The module of this package that the child runs.
+    """
+
+    def __init__(self, job: Message, module: str = "measure.worker") -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
-            child.command("measure.worker"),
+            child.command(module),
             env=child.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

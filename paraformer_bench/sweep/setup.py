@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from paraformer_bench import child
+from paraformer_bench.calibration import Calibration, place_of
+from paraformer_bench.calibration_file import recall
 from paraformer_bench.errors import UsageError
 from paraformer_bench.plugins import installed_plugins
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
@@ -61,6 +63,8 @@ class Study:
         survey: What is here.
         folder: Where the run will lie or lies.
         resumed: ``run.json`` of the run to go on with, or None.
+        calibration: The last one of this device with this PyTorch, for a new run.
+        warnings: What was wrong with the kept calibrations, one line each.
     """
 
     suite: Suite
@@ -68,6 +72,8 @@ class Study:
     survey: Survey
     folder: Path
     resumed: dict[str, Any] | None
+    calibration: Calibration | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def set_up(settings: Settings) -> Study:
@@ -106,7 +112,9 @@ def set_up(settings: Settings) -> Study:
     study = Study(suite, plan, survey, folder, stored)
     if stored:
         _refuse_other_study(study, stored)
-    return study
+        return study
+    calibration, warnings = recall(place_of(survey, device))
+    return replace(study, calibration=calibration, warnings=tuple(warnings))
 
 
 def open_store(study: Study, settings: Settings) -> Store:
@@ -133,6 +141,7 @@ def open_store(study: Study, settings: Settings) -> Store:
         "commit": _commit(),
         "environment": study.survey.environment,
         "versions": study.survey.versions,
+        "calibration": study.calibration.to_json() if study.calibration else None,
         "efficiency": None,
     }
     return Store.create(study.folder, info)
