@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from paraformer_bench import child
+from paraformer_bench.calibration import DELAYS, Calibration, Reading
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import RECORDS, read_records
 from paraformer_bench.survey import Item, Survey
@@ -194,6 +195,18 @@ def make_survey(gpus: int = 0) -> Survey:
 def survey_of() -> Callable[..., Survey]:
     """`make_survey`."""
     return make_survey
+
+
+@pytest.fixture(scope="session")
+def make_calibration() -> Callable[..., Calibration]:
+    """Build a calibration of the CPU of `make_survey`, read ``late`` by so many seconds."""
+
+    def make(late: float = 0.0) -> Calibration:
+        readings = tuple(Reading("wall", d, d, d + 2e-7 + late, 100) for d in DELAYS)
+        when, name = "2026-01-02T03:04:05+00:00", "EPYC, 4 cores"
+        return Calibration(when, "host", "cpu", name, "2.13.0", "0.1.0", readings)
+
+    return make
 
 
 class Files:

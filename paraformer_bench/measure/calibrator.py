@@ -25,7 +25,7 @@ from paraformer_bench.measure.process import ParentGone, die_with_parent, take_s
 from paraformer_bench.measure.sampler import Slice, take_slice, warm_up
 
 _WARM_UP_SECONDS = 0.1
-_NO_TARGET = 0.0  # an interval is never that narrow: all the time is used
+_NO_TARGET = -1.0  # no interval is that narrow: all the time is used
 
 
 @dataclass

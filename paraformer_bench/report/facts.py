@@ -114,7 +114,7 @@ def calibration(info: Mapping[str, Any]) -> str:
         f"{_delay(r.true_seconds)} as {_delay(r.measured_seconds)} ({r.share:+.2%})"
         for r in readings
     )
-    limit = f"{units.percent(RELATIVE)} or {units.short(ABSOLUTE * 1e6)} µs"
+    limit = f"{units.percent(RELATIVE)} or {ABSOLUTE * 1e6:g} µs"
     return (
         f"The instrument was calibrated on {units.moment(found.date)}. It read known delays "
         f"({found.basis} time): {told}. "

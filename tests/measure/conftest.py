@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from paraformer_bench.case import Case
+from paraformer_bench.measure import clock as clock_module
+from paraformer_bench.measure import delays
 from paraformer_bench.measure.clock import DeviceTime
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.memory import Peak
@@ -73,6 +77,82 @@ class FakeTelemetry:
 
     def read(self) -> dict[str, Any]:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+
+CYCLES_PER_SECOND = 0.9e9
+
+
+class Machine:
+    """A host and a device: the host launches kernels, the device runs them one after another.
+
+    Attributes:
+        host: The host's time.
+        idle_at: When the device will have done all that is queued.
+        spins: Cycles of every spin asked for.
+        cycles_per_second: How fast the device spins.
+        spin_launch: Seconds that the host needs to launch a spin.
+    """
+
+    def __init__(self) -> None:
+        self.host = 5.0
+        self.idle_at = 0.0
+        self.spins: list[int] = []
+        self.cycles_per_second = CYCLES_PER_SECOND
+        self.spin_launch = 0.0
+
+    def launch(self, host_seconds: float, device_seconds: float) -> None:
+        """Take the host's time to launch a kernel that the device runs when it gets to it."""
+        self.host += host_seconds
+        self.idle_at = max(self.idle_at, self.host) + device_seconds
+
+    def synchronize(self, device: object = None) -> None:
+        self.host = max(self.host, self.idle_at)
+
+    def spin(self, cycles: int) -> None:
+        self.spins.append(cycles)
+        self.launch(self.spin_launch, cycles / self.cycles_per_second)
+
+    def net(self, kernels: int, host: float, device: float) -> Callable[[], None]:
+        """A call of several kernels, each with its launch and its run time."""
+
+        def call() -> None:
+            for _ in range(kernels):
+                self.launch(host, device)
+
+        return call
+
+
+@dataclass
+class Event:
+    machine: Machine
+    at: float = 0.0
+
+    def record(self) -> None:
+        self.at = max(self.machine.host, self.machine.idle_at)
+
+    def query(self) -> bool:
+        return self.at <= self.machine.host
+
+    def synchronize(self) -> None:
+        self.machine.host = max(self.machine.host, self.at)
+
+    def elapsed_time(self, end: Event) -> float:
+        return (end.at - self.at) * 1e3
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A `Machine`, in place of CUDA and of the host's clock."""
+    machine = Machine()
+    cuda = SimpleNamespace(
+        Event=lambda enable_timing: Event(machine),
+        synchronize=machine.synchronize,
+        _sleep=machine.spin,
+    )
+    for module in (clock_module, delays):
+        monkeypatch.setattr(module, "torch", SimpleNamespace(cuda=cuda))
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: machine.host))
+    return machine
 
 
 @pytest.fixture

@@ -2,87 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from paraformer_bench.measure import clock
 from paraformer_bench.measure.clock import CpuClock, CudaClock
 
-CYCLES_PER_SECOND = 0.9e9
-
-
-class Machine:
-    """A host and a device: the host launches kernels, the device runs them one after another.
-
-    Attributes:
-        host: The host's time.
-        idle_at: When the device will have done all that is queued.
-        spins: Cycles of every spin asked for.
-        cycles_per_second: How fast the device spins.
-    """
-
-    def __init__(self) -> None:
-        self.host = 5.0
-        self.idle_at = 0.0
-        self.spins: list[int] = []
-        self.cycles_per_second = CYCLES_PER_SECOND
-
-    def launch(self, host_seconds: float, device_seconds: float) -> None:
-        """Take the host's time to launch a kernel that the device runs when it gets to it."""
-        self.host += host_seconds
-        self.idle_at = max(self.idle_at, self.host) + device_seconds
-
-    def synchronize(self, device: object = None) -> None:
-        self.host = max(self.host, self.idle_at)
-
-    def spin(self, cycles: int) -> None:
-        self.spins.append(cycles)
-        self.launch(0, cycles / self.cycles_per_second)
-
-    def net(self, kernels: int, host: float, device: float) -> Callable[[], None]:
-        """A call of several kernels, each with its launch and its run time."""
-
-        def call() -> None:
-            for _ in range(kernels):
-                self.launch(host, device)
-
-        return call
-
-
-@dataclass
-class Event:
-    machine: Machine
-    at: float = 0.0
-
-    def record(self) -> None:
-        self.at = max(self.machine.host, self.machine.idle_at)
-
-    def query(self) -> bool:
-        return self.at <= self.machine.host
-
-    def synchronize(self) -> None:
-        self.machine.host = max(self.machine.host, self.at)
-
-    def elapsed_time(self, end: Event) -> float:
-        return (end.at - self.at) * 1e3
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    cuda = SimpleNamespace(
-        Event=lambda enable_timing: Event(machine),
-        synchronize=machine.synchronize,
-        _sleep=machine.spin,
-    )
-    monkeypatch.setattr(clock, "torch", SimpleNamespace(cuda=cuda))
-    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: machine.host))
-    return machine
+CYCLES_PER_SECOND = 0.9e9  # of the fake device
+Machine = Any  # the one in conftest.py
 
 
 @pytest.fixture

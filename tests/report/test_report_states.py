@@ -66,3 +66,20 @@ def test_speedup_is_null_where_the_serial_net_failed(make: Any, tmp_path: Any) -
     drawing = next(svg for svg in page.svgs if 'id="speedup-1-title"' in svg)
     assert "no serial at depth 8" in drawing
     assert ">no serial</text>" in drawing
+
+
+def test_calibration_is_told(make: Any, make_calibration: Any, tmp_path: Any) -> None:
+    def told(calibration: Any) -> str:
+        folder = make.run(tmp_path, [], make.info(calibration=calibration))
+        return make.page(build_report(folder)).text
+
+    page = told(make_calibration().to_json())
+    assert "The instrument was calibrated on 2026-01-02 03:04 UTC. It read known delays" in page
+    assert "(wall time): 50.0 µs as 50.2 µs (+0.40%), 200 µs as 200 µs (+0.10%), 1.00 ms" in page
+    assert "All of them are within 1% or 2 µs." in page
+    assert "Not all of them are within 1% or 2 µs." in told(make_calibration(3e-6).to_json())
+    assert "doctor --calibrate would have done it" in told(None)
+
+
+def test_run_older_than_calibration_says_nothing_of_it(make: Any, tmp_path: Any) -> None:
+    assert "calibrat" not in make.page(build_report(make.run(tmp_path, []))).text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench import child
+from paraformer_bench.calibration_file import keep
 from paraformer_bench.errors import UsageError
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.survey import Survey
@@ -88,6 +89,23 @@ def test_run_json_holds_what_a_reader_needs() -> None:
     assert info["suite"] == study.suite.to_json()
     assert info["command"] == ["python", "-m", "paraformer_bench"]
     assert (info["device"], info["finished"], info["plugins"]) == ("cpu", None, [])
+
+
+def test_new_run_takes_over_the_calibration_of_its_device(
+    make_calibration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    calibration = make_calibration()
+    keep(calibration)
+    keep(replace(calibration, torch="2.6.0"))
+    for number, (device, entry) in enumerate({"cpu": calibration, "cuda:0": None}.items()):
+        settings = replace(SMOKE, out=Path(f"run{number}"), device=device)
+        study = set_up(settings)
+        assert (study.calibration, study.warnings) == (entry, ())
+        with open_store(study, settings):
+            pass
+        stored = read_run(settings.out).info["calibration"]
+        assert stored == (entry.to_json() if entry else None)
 
 
 def test_resumed_run_is_the_same_study() -> None:
