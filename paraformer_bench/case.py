@@ -167,7 +167,8 @@ class Case:
             raise UsageError(f"image {self.image} is not divisible by patch {self.patch}")
         if self.depth % self.branch_depth:
             raise UsageError(
-                f"depth {self.depth} is not divisible by branch_depth {self.branch_depth}"
+                f"depth {self.depth} is not divisible by branch_depth {self.branch_depth}: "
+                f"take multiples of it"
             )
         return self
 

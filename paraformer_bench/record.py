@@ -48,7 +48,8 @@ class Record:
         reserved_bytes: Peak memory the GPU allocator held for the case; null on a CPU.
         parameter_bytes: Size of the model's parameters.
         flops: Floating-point operations of one call (a multiply-add counts two).
-        operations: Operations dispatched by one call, without views and allocations.
+        operations: Operations dispatched by one call without views and allocations, before the
+            runtime wraps it: a graph replays, and a compiler fuses, that many.
         energy_joules: Energy of one call; null where it could not be read.
         relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64; in training
             the largest of that of the loss and those of all gradients.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from paraformer_bench import child
-from paraformer_bench.cost import Cost
+from paraformer_bench.case import ModelSpec
+from paraformer_bench.cost import Cost, evaluate
 from paraformer_bench.errors import UsageError
 
 _SECONDS = 120
@@ -34,7 +35,12 @@ class Item:
 
         A model that does not state its cost is taken at its word: the claim is about it.
         """
-        return self.cost is not None and (not self.branches or "L" in self.cost.span)
+        if self.cost is None:
+            return False
+        shallow, deep = (
+            evaluate(self.cost.span, ModelSpec(depth, 64, heads=1), batch=1) for depth in (8, 16)
+        )
+        return not self.branches or deep > shallow
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
@@ -81,6 +87,7 @@ def take_survey(plugins: Iterable[Path] = ()) -> Survey:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # what plugins print may be anything
             timeout=_SECONDS,
         )
         data = json.loads(result.stdout)

@@ -125,6 +125,8 @@ def test_device_is_refused(survey_of: SurveyOf, gpus: int, asked: str, message: 
         (True, Cost("ceil(L / 2)", "L*F", "L*B"), True),
         (False, Cost("k", "L*F", "L*B"), True),
         (False, None, False),
+        (True, Cost("n", "L*F", "L*B"), True),  # L / k grows with L too
+        (True, Cost("min(L, 4)", "L*F", "L*B"), False),  # and this ends to
     ],
 )
 def test_a_control_has_no_branches_or_a_span_that_grows(

@@ -108,6 +108,8 @@ def prepare(
     gate = _gate(case, model, check_input, references)
     example = make_input(case, where, _seed("example", block, case.batch))
     run = _run(case, model, example)
+    if case.mode == "train":
+        run(example)  # the optimiser makes its state at its first step and never again
     # Counted before the runtime is there: a graph's gradients must be the last ones made.
     counts, null_reasons = _count(run, example)
     call = RUNTIMES.get(case.runtime).factory(run, example)

@@ -40,6 +40,10 @@ class Pool:
             return self._ready[case]
         return self._add(case, lambda: rebuild(case, self._device, self._block))
 
+    def alone(self, case: Case) -> bool:
+        """Whether no other case is held."""
+        return self._ready.keys() <= {case}
+
     def drop(self, case: Case) -> None:
         """Let one case go."""
         self._ready.pop(case, None)

@@ -73,7 +73,10 @@ def make_step(
     """
     labels = draw_labels(model, example, scope)
     run = execution(model, example)
-    return Step(run, trained(model), labels)
+    leaves = trained(model)
+    if not leaves:
+        raise Unsupported("the execution leaves no parameters to train")
+    return Step(run, leaves, labels)
 
 
 def draw_labels(model: nn.Module, x: Tensor, scope: str) -> Tensor | None:

@@ -99,23 +99,22 @@ class Visit:
         return True
 
     def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
-        protocol = self._job.protocol
+        result = None
         try:
-            bench = pool.get(case)
-            compiled = bench.compilations()
-            result = take_slice(
-                bench.call,
-                self._device.clock,
-                seconds=protocol.seconds_per_case / protocol.rounds,
-                earlier=samples.wall,
-                target=protocol.target_relative_error,
-            )
+            result = self._slice(pool, case, samples)
         except Exception as error:
-            self._finish_failed(case, error, None)
-            return False
+            if pool.alone(case) or not is_out_of_memory(error):
+                self._finish_failed(case, error, None)
+                return False
+        if result is None:  # past the handler, whose traceback keeps tensors alive
+            pool.drop_all()
+            try:
+                result = self._slice(pool, case, samples)
+            except Exception as error:
+                self._finish_failed(case, error, None)
+                return False
         reading = self._device.telemetry.read()
         samples.add(result, reading)
-        samples.recompiled |= bench.compilations() > compiled
         self._emit(
             {
                 "event": "sampled",
@@ -128,6 +127,21 @@ class Visit:
             }
         )
         return True
+
+    def _slice(self, pool: Pool, case: Case, samples: _Samples) -> Slice:
+        """Take the samples of one round and note whether anything was compiled meanwhile."""
+        protocol = self._job.protocol
+        bench = pool.get(case)
+        compiled = bench.compilations()
+        result = take_slice(
+            bench.call,
+            self._device.clock,
+            seconds=protocol.seconds_per_case / protocol.rounds,
+            earlier=samples.wall,
+            target=protocol.target_relative_error,
+        )
+        samples.recompiled |= bench.compilations() > compiled
+        return result
 
     def _recover(self, pool: Pool, case: Case) -> bool:
         """Free what a failed case holds; False if the device no longer works."""

@@ -16,6 +16,8 @@ from paraformer_bench.registry import register_runtime
 Call = Callable[[Tensor], Tensor]
 
 _NO_LIMIT = 1_000_000
+_OLD_LIMITS = ("cache_size_limit", "accumulated_cache_size_limit")
+"""What torch 2.6 calls them."""
 _NO_TOOLS = ("InvalidCxxCompiler", "TritonMissing")
 """What the compiler raises where it has no C++ compiler (CPU) or no Triton (GPU) to work with."""
 
@@ -32,7 +34,6 @@ class CompiledCall:
     Attributes:
         compile_seconds: Time of the first call, in which it was compiled. PyTorch keeps compiled
             code on disk: where it has compiled the same before, this is much shorter.
-        compilations: Graphs compiled so far; when it grows, a call was no ordinary one.
 
     Raises:
         Unsupported: There is nothing to compile with on this machine.
@@ -45,13 +46,16 @@ class CompiledCall:
 
         # Beyond it PyTorch goes on without the compiler. It counts by code object, and what is
         # compiled within a training step (the optimiser, say) is the same code in every case.
-        config.recompile_limit = config.accumulated_recompile_limit = _NO_LIMIT
+        for limit in ("recompile_limit", "accumulated_recompile_limit", *_OLD_LIMITS):
+            if hasattr(config, limit):
+                setattr(config, limit, _NO_LIMIT)
 
         inductor = lookup_backend("inductor")
-        self.compilations = 0
+        # PyTorch keeps the backend for ever: it must not hold this object, and with it the net.
+        compiled = self._compiled = [0]
 
         def backend(graph: Any, inputs: Any) -> Any:
-            self.compilations += 1
+            compiled[0] += 1
             return inductor(graph, inputs)
 
         self._run: Call = torch.compile(_entry_of(call), backend=backend, dynamic=False)
@@ -67,6 +71,11 @@ class CompiledCall:
         if example.is_cuda:
             torch.cuda.synchronize(example.device)
         self.compile_seconds = time.perf_counter() - start
+
+    @property
+    def compilations(self) -> int:
+        """Graphs compiled so far; when it grows, a call was no ordinary one."""
+        return self._compiled[0]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Call the compiled code."""

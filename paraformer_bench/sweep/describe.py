@@ -23,13 +23,13 @@ def headline(study: Study) -> str:
 
 
 def _extent(plan: Plan) -> str:
-    """How many blocks, and the longest that they should take: every case uses all its time."""
+    """How many blocks, and about how long: every case uses all its time, none is compiled."""
     case = 1.25 * plan.protocol.seconds_per_case + _PREPARE_SECONDS
     block = _START_SECONDS + len(plan.cases) * case
-    blocks = f"{plan.blocks} blocks, at most about {duration(plan.blocks * block)}"
+    blocks = f"{plan.blocks} blocks, about {duration(plan.blocks * block)}"
     if plan.budget_seconds is None:
         return blocks
-    budget = f"as many blocks of at most about {duration(block)} as fit into "
+    budget = f"as many blocks of about {duration(block)} as fit into "
     return f"{budget}{duration(plan.budget_seconds)}"
 
 

@@ -123,6 +123,7 @@ REAL = {
         "--plugin",
         "dies.py",
     ): "cannot load torch and the plugins: gone",
+    ("list", "models", "--plugin", "mumbles.py"): "cannot load torch and the plugins: caf",
     ("sweep", "--suite", "smoke", "--out", "taken.py/run"): "cannot write to taken.py/run: Not a",
     ("sweep", "--suite", "broken.toml"): "suite broken.toml is not valid TOML: ",
     ("sweep", "--depth", "0"): "is not a comma list of whole numbers from 1 to 16384",
@@ -141,4 +142,6 @@ def test_real_process(
     files.write(tmp_path / "taken.py", register)
     files.write(tmp_path / "dies.py", "import os, sys\nsys.stderr.write('gone\\n')\nos._exit(1)")
     files.write(tmp_path / "broken.toml", "[[grid]\n")
+    mumbling = "import os\nos.write(2, b'caf\\xe9')\nos._exit(1)"  # bytes that are no text
+    files.write(tmp_path / "mumbles.py", mumbling)
     assert REAL[arguments] in refused_process(*arguments)

@@ -78,7 +78,7 @@ def test_dry_run_says_what_would_be_measured(
     code, output = said("sweep", "--suite", "smoke", "--blocks", "5", "--dry-run")
     assert code == 0
     lines = output.splitlines()
-    assert lines[0].startswith("smoke on cpu (EPYC, 4 cores): 9 cases, 5 blocks, at most about ")
+    assert lines[0].startswith("smoke on cpu (EPYC, 4 cores): 9 cases, 5 blocks, about ")
     assert "  serial-loop-eager-w64-b1-t17-float32-cpu-inference-whole: depth 1, 2, 4" in lines
     assert lines[-1] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
     assert list(tmp_path.iterdir()) == []

@@ -170,6 +170,14 @@ def test_what_is_no_scores_has_no_labels(output: Callable[[Tensor], Any]) -> Non
         draw_labels(Odd(), torch.randn(2, 3, 4, 4), "whole")
 
 
+def test_an_execution_that_leaves_nothing_to_train_is_declined(train_case: MakeCase) -> None:
+    case = train_case(scope="trunk")
+    with recording():
+        model, x = build_model(case, CPU), make_input(case, CPU, 0)
+        with pytest.raises(Unsupported, match="leaves no parameters to train"):
+            make_step(model, lambda m, x: m.requires_grad_(False), x, "trunk")
+
+
 def test_what_has_no_parameters_cannot_be_trained(
     train_case: MakeCase, device: Device, register: Callable[..., None]
 ) -> None:
@@ -258,6 +266,10 @@ def test_the_facts_of_a_trained_case(
     inferred = prepare(make_case(**fields), device, 0, 1.0, {}).facts
     assert trained["parameter_bytes"] == inferred["parameter_bytes"]
     assert trained["operations"] > 3 * inferred["operations"]
+    with recording():
+        step, _, x = step_of(train_case(**fields))
+        step(x)  # the optimiser makes its state at the first one
+        assert trained["operations"] == count(step, x).operations
     assert trained["relative_error"] < {"float32": 1e-5, "bfloat16": 0.05, "float64": 1e-13}[dtype]
     assert trained["warmup_calls"] == 10
 

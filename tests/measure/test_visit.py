@@ -32,6 +32,8 @@ class Scene:
         sentinel: Times of the sentinel's calls; the last one for ever.
         prepared_with: Seconds of warm-up that each case was given.
         compiles_at: Calls at which a case compiles, by depth, counted from 1.
+        crowded: Depths of cases that find no memory beside the others.
+        rebuilt: Depths of the cases that were built again, in order.
     """
 
     def __init__(self, device: Device, cases: list[Case]) -> None:
@@ -44,6 +46,8 @@ class Scene:
         self.sentinel = [0.005]
         self.prepared_with: list[float] = []
         self.compiles_at: dict[int, int] = {}
+        self.crowded: set[int] = set()
+        self.rebuilt: list[int] = []
         self.protocol = Protocol(
             rounds=3, seconds_per_case=0.3, target_relative_error=0.01, timeout_seconds=9
         )
@@ -54,6 +58,13 @@ class Scene:
         if case.depth in self.fail_prepare:
             raise self.fail_prepare[case.depth]
         self.prepared_with.append(seconds)
+        return self._bench(case)
+
+    def rebuild(self, case: Case, device: Device, block: int) -> Bench:
+        self.rebuilt.append(case.depth)
+        return self._bench(case)
+
+    def _bench(self, case: Case) -> Bench:
 
         calls: list[None] = []
 
@@ -61,6 +72,8 @@ class Scene:
             calls.append(None)
             if case.depth in self.fail_call:
                 raise self.fail_call[case.depth]
+            if case.depth in self.crowded and case.depth not in self.rebuilt:
+                raise MemoryError("others are here")
             return self.seconds.get(case.depth, 0.001)
 
         def compilations() -> int:
@@ -95,6 +108,7 @@ def scene(
     scene = Scene(device, [make_case(depth=depth) for depth in (1, 2, 3, 4, 5)])
     monkeypatch.setattr(visit, "prepare", scene.prepare)
     monkeypatch.setattr(pool, "prepare", scene.prepare)
+    monkeypatch.setattr(pool, "rebuild", scene.rebuild)
     return scene
 
 
@@ -222,6 +236,15 @@ def test_a_case_that_fails_does_not_stop_the_others(
     # Once it has failed it is never begun again.
     at = scene.events.index(finished[3])
     assert scene.cases[2].id not in [event.get("case_id") for event in scene.events[at + 1 :]]
+
+
+def test_a_case_that_finds_no_memory_beside_the_others_is_sampled_alone(scene: Scene) -> None:
+    scene.crowded = {3}
+    assert scene.run()
+    assert {event["status"] for event in scene.finished().values()} == {"ok"}
+    assert scene.rebuilt[0] == 3
+    assert set(scene.rebuilt) >= {1, 2, 4, 5}  # in later rounds the others come back
+    assert len([e for e in scene.of("sampled") if e["case_id"] == scene.cases[2].id]) == 3
 
 
 def test_a_case_is_closed_before_its_memory_is_given_back(

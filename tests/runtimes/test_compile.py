@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,20 @@ def test_any_other_failure_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
     with pytest.raises(ValueError, match="bad graph"):
         runtime.wrap(lambda x: x, X)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler to compile with")
+def test_what_is_let_go_is_freed() -> None:
+    """PyTorch keeps every backend that it was ever given."""
+    net = torch.nn.Linear(4, 4)
+    with torch.inference_mode():
+        compiled = runtime.wrap(net, torch.ones(1, 4))
+        assert compiled.compilations == 1
+    held = weakref.ref(net)
+    del net, compiled
+    gc.collect()
+    assert held() is None
 
 
 SUITE = """
