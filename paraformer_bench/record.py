@@ -50,6 +50,8 @@ class Record:
         flops: Floating-point operations of one call (a multiply-add counts two).
         operations: Operations dispatched by one call without views and allocations, before the
             runtime wraps it: a graph replays, and a compiler fuses, that many.
+        work: Those operations by kind and size: name, how often, FLOPs of one, bytes that one
+            reads and writes; null where they could not be counted.
         energy_joules: Energy of one call; null where it could not be read.
         relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64; in training
             the largest of that of the loss and those of all gradients.
@@ -73,6 +75,7 @@ class Record:
     parameter_bytes: int | None = None
     flops: int | None = None
     operations: int | None = None
+    work: list[tuple[str, int, int, int]] | None = None
     energy_joules: float | None = None
     relative_error: float | None = None
     warmup_calls: int = 0

@@ -16,6 +16,7 @@ REPORTS = Path("reports")
 RUN = "run.json"
 RECORDS = "records.jsonl"
 VERDICTS = "verdicts.json"
+PREDICTIONS = "predictions.json"
 PAGE = "index.html"
 JOURNAL = "journal.jsonl"
 """Events of the cases under way; emptied as soon as they have become records."""

@@ -183,7 +183,7 @@ def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], 
         return asdict(count(run, x)), {}
     except Exception as error:
         reason = f"the call cannot be counted: {type(error).__name__}"
-        return {}, {"operations": reason, "flops": reason}
+        return {}, dict.fromkeys(("operations", "flops", "work"), reason)
 
 
 def _seed(*parts: object) -> int:

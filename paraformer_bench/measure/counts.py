@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import (
     flop_registry,
     sdpa_backward_flop_count,
@@ -36,10 +37,14 @@ class Counts:
         operations: Operations dispatched, without views and allocations, which launch nothing.
         flops: Floating-point operations in products, attention and convolutions; a multiply-add
             counts as two. Norms, GELU and additions are not counted.
+        work: The operations by kind and size, in the order of their first dispatch: name, how
+            often, FLOPs of one, bytes that one reads and writes. What lies in memory once counts
+            once in a tensor, however often it is expanded.
     """
 
     operations: int
     flops: int
+    work: list[tuple[str, int, int, int]]
 
 
 def count(call: Callable[[Tensor], object], x: Tensor) -> Counts:
@@ -50,7 +55,12 @@ def count(call: Callable[[Tensor], object], x: Tensor) -> Counts:
     """
     with _CountingMode() as mode:
         call(x)
-    return Counts(mode.operations, mode.flops)
+    work = [(name, times, flops, size) for (name, flops, size), times in mode.seen.items()]
+    return Counts(
+        operations=sum(times for _, times, _, _ in work),
+        flops=sum(times * flops for _, times, flops, _ in work),
+        work=work,
+    )
 
 
 def _cpu_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any) -> int:
@@ -85,8 +95,7 @@ class _CountingMode(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
-        self.operations = 0
-        self.flops = 0
+        self.seen: Counter[tuple[str, int, int]] = Counter()
 
 
 def _dispatch(
@@ -100,17 +109,30 @@ def _dispatch(
         if result is not NotImplemented:
             return result
     out = func(*args, **kwargs)
-    if not func.is_view and packet not in _NO_KERNEL:
-        mode.operations += 1
+    if func.is_view or packet in _NO_KERNEL:
+        return out
+    flops = 0
     if packet in _UNTOLD:
-        mode.flops += _UNTOLD[packet](*tree_map(_shape, args))
+        flops = _UNTOLD[packet](*tree_map(_shape, args))
     elif packet in flop_registry:
-        mode.flops += int(flop_registry[packet](*args, **kwargs, out_val=out))
+        flops = int(flop_registry[packet](*args, **kwargs, out_val=out))
+    size = _bytes(tree_leaves((args, kwargs))) + _bytes(tree_leaves(out))
+    mode.seen[packet.__name__, flops, size] += 1
     return out
 
 
 # Set after the class is made: what stands in its body, torch wraps in a call into TorchDynamo.
 _CountingMode.__torch_dispatch__ = _dispatch  # type: ignore[assignment, method-assign]
+
+
+def _bytes(values: Iterable[object]) -> int:
+    """Memory that tensors cover; what is expanded has a stride of 0."""
+    return sum(
+        value.element_size()
+        * math.prod(n for n, step in zip(value.shape, value.stride(), strict=True) if step)
+        for value in values
+        if isinstance(value, Tensor)
+    )
 
 
 def _shape(value: object) -> object:

@@ -11,18 +11,31 @@ from urllib.parse import quote
 import pandas as pd
 
 from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.floors import floors, limits_of
+from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.tables import block_table, case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
-from paraformer_bench.report.charts import charts
+from paraformer_bench.report.charts import MODEL, charts
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.verdict_rows import overview, verdict_tables
-from paraformer_bench.run_folder import PAGE, RECORDS, RUN, VERDICTS, Run, read_run
+from paraformer_bench.report.why import why
+from paraformer_bench.run_folder import (
+    PAGE,
+    PREDICTIONS,
+    RECORDS,
+    RUN,
+    VERDICTS,
+    Run,
+    read_run,
+)
 
 
 def build_report(folder: Path) -> Path:
-    """Judge a run anew, write its ``verdicts.json`` and ``index.html``, and return the latter.
+    """Judge a run anew, write what follows from its records, and return the page.
+
+    Written are ``verdicts.json``, ``predictions.json`` and ``index.html``.
 
     Building twice from the same records gives the same bytes.
 
@@ -31,18 +44,29 @@ def build_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     verdicts = verdict_file(run)
-    entries = [verdict.to_json() for verdict in verdicts]
-    page.write(folder / VERDICTS, json.dumps(entries, indent=1, allow_nan=False) + "\n")
-    return page.write(folder / PAGE, page.render("run.html.j2", **_context(run, verdicts)))
+    predictions = predict(run, verdicts)
+    _write_list(folder / VERDICTS, [verdict.to_json() for verdict in verdicts])
+    _write_list(folder / PREDICTIONS, [prediction.to_json() for prediction in predictions])
+    context = _context(run, verdicts, predictions)
+    return page.write(folder / PAGE, page.render("run.html.j2", **context))
 
 
-def _context(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
+    page.write(path, json.dumps(entries, indent=1, allow_nan=False) + "\n")
+
+
+def _context(
+    run: Run, verdicts: Sequence[Verdict], predictions: Sequence[Prediction]
+) -> dict[str, Any]:
     """Return everything the template of a run page names."""
     info = run.info
     blocks, cases = block_table(run.records), case_table(run.records)
+    limits, _ = limits_of(info)
+    cases["floor"] = cases["case_id"].map(floors(run.records, limits)).astype("float64")
     all_regimes = regimes(cases)
     tables = verdict_tables(cases, verdicts, all_regimes)
     lines, grid = overview(tables, verdicts)
+    figures = charts(cases, blocks, verdicts, predictions, all_regimes)
     return {
         "name": facts.text(info, "name") or run.folder.resolve().name,
         "headline": headline(verdicts, info),
@@ -56,7 +80,9 @@ def _context(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "overview": grid,
         "rule": verdicts[0] if verdicts else None,
         "bases": sorted({verdict.basis for verdict in verdicts}),
-        "charts": charts(cases, blocks, verdicts, all_regimes),
+        "charts": [figure for figure in figures if figure.key != MODEL],
+        "why": why(cases, predictions, all_regimes),
+        "why_charts": [figure for figure in figures if figure.key == MODEL],
         "flags": issues.flag_counts(blocks),
         "failures": issues.failures(blocks, all_regimes),
         "records": len(run.records),
@@ -67,7 +93,7 @@ def _context(run: Run, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "grids": facts.grids(info),
         "efficiency": facts.efficiency(info),
         "command": facts.command(info),
-        "files": [(file, file) for file in (RECORDS, VERDICTS, RUN)],
+        "files": [(file, file) for file in (RECORDS, VERDICTS, PREDICTIONS, RUN)],
         "traces": _traces(run.folder),
         "csv": page.data_uri(_csv(cases), "text/csv"),
     }

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
+from paraformer_bench.analysis.latency_model import DEEPEST_FITTED
+from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import draw, series, style, svg, units
 from paraformer_bench.report.regimes import Regime
 from paraformer_bench.report.scales import Axis, frames
 from paraformer_bench.report.series import Line, Panel, Series
 from paraformer_bench.report.style import Look
+
+MODEL = "model"
+"""Key of the figure that stands in the section about the latency model."""
 
 _LATENCY = (
     "Logarithmic axes: a net whose time does not depend on depth runs level (L⁰), one that does "
@@ -34,6 +39,16 @@ _MEMORY = {
     "cpu": "Peak resident memory of the worker in one call, above what it held before the net.",
     "cuda": "Peak memory allocated on the GPU in one call, above what it held before the net.",
 }
+_OF_LIMIT = (
+    "The least time that the operations of the net can take, at the device's measured ceilings, "
+    "as a percentage of the time they took: each operation for itself at the rate of the fastest "
+    "product or of a copy, with nothing launched, overlapped or fused. 100% is the roofline."
+)
+_MODEL = (
+    "Points are measured, lines are the latency model. It was fitted to depths up to {deepest} "
+    "alone, left of the dotted upright line; to the right of it the line was drawn without having "
+    "seen the points."
+)
 _WEIGHTS = " The dotted grey line is the size of the weights alone."
 
 
@@ -79,14 +94,16 @@ def charts(
     cases: pd.DataFrame,
     blocks: pd.DataFrame,
     verdicts: Sequence[Verdict],
+    predictions: Sequence[Prediction],
     regimes: Mapping[str, Regime],
 ) -> list[Chart]:
     """Return every figure that has something to show.
 
     Args:
-        cases: `analysis.tables.case_table`.
+        cases: `analysis.tables.case_table` with the column ``floor``.
         blocks: `analysis.tables.block_table`.
         verdicts: The run's.
+        predictions: Of the latency model, one a verdict.
         regimes: By group.
     """
     on_device = bool((cases["device_time"] > 0).any())
@@ -108,6 +125,13 @@ def charts(
             Axis("time per call (ms)", growth, margin),
         ),
         (
+            MODEL,
+            "Prediction and measurement",
+            _MODEL.format(deepest=DEEPEST_FITTED),
+            series.modelled(cases, column, predictions, basis),
+            Axis("time per call (ms)", {}, upright=DEEPEST_FITTED),
+        ),
+        (
             "speedup",
             "Speed-up over the serial net",
             gain,
@@ -120,6 +144,13 @@ def charts(
             _THROUGHPUT,
             series.throughput(cases, column),
             Axis("images per second", {}),
+        ),
+        (
+            "limit",
+            "Percentage of the limit",
+            _OF_LIMIT,
+            series.of_limit(cases, column),
+            Axis("of the roofline (%)", {}),
         ),
         (
             "memory",

@@ -93,6 +93,8 @@ def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:
     sns.despine(ax=axes, left=True)
     if axis.unity:
         axes.axhline(1, color=MUTED, linewidth=0.9)
+    if axis.upright and depths[0] <= axis.upright < depths[-1]:
+        axes.axvline(axis.upright * 2**0.5, color=MUTED, linewidth=1, linestyle=":")
 
 
 def _band(axes: Axes, series: Series, margin: float, colour: str, limits: Frame) -> None:
@@ -137,7 +139,18 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
     known = [p for p in points if p.low and p.high]
     bars = [((p.depth, p.low or 0), (p.depth, p.high or 0)) for p in known]
     _segments(axes, bars, color=look.colour, linewidth=1.1)
-    axes.plot(depths, values, color=look.colour, linewidth=1.6, linestyle=look.dash, clip_on=False)
+    if series.model:  # what was measured are points, what is thought of them is the line
+        depths_of_line, line = zip(*series.model, strict=True)
+    else:
+        depths_of_line, line = tuple(depths), tuple(values)
+    axes.plot(
+        depths_of_line,
+        line,
+        color=look.colour,
+        linewidth=1.6,
+        linestyle=look.dash,
+        clip_on=False,
+    )
     axes.plot(depths, values, color=look.colour, linestyle="none", **_marker(look))
 
 

@@ -111,7 +111,7 @@ def calibration(info: Mapping[str, Any]) -> str:
         return "What this run says of the calibration of its instrument cannot be read."
     readings = [reading for reading in found.readings if reading.basis == found.basis]
     told = ", ".join(
-        f"{_delay(r.true_seconds)} as {_delay(r.measured_seconds)} ({r.share:+.2%})"
+        f"{units.time(r.true_seconds)} as {units.time(r.measured_seconds)} ({r.share:+.2%})"
         for r in readings
     )
     limit = f"{units.percent(RELATIVE)} or {ABSOLUTE * 1e6:g} µs"
@@ -120,12 +120,6 @@ def calibration(info: Mapping[str, Any]) -> str:
         f"({found.basis} time): {told}. "
         f"{'All' if found.good else 'Not all'} of them are within {limit}."
     )
-
-
-def _delay(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{units.short(seconds * 1e6)} µs"
-    return f"{units.short(seconds * units.MS)} ms"
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, Facts]]:

@@ -26,12 +26,14 @@ class Axis:
             shallowest point.
         margin: Half-width of the band around each curve's shallowest value; 0 for none.
         unity: The values are speed-ups: draw a line at 1 and guides from the depth itself.
+        upright: Depth right of which an upright line stands; 0 for none.
     """
 
     label: str
     guides: Mapping[int, str]
     margin: float = 0.0
     unity: bool = False
+    upright: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def _frame(panels: Sequence[Panel], axis: Axis) -> Frame:
     lost = {depth for panel in panels for series in panel.series for depth in series.lost}
     depths = tuple(sorted({point.depth for point in points} | lost))
     values = [value for point in points for value in (point.value, *point.blocks) if value > 0]
+    values += [y for panel in panels for series in panel.series for _, y in series.model]
     weights = [size for panel in panels for sizes in panel.weights for size in sizes.values()]
     values += [size for size in weights if size > 0]  # a net may have none
     values += [1.0] if axis.unity or not values else []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.units import MIB, MS
 
@@ -58,11 +59,13 @@ class Series:
         line: Who.
         points: By depth.
         lost: Depth -> status of the cases without a value.
+        model: Depth and value of what the latency model says; empty where it says nothing.
     """
 
     line: Line
     points: tuple[Point, ...]
     lost: Mapping[int, str] = field(default_factory=dict)
+    model: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,49 @@ def latency(cases: pd.DataFrame, blocks: pd.DataFrame, column: str) -> list[Pane
             return None
         low, high = _known(row[f"{column}_low"], MS), _known(row[f"{column}_high"], MS)
         return Point(row["depth"], row[column] * MS, low, high, seen.get(row["case_id"], ()))
+
+    return _panels(cases, point)
+
+
+def modelled(
+    cases: pd.DataFrame, column: str, predictions: Sequence[Prediction], basis: str
+) -> list[Panel]:
+    """Return measured times in ms of the curves that have a model, and what it says of them."""
+    steps = {
+        prediction.verdict.curve_id: prediction.model.steps
+        for prediction in predictions
+        if prediction.model and prediction.verdict.basis == basis
+    }
+    held = cases[cases["curve_id"].isin(list(steps))]
+    models = {
+        (str(curve["group"].iloc[0]), line_of(curve.iloc[0].to_dict())): tuple(
+            (step.depth, step.seconds * MS) for step in steps[str(curve_id)]
+        )
+        for curve_id, curve in held.groupby("curve_id", sort=False)
+    }
+    return [
+        replace(
+            panel,
+            series=tuple(
+                replace(some, lost={}, model=models.get((panel.group, some.line), ()))
+                for some in panel.series
+            ),
+        )
+        for panel in latency(held, held.iloc[:0].assign(block=0), column)
+    ]
+
+
+def of_limit(cases: pd.DataFrame, column: str) -> list[Panel]:
+    """Return the roofline floor of a case as a percentage of its time, against depth."""
+
+    def point(row: dict[str, Any]) -> Point | None:
+        if not (0 < row[column] < math.inf and 0 < row["floor"] < math.inf):
+            return None
+        share = 100 * row["floor"]
+        fastest, slowest = _known(row[f"{column}_low"]), _known(row[f"{column}_high"])
+        low = share / slowest if slowest else None
+        high = share / fastest if fastest else None
+        return Point(row["depth"], share / row[column], low, high)
 
     return _panels(cases, point)
 

@@ -56,6 +56,13 @@ def percent(share: float) -> str:
     return f"{share * 100:.4g}%"
 
 
+def time(seconds: float) -> str:
+    """Return the time of a call as ``31.2 µs``, ``4.5 ms`` or ``1.2 s``."""
+    if seconds < 1e-3:
+        return f"{short(seconds * 1e6)} µs"
+    return f"{short(seconds * MS)} ms" if seconds < 1 else f"{short(seconds)} s"
+
+
 def duration(seconds: float) -> str:
     """Return a stretch of time such as ``8 min 12 s``, in its two largest units."""
     if seconds < 60:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paraformer_bench.case import Case
+from paraformer_bench.ceilings import Ceilings, Copy, Product
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import Run
 
@@ -44,6 +46,37 @@ def _curve(wall: Times, events: Times | None = None, **fields: Any) -> list[Reco
 
 def _run(records: list[Record], name: str = "run", **info: Any) -> Run:
     return Run(Path(name), info, records, [])
+
+
+CEILINGS = Ceilings(
+    date="2025-11-23T20:13:00+00:00",
+    host="here",
+    device="cpu",
+    device_name="a device",
+    torch="2",
+    package="0",
+    copies=(Copy(10**6, 4e10), Copy(10**8, 1e10)),
+    products=(
+        Product("float32", 10**6, 1e-4),
+        Product("float32", 10**8, 1e-3),
+        Product("float32", 10**10, 1e-1),
+    ),
+    launch_seconds=2e-6,
+    node_seconds=None,
+    sync_seconds=0.0,
+)
+"""10 GFLOP/s for small products, 100 for large ones; 40 GB/s within a cache, 10 beyond it."""
+
+
+@pytest.fixture
+def ceilings() -> Ceilings:
+    return CEILINGS
+
+
+@pytest.fixture
+def gpu_ceilings() -> Ceilings:
+    changes: dict[str, Any] = {"device": "cuda:0", "node_seconds": 1e-5, "sync_seconds": 5e-6}
+    return replace(CEILINGS, **changes)
 
 
 @pytest.fixture

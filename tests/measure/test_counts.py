@@ -133,3 +133,29 @@ print(json.dumps([flops, "torch._dynamo" in sys.modules]))
         check=True,
     )
     assert json.loads(result.stdout) == [2 * 3 * 4 * 6, False]
+
+
+def test_work_says_how_often_how_much_and_how_many_bytes() -> None:
+    x = torch.randn(3, 4)
+
+    def call(x: Tensor) -> object:
+        y = torch.addmm(WEIGHT[:, 0], x, WEIGHT.T)  # 6 + 12 + 24 numbers in, 18 out
+        y = F.gelu(y)
+        F.gelu(y)
+        return y.add_(WEIGHT[:1, 0].expand(3, 6))  # 18 and the one that is expanded in, 18 out
+
+    with torch.inference_mode():
+        counts = count(call, x)
+    assert counts.work == [
+        ("addmm", 1, 2 * 3 * 4 * 6, 4 * (6 + 12 + 24 + 18)),
+        ("gelu", 2, 0, 4 * (18 + 18)),
+        ("add_", 1, 0, 4 * (18 + 1 + 18)),
+    ]
+    assert counts.operations == 4
+    assert counts.flops == 2 * 3 * 4 * 6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_bytes_follow_the_precision(dtype: torch.dtype) -> None:
+    [(_, _, _, size)] = count(lambda x: x + 1, torch.zeros(8, dtype=dtype)).work
+    assert size == 2 * 8 * dtype.itemsize

@@ -147,7 +147,13 @@ def test_built_twice_is_the_same_bytes(make: Any, tmp_path: Any) -> None:
     assert build_report(folder).read_bytes() == first
     assert (folder / "verdicts.json").read_bytes() == verdicts
     names = {path.name for path in folder.iterdir()}
-    assert names == {"run.json", "records.jsonl", "verdicts.json", "index.html"}
+    assert names == {
+        "run.json",
+        "records.jsonl",
+        "verdicts.json",
+        "predictions.json",
+        "index.html",
+    }
 
 
 def test_carries_its_case_table_as_csv(make: Any, tmp_path: Any) -> None:

@@ -1,0 +1,53 @@
+"""Every case against the roofline floor of its own operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paraformer_bench.analysis.roofline import Limits, Work, floor_seconds
+from paraformer_bench.ceilings import Ceilings
+from paraformer_bench.record import Record
+
+
+def limits_of(info: Mapping[str, Any]) -> tuple[dict[str, Limits], str]:
+    """Return the limits of each precision that a run's ceilings cover, and why there are none.
+
+    Args:
+        info: Contents of ``run.json``.
+    """
+    held = info.get("ceilings")
+    if held is None:
+        reason = info.get("ceilings_reason")
+        return {}, str(reason) if reason else "the ceilings of the device were not measured"
+    try:
+        ceilings = Ceilings.from_json(held)
+        return {dtype: Limits(ceilings, dtype) for dtype in ceilings.dtypes}, ""
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        return {}, "what this run says of the ceilings of its device cannot be read"
+
+
+def work_of(record: Record) -> Work | None:
+    """Return the operations of a record; None where it has none that can be read."""
+    try:
+        return Work.of(record.work) if record.work else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def floors(records: Sequence[Record], limits: Mapping[str, Limits]) -> dict[str, float]:
+    """Return case id -> seconds of its roofline floor, for the cases that have one.
+
+    Args:
+        records: Of one run. A case has the same operations in every block.
+        limits: By precision, as `limits_of` returns them.
+    """
+    found: dict[str, float] = {}
+    for record in records:
+        case = record.case
+        if record.status != "ok" or case.dtype not in limits or case.id in found:
+            continue
+        work = work_of(record)
+        if work is not None:
+            found[case.id] = floor_seconds(work, limits[case.dtype])
+    return found

@@ -1,0 +1,119 @@
+"""The least time that operations can take at a device's measured ceilings.
+
+Source: S. Williams, A. Waterman, D. Patterson, Roofline: an insightful visual performance model
+for multicore architectures, Communications of the ACM 52 (2009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.ceilings import Ceilings
+
+_TOO_MANY = 1e24
+
+
+class Operation(NamedTuple):
+    """Operations of one kind and size, as `Record.work` holds them.
+
+    Attributes:
+        name: As PyTorch calls it.
+        times: How many there are in one call.
+        flops: FLOPs of one.
+        bytes: Bytes that one reads and writes.
+    """
+
+    name: str
+    times: int
+    flops: int
+    bytes: int
+
+
+class Limits:
+    """The ceilings of one precision as functions of size.
+
+    Args:
+        ceilings: Of the device.
+        dtype: The precision; ``float32`` stands in for no other.
+
+    Raises:
+        KeyError: No product was measured in this precision.
+    """
+
+    def __init__(self, ceilings: Ceilings, dtype: str) -> None:
+        products = [one for one in ceilings.products if one.dtype == dtype]
+        if not products:
+            raise KeyError(dtype)
+        self.ceilings = ceilings
+        self._flops = np.log([one.flops for one in products])
+        self._seconds = np.log([one.seconds for one in products])
+        self._footprints = np.log([one.footprint_bytes for one in ceilings.copies])
+        self._rates = np.log([one.bytes_per_second for one in ceilings.copies])
+
+    @property
+    def peak(self) -> float:
+        """FLOPs per second of the fastest product."""
+        return float(np.exp(self._flops - self._seconds).max())
+
+    def compute(self, flops: Array) -> Array:
+        """Seconds of products of this many FLOPs, at the rate of a square product as large.
+
+        Between sizes that were measured, on a straight line of logarithms; beyond them at the
+        rate of the last one.
+        """
+        logs = np.log(np.maximum(flops, 1))
+        inside = np.clip(logs, self._flops[0], self._flops[-1])
+        seconds = np.interp(inside, self._flops, self._seconds) + (logs - inside)
+        return np.where(flops > 0, np.exp(seconds), 0.0)
+
+    def transfer(self, size: Array, footprint: Array) -> Array:
+        """Seconds of moving ``size`` bytes of something that covers ``footprint`` bytes."""
+        rates = np.interp(np.log(np.maximum(footprint, 1)), self._footprints, self._rates)
+        return np.asarray(size / np.exp(rates), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of one call as columns.
+
+    Attributes:
+        names: One for each kind and size.
+        times: How many of each.
+        flops: FLOPs of one.
+        bytes: Bytes that one moves.
+    """
+
+    names: tuple[str, ...]
+    times: Array
+    flops: Array
+    bytes: Array
+
+    @classmethod
+    def of(cls, operations: Iterable[Sequence[object]]) -> Work:
+        """Arrange what `Record.work` holds.
+
+        Raises:
+            ValueError: It is not what a record holds.
+            TypeError: Likewise.
+        """
+        held = [Operation(*operation) for operation in operations]  # type: ignore[arg-type]
+        numbers = np.array([[one.times, one.flops, one.bytes] for one in held], dtype=np.float64)
+        if not ((numbers >= 0) & (numbers < _TOO_MANY)).all():
+            raise ValueError("no call does that little or that much")
+        times, flops, size = numbers.reshape(len(held), 3).T
+        return cls(tuple(str(one.name) for one in held), times, flops, size)
+
+
+def floor_seconds(work: Work, limits: Limits) -> float:
+    """Return the sum over operations of the longer of arithmetic and memory traffic.
+
+    Arithmetic goes at the rate of the fastest product, traffic at that of a copy as large as the
+    operation. Nothing overlaps, nothing is fused, and launching is free.
+    """
+    seconds = np.maximum(work.flops / limits.peak, limits.transfer(work.bytes, work.bytes))
+    return float(work.times @ seconds)
