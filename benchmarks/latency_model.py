@@ -1,11 +1,11 @@
 """How well does the latency model predict what it has not seen?
 
-Run as ``python benchmarks/latency_model.py reports/RUN [reports/RUN ...]`` on run folders of any
-device; the reference is the suite ``standard-cpu`` on a CPU and ``standard`` on a GPU. Printed are,
-for every curve and basis, the fitted scales, the median absolute error over the depths that the fit
-has not seen (those beyond 4), the deepest constant depth as predicted and as measured, and the
-error at each unseen depth. The last lines are the figures that the model is held to: the median
-error over all of them at most 10%, and every curve's deepest constant depth within one tested step.
+Run as ``python benchmarks/latency_model.py RUN [RUN ...]`` on run folders of any device; the
+reference is the suite ``standard-cpu`` on a CPU and ``standard`` on a GPU. Printed are, for every
+curve and basis, the fitted scales, the deepest constant depth as predicted and as measured, the
+median absolute error over the depths that the fit has not seen (those beyond 4), and the error at
+each of them. The last lines are the figures that the model is held to: the median error over all
+of them at most 10%, and every curve's deepest constant depth within one tested step.
 """
 
 from __future__ import annotations
