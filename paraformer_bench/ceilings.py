@@ -6,12 +6,38 @@ Imports no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 Place = tuple[str, str, str, str]
 """Machine, device, hardware and PyTorch: each needs ceilings of its own."""
+
+FRESH = timedelta(days=7)
+"""Age up to which ceilings are taken as those of today: drivers, clocks and neighbours change."""
+
+
+@dataclass(frozen=True)
+class CeilingsJob:
+    """What the probing child is asked to do.
+
+    Attributes:
+        device: ``cpu`` or ``cuda:N``.
+        dtypes: Precisions whose products to measure.
+    """
+
+    device: str
+    dtypes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CeilingsJob:
+        """Rebuild a job from `to_json`."""
+        return cls(str(data["device"]), tuple(data["dtypes"]))
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,14 @@ class Ceilings:
     def dtypes(self) -> tuple[str, ...]:
         """Precisions whose products were measured."""
         return tuple(dict.fromkeys(product.dtype for product in self.products))
+
+    def fresh(self, dtypes: Iterable[str], moment: datetime) -> bool:
+        """Whether they can stand for those of ``moment`` and cover all of ``dtypes``."""
+        try:
+            age = moment - datetime.fromisoformat(self.date)
+        except (TypeError, ValueError):  # no date, or none with a time zone
+            return False
+        return timedelta(0) <= age <= FRESH and set(dtypes) <= set(self.dtypes)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""

@@ -193,10 +193,10 @@ def doctor(calibrate: bool, device: str | None) -> None:
     chosen = choose_device(survey, device)
     findings = diagnose(survey, look_at_load())
     if calibrate:
-        from paraformer_bench.calibration_file import keep
+        from paraformer_bench.machine_file import CALIBRATIONS
         from paraformer_bench.sweep.calibrate import calibrate as read_delays
 
         calibration = read_delays(survey, chosen)
-        print_calibration(calibration, keep(calibration))
+        print_calibration(calibration, CALIBRATIONS.keep(calibration))
         findings.append(judge(calibration))
     print_findings(findings, survey.versions)

@@ -13,6 +13,7 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.describe import headline
 from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
 from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
@@ -28,6 +29,8 @@ def dry_run(settings: Settings) -> int:
     print(headline(study))
     for line in describe(study):
         print(line)
+    if needed(study):
+        print("  before that: the ceilings of the device, about 10 s")
     return 0
 
 
@@ -54,7 +57,14 @@ def sweep(settings: Settings) -> int:
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
-            outcome = run_sweep(study.plan, store, LocalWorker, console, started)
+            outcome = run_sweep(
+                study.plan,
+                store,
+                LocalWorker,
+                console,
+                started,
+                first=lambda: note_ceilings(study, store, console),
+            )
             if not outcome.interrupted:
                 store.update(finished=now())
         except OSError as error:

@@ -71,6 +71,7 @@ def run_sweep(
     console: Console,
     started: float,
     clock: Callable[[], float] = time.monotonic,
+    first: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run every block that has cases without a record, and keep ``run.json`` up to date.
 
@@ -84,19 +85,25 @@ def run_sweep(
         console: Where progress is shown.
         started: When the command began, on ``clock``; budget and efficiency count from there.
         clock: Seconds on a monotonic clock.
+        first: Called before the first block; its time counts into the budget.
     """
     before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
     budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
     ids = {case.id for case in plan.cases}
     left = len(ids) * plan.blocks - sum(case_id in ids for case_id, _ in store.done)
     steps = left * (1 + plan.protocol.rounds)
+    interrupted = False
+    try:
+        with _terminate_as_interrupt():
+            first()
+    except KeyboardInterrupt:
+        interrupted = True
     progress = SweepProgress(console, steps, started + budget)
     runner = BlockRunner(launch, store, progress.step)
-    interrupted = False
     longest = 0.0
     try:
         with _terminate_as_interrupt():
-            for job in _jobs(plan, store):
+            for job in () if interrupted else _jobs(plan, store):
                 begin = clock()
                 if longest and begin - started + longest > budget:
                     break

@@ -13,8 +13,9 @@ from typing import Any
 
 from paraformer_bench import child
 from paraformer_bench.calibration import Calibration, place_of
-from paraformer_bench.calibration_file import recall
+from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.errors import UsageError
+from paraformer_bench.machine_file import CALIBRATIONS, CEILINGS
 from paraformer_bench.plugins import installed_plugins
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
@@ -64,7 +65,8 @@ class Study:
         folder: Where the run will lie or lies.
         resumed: ``run.json`` of the run to go on with, or None.
         calibration: The last one of this device with this PyTorch, for a new run.
-        warnings: What was wrong with the kept calibrations, one line each.
+        ceilings: The last ones of this device with this PyTorch.
+        warnings: What was wrong with what is kept of this machine, one line each.
     """
 
     suite: Suite
@@ -73,6 +75,7 @@ class Study:
     folder: Path
     resumed: dict[str, Any] | None
     calibration: Calibration | None = None
+    ceilings: Ceilings | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -109,12 +112,13 @@ def set_up(settings: Settings) -> Study:
     if folder is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = REPORTS / f"{stamp}-{_file_name(suite.name)}-{device.replace(':', '')}"
-    study = Study(suite, plan, survey, folder, stored)
+    ceilings, warnings = CEILINGS.recall(place_of(survey, device))
+    study = Study(suite, plan, survey, folder, stored, None, ceilings, tuple(warnings))
     if stored:
         _refuse_other_study(study, stored)
         return study
-    calibration, warnings = recall(place_of(survey, device))
-    return replace(study, calibration=calibration, warnings=tuple(warnings))
+    calibration, more = CALIBRATIONS.recall(place_of(survey, device))
+    return replace(study, calibration=calibration, warnings=(*warnings, *more))
 
 
 def open_store(study: Study, settings: Settings) -> Store:
@@ -142,6 +146,8 @@ def open_store(study: Study, settings: Settings) -> Store:
         "environment": study.survey.environment,
         "versions": study.survey.versions,
         "calibration": study.calibration.to_json() if study.calibration else None,
+        "ceilings": None,
+        "ceilings_reason": "the sweep ended before they were measured",
         "efficiency": None,
     }
     return Store.create(study.folder, info)

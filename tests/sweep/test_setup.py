@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench import child
-from paraformer_bench.calibration_file import keep
 from paraformer_bench.errors import UsageError
+from paraformer_bench.machine_file import CALIBRATIONS
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep import setup as subject
@@ -96,8 +96,8 @@ def test_new_run_takes_over_the_calibration_of_its_device(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     calibration = make_calibration()
-    keep(calibration)
-    keep(replace(calibration, torch="2.6.0"))
+    CALIBRATIONS.keep(calibration)
+    CALIBRATIONS.keep(replace(calibration, torch="2.6.0"))
     for number, (device, entry) in enumerate({"cpu": calibration, "cuda:0": None}.items()):
         settings = replace(SMOKE, out=Path(f"run{number}"), device=device)
         study = set_up(settings)
