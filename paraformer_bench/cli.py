@@ -180,15 +180,16 @@ def list_(what: str | None, plugins: tuple[Path, ...]) -> None:
 
 @cli.command()
 @click.option("--calibrate", is_flag=True, help="Measure known delays, about 10 s.")
-@click.option("--device", metavar="cpu|cuda:N", help="Calibrate this device.")
-def doctor(calibrate: bool, device: str | None) -> None:
+@click.option("--ceilings", is_flag=True, help="Measure what the device can do at best.")
+@click.option("--device", metavar="cpu|cuda:N", help="Measure on this device.")
+def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     """Look at this machine: what would spoil a measurement, and how to fix it."""
-    from paraformer_bench.console import print_calibration, print_findings
+    from paraformer_bench.console import print_calibration, print_ceilings, print_findings
     from paraformer_bench.doctor import diagnose, judge, look_at_load
     from paraformer_bench.survey import choose_device, take_survey
 
-    if device is not None and not calibrate:
-        raise UsageError("--device says what to calibrate: give --calibrate with it")
+    if device is not None and not (calibrate or ceilings):
+        raise UsageError("--device says what to measure: give --calibrate or --ceilings with it")
     survey = take_survey()
     chosen = choose_device(survey, device)
     findings = diagnose(survey, look_at_load())
@@ -199,4 +200,11 @@ def doctor(calibrate: bool, device: str | None) -> None:
         calibration = read_delays(survey, chosen)
         print_calibration(calibration, CALIBRATIONS.keep(calibration))
         findings.append(judge(calibration))
+    if ceilings:
+        from paraformer_bench.case import DTYPES
+        from paraformer_bench.machine_file import CEILINGS
+        from paraformer_bench.sweep.probe import probe
+
+        found = probe(survey, chosen, DTYPES)
+        print_ceilings(found, CEILINGS.keep(found))
     print_findings(findings, survey.versions)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paraformer_bench.calibration import Calibration
+from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.doctor import Finding
 from paraformer_bench.suite import known_suites, load_suite
 from paraformer_bench.survey import Item, take_survey
@@ -96,6 +97,35 @@ def print_calibration(calibration: Calibration, warnings: Iterable[str]) -> None
         table.caption = "Wall time includes launching the delay and waiting for its end."
     console = _console()
     console.print(table)
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}"), soft_wrap=True)
+
+
+def print_ceilings(ceilings: Ceilings, warnings: Iterable[str]) -> None:
+    """Print what the device can do at best: copies, products, and the costs of getting started."""
+    console = _console()
+    copies = Table("copy touches", "GB/s", title=ceilings.device_name)
+    for copy in ceilings.copies:
+        size = copy.footprint_bytes / 2**20
+        copies.add_row(f"{size:,.4g} MiB", f"{copy.bytes_per_second / 1e9:,.1f}")
+    products = Table("square product", *ceilings.dtypes)
+    sizes = dict.fromkeys(product.flops for product in ceilings.products)
+    rates = {(one.dtype, one.flops): one.flops / one.seconds for one in ceilings.products}
+    for flops in sorted(sizes):
+        cells = [rates.get((dtype, flops)) for dtype in ceilings.dtypes]
+        row = ("-" if rate is None else f"{rate / 1e9:,.1f} GFLOP/s" for rate in cells)
+        products.add_row(f"{flops / 1e6:,.3g} MFLOP", *row)
+    for table in (copies, products):
+        for column in table.columns:
+            column.justify = "right"
+        console.print(table)
+    node = ceilings.node_seconds
+    costs = [
+        f"one eager launch {ceilings.launch_seconds * 1e6:.2f} us",
+        f"one graph node {node * 1e6:.2f} us" if node is not None else "",
+        f"one synchronisation {ceilings.sync_seconds * 1e6:.2f} us" if node is not None else "",
+    ]
+    console.print(", ".join(filter(None, costs)), highlight=False)
     for warning in warnings:
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
 

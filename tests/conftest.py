@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import pytest
 
 from paraformer_bench import child
 from paraformer_bench.calibration import DELAYS, Calibration, Reading
+from paraformer_bench.case import DTYPES
+from paraformer_bench.ceilings import Ceilings, Copy, Product
+from paraformer_bench.machine_file import CEILINGS
+from paraformer_bench.measure.environment import cpu_facts, cpu_name, host_facts, versions
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import RECORDS, read_records
 from paraformer_bench.survey import Item, Survey
@@ -29,7 +34,6 @@ PATIENCE = 120
 ENVIRONMENT = child.environment() | {
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
-    "XDG_STATE_HOME": os.devnull,  # no folder: what users keep is neither read nor written
 }
 
 
@@ -117,10 +121,32 @@ class CommandLine:
             process.communicate()
 
 
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with made-up ceilings of this machine's CPU, so that no sweep probes it."""
+    folder: Path = tmp_path_factory.mktemp("state")
+    ceilings = Ceilings(
+        date=datetime.now(timezone.utc).isoformat(),
+        host=host_facts()["name"],
+        device="cpu",
+        device_name=cpu_name(cpu_facts()),
+        torch=versions()["torch"],
+        package="0",
+        copies=(Copy(2**20, 1e11),),
+        products=tuple(Product(dtype, 2 * 64**3, 1e-5) for dtype in DTYPES),
+        launch_seconds=2e-6,
+        node_seconds=None,
+        sync_seconds=0.0,
+    )
+    ENVIRONMENT["XDG_STATE_HOME"] = os.environ["XDG_STATE_HOME"] = str(folder)
+    assert CEILINGS.keep(ceilings) == []
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def no_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_state(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what users keep out of tests, and the other way round."""
-    monkeypatch.setenv("XDG_STATE_HOME", ENVIRONMENT["XDG_STATE_HOME"])
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
 
 
 @pytest.fixture(scope="session")

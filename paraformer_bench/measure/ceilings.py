@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -64,16 +63,19 @@ def measure(probes: Sequence[Probe], time_call: Callable[[Call], float], rounds:
             probe.seconds.append(time_call(probe.make()))
 
 
-def wall_of_batch(call: Call, now: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of one call on the host's clock, from as many in a row as 10 ms take."""
-    call()
-    start = now()
-    call()
-    count = min(_MOST_CALLS, max(1, int(_BATCH_SECONDS / max(now() - start, 1e-9))))
-    start = now()
-    for _ in range(count):
+def batch_time(clock: Clock) -> Callable[[Call], float]:
+    """Return what times a call on the host's clock: as many in a row as 10 ms take."""
+
+    def timed(call: Call) -> float:
         call()
-    return (now() - start) / count
+        once = _stopwatch(clock, call)
+        count = min(_MOST_CALLS, max(1, int(_BATCH_SECONDS / max(once, 1e-9))))
+        start = clock.now()
+        for _ in range(count):
+            call()
+        return (clock.now() - start) / count
+
+    return timed
 
 
 def device_time(clock: Clock) -> Callable[[Call], float]:
@@ -96,10 +98,9 @@ def copies(device: torch.device, clock: Clock, room: int) -> list[Copy]:
         clock: Its clock.
         room: Bytes that may be touched.
     """
-    on_cpu = device.type == "cpu"
-    sizes = [size for size in (CPU_COPIES if on_cpu else CUDA_COPIES) if size <= room]
-    probes = {size: Probe(_copy(device, size)) for size in sizes}
-    measure(list(probes.values()), wall_of_batch if on_cpu else device_time(clock), _ROUNDS)
+    sizes = CPU_COPIES if device.type == "cpu" else CUDA_COPIES
+    probes = {size: Probe(_copy(device, size)) for size in sizes if size <= room}
+    measure(list(probes.values()), _timer(device, clock), _ROUNDS)
     release(device)
     # A copy of n bytes reads n and writes n: what it touches is what it moves.
     return [Copy(size, size / probe.best) for size, probe in probes.items()]
@@ -113,10 +114,9 @@ def products(device: torch.device, clock: Clock, dtype: str) -> list[Product]:
     """
     precision.check(dtype, device)
     precision.use(dtype)
-    on_cpu = device.type == "cpu"
-    timed = wall_of_batch if on_cpu else device_time(clock)
+    timed = _timer(device, clock)
     probes: dict[int, Probe] = {}
-    for side in CPU_SIDES if on_cpu else CUDA_SIDES:
+    for side in CPU_SIDES if device.type == "cpu" else CUDA_SIDES:
         probe = Probe(_product(device, dtype, side))
         probe.seconds.append(timed(probe.make()))
         probes[side] = probe
@@ -169,6 +169,10 @@ def probe_products(
             yield products(device, clock, dtype)
         except (Unsupported, RuntimeError):  # no kernel for it here: no case will run in it
             continue
+
+
+def _timer(device: torch.device, clock: Clock) -> Callable[[Call], float]:
+    return batch_time(clock) if device.type == "cpu" else device_time(clock)
 
 
 def _copy(device: torch.device, size: int) -> Callable[[], Call]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def collect() -> dict[str, Any]:
     """Return the environment: ``devices`` by name, then a table each for host, torch and GPUs."""
     cpu = cpu_facts()
     gpus = {f"cuda:{i}": gpu_facts(i) for i in range(torch.cuda.device_count())}
-    names = {"cpu": f"{cpu['model']}, {cpu['usable_cores']} cores"}
+    names = {"cpu": cpu_name(cpu)}
     names |= {name: facts["name"] for name, facts in gpus.items()}
     return {
         "devices": names,
@@ -53,6 +54,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def cpu_name(facts: Mapping[str, Any]) -> str:
+    """Name the CPU by its model and the cores that can be used of it."""
+    return f"{facts['model']}, {facts['usable_cores']} cores"
 
 
 def cpu_facts() -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _context(
         "records": len(run.records),
         "warnings": run.warnings,
         "calibration": facts.calibration(info),
-        "environment": facts.environment(info),
+        "environment": facts.environment(info) + _ceilings(info),
         "protocol": facts.claim(info),
         "grids": facts.grids(info),
         "efficiency": facts.efficiency(info),
@@ -121,6 +121,11 @@ def _key_facts(
     if verdicts:
         found.append(("margin", units.percent(verdicts[0].margin)))
     return [(name, value) for name, value in found if value]
+
+
+def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
+    found = facts.ceilings(info)
+    return [("ceilings", found)] if found else []
 
 
 def _traces(folder: Path) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paraformer_bench.calibration import ABSOLUTE, RELATIVE, Calibration
+from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.report import units
 
 Facts = list[tuple[str, str]]
@@ -120,6 +121,31 @@ def calibration(info: Mapping[str, Any]) -> str:
         f"({found.basis} time): {told}. "
         f"{'All' if found.good else 'Not all'} of them are within {limit}."
     )
+
+
+def ceilings(info: Mapping[str, Any]) -> Facts:
+    """Return what the device could do at best; empty where that is not known."""
+    try:
+        held = Ceilings.from_json(info["ceilings"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        return []
+    small, large = held.copies[0], held.copies[-1]
+    best = max(held.copies, key=lambda copy: copy.bytes_per_second)
+    found = [("measured", units.moment(held.date))]
+    for name, copy in (("smallest", small), ("fastest", best), ("largest", large)):
+        size = units.short(copy.footprint_bytes * units.MIB)
+        rate = units.short(copy.bytes_per_second / 1e9)
+        found.append((f"{name} copy", f"{rate} GB/s, of {size} MiB"))
+    for dtype in held.dtypes:
+        some = [one for one in held.products if one.dtype == dtype]
+        fastest = max(some, key=lambda one: one.flops / one.seconds)
+        rate = units.short(fastest.flops / fastest.seconds / 1e12)
+        found.append((f"fastest product, {dtype}", f"{rate} TFLOP/s"))
+    found.append(("one eager launch", units.time(held.launch_seconds)))
+    if held.node_seconds is not None:
+        found.append(("one node of a CUDA graph", units.time(held.node_seconds)))
+        found.append(("one synchronisation", units.time(held.sync_seconds)))
+    return found
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, Facts]]:

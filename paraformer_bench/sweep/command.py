@@ -30,7 +30,7 @@ def dry_run(settings: Settings) -> int:
     for line in describe(study):
         print(line)
     if needed(study):
-        print("  before that: the ceilings of the device, about 10 s")
+        print("  before that: the ceilings of the device, a few seconds")
     return 0
 
 

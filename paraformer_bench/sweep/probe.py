@@ -66,7 +66,7 @@ def note_ceilings(study: Study, store: Store, console: Console) -> None:
             store.update(ceilings=study.ceilings.to_json(), ceilings_reason=None)
         return
     device = study.plan.device
-    console.print(f"measuring the ceilings of {device}: about 10 s, then once a week")
+    console.print(f"measuring the ceilings of {device}: a few seconds, once a week")
     # What was measured of other precisions would be lost with the entry that is replaced.
     before = study.ceilings.dtypes if study.ceilings else ()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_what_is_printed(
 ) -> None:
     calibration = make_calibration(late)
     monkeypatch.setattr("paraformer_bench.sweep.calibrate.calibrate", lambda *_: calibration)
+    monkeypatch.setenv("XDG_STATE_HOME", os.devnull)  # no folder: it cannot be kept
     assert main(["doctor", "--calibrate"]) == 0
     output = capsys.readouterr().out
     # The state folder of tests cannot be written: that is no error.
@@ -81,7 +83,7 @@ def test_what_is_printed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "cpu"], "--device says what to calibrate: give --calibrate with it"),
+        (["--device", "cpu"], "--device says what to measure: give --calibrate or --ceilings with it"),
         (
             ["--calibrate", "--device", "gpu"],
             "device 'gpu' is not known: allowed are cpu",

@@ -80,7 +80,8 @@ def test_dry_run_says_what_would_be_measured(
     lines = output.splitlines()
     assert lines[0].startswith("smoke on cpu (EPYC, 4 cores): 9 cases, 5 blocks, about ")
     assert "  serial-loop-eager-w64-b1-t17-float32-cpu-inference-whole: depth 1, 2, 4" in lines
-    assert lines[-1] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
+    assert lines[-1] == "  before that: the ceilings of the device, a few seconds"
+    assert lines[-2] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from paraformer_bench import __version__, child
 from paraformer_bench.calibration import Calibration
 from paraformer_bench.errors import UsageError
 from paraformer_bench.survey import Survey
-from paraformer_bench.sweep import calibrate as subject
+from paraformer_bench.sweep import ask
 from paraformer_bench.sweep.calibrate import calibrate
 
 Run = Callable[[str], Calibration]
@@ -54,6 +54,6 @@ def test_child_that_dies(run: Run) -> None:
 
 
 def test_child_that_hangs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "_PATIENCE", 0.2)
+    monkeypatch.setattr(ask, "_PATIENCE", 0.2)
     with pytest.raises(UsageError, match="cannot calibrate cuda:0: no answer in "):
         run("time.sleep(60)")
