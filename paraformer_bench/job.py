@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,3 +63,17 @@ class Job:
         groups = [[Case.from_json(case) for case in group] for group in data["groups"]]
         protocol = Protocol(**data["protocol"])
         return cls(**(dict(data) | {"groups": groups, "protocol": protocol}))
+
+
+def round_order(cases: Iterable[Case], seed: int, block: int, turn: int) -> list[Case]:
+    """Return the order in which round ``turn`` of a block samples the cases of a group.
+
+    Every round of every pair of blocks is shuffled anew; the second block of a pair goes through
+    each round backwards. A drift linear in time then cancels between the two, whatever the
+    median makes of the rounds of a block. Each case draws its own place, so that one that fails
+    does not change the order of the others.
+    """
+    draw = {
+        case: random.Random(f"{seed}/{block // 2}/{turn}/{case.id}").random() for case in cases
+    }
+    return sorted(draw, key=draw.__getitem__, reverse=block % 2 == 1)

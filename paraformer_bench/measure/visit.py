@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.job import Job
+from paraformer_bench.job import Job, round_order
 from paraformer_bench.measure import precision, telemetry
 from paraformer_bench.measure.bench import prepare
 from paraformer_bench.measure.device import Device, is_out_of_memory
@@ -48,7 +47,7 @@ class Visit:
         self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
         self._order = job.first_order
 
-    def group(self, index: int, cases: list[Case]) -> bool:
+    def group(self, cases: list[Case]) -> bool:
         """Visit one group.
 
         Returns:
@@ -65,9 +64,7 @@ class Visit:
                 return False
         for turn in range(self._job.protocol.rounds):
             drift.append(self._watch())
-            order = list(open_cases)
-            random.Random(f"{self._job.seed}/{self._job.block}/{index}/{turn}").shuffle(order)
-            for case in order:
+            for case in round_order(open_cases, self._job.seed, self._job.block, turn):
                 self._begin(case, "sample")
                 if not self._sample(pool, case, open_cases[case]):
                     del open_cases[case]

@@ -42,8 +42,8 @@ def main() -> int:
             visit = Visit(device, job, emit)
             gc.freeze()  # what lives by now lives on: collections between cases stay short
             emit({"event": "ready"})
-            for index, group in enumerate(job.groups):
-                if not visit.group(index, group):
+            for group in job.groups:
+                if not visit.group(group):
                     return 3
     except ParentGone:
         return 1

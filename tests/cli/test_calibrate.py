@@ -83,7 +83,10 @@ def test_what_is_printed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "cpu"], "--device says what to measure: give --calibrate or --ceilings with it"),
+        (
+            ["--device", "cpu"],
+            "--device says what to measure: give --calibrate or --ceilings with it",
+        ),
         (
             ["--calibrate", "--device", "gpu"],
             "device 'gpu' is not known: allowed are cpu",

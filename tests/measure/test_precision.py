@@ -81,7 +81,7 @@ def test_every_call_of_a_visit_runs_in_its_own_precision(
             seen.clear()
 
     visit = Visit(device, job, emit)
-    assert visit.group(0, [full])
+    assert visit.group([full])
     seen.clear()
-    assert visit.group(1, [fast])
+    assert visit.group([fast])
     assert [e["status"] for e in events if e["event"] == "finished"] == ["ok", "ok"]

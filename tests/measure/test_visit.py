@@ -91,7 +91,7 @@ class Scene:
 
     def run(self, **changes: Any) -> bool:
         job = self.job(**changes)
-        return Visit(self.device, job, self.events.append).group(0, self.cases)
+        return Visit(self.device, job, self.events.append).group(self.cases)
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event["event"] == kind]
@@ -320,4 +320,4 @@ def test_a_crash_of_whoever_reads_the_events_is_not_the_case_s_fault(scene: Scen
             raise Gone
 
     with pytest.raises(Gone):
-        Visit(scene.device, scene.job(), emit).group(0, scene.cases)
+        Visit(scene.device, scene.job(), emit).group(scene.cases)
