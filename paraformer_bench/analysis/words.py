@@ -94,6 +94,24 @@ def deciding(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return list(chosen.values())
 
 
+def more_blocks(verdicts: Sequence[Verdict]) -> tuple[int, str] | None:
+    """Say how many blocks would settle the curves that are open; null where none is.
+
+    Returns:
+        Blocks in all that would settle every curve for which a number is known, and a sentence.
+    """
+    open_ = [verdict for verdict in deciding(verdicts) if verdict.verdict == INCONCLUSIVE]
+    known = sorted(v.blocks_to_settle for v in open_ if v.blocks_to_settle is not None)
+    if not known:
+        return None
+    number = "1 curve is" if len(open_) == 1 else f"{len(open_)} curves are"
+    half = known[(len(known) - 1) // 2]
+    needed = f"about {known[-1]} blocks in all would settle {_them(len(known), len(open_))}"
+    if half < known[-1]:
+        needed = f"about {half} blocks in all would settle half of them, {needed[6:]}"
+    return known[-1], f"{number} not settled: {needed}"
+
+
 def verdict_phrase(verdict: Verdict) -> str:
     """Say in one line what one curve does and how sure that is."""
     up_to = f"constant up to depth {verdict.constant_up_to}"
@@ -118,6 +136,12 @@ def verdict_phrase(verdict: Verdict) -> str:
 def times(ratio: float) -> str:
     """Write a ratio with three significant digits, such as ``9.8x``."""
     return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
+
+
+def _them(some: int, every: int) -> str:
+    if some < every:
+        return f"{some} of them"
+    return "it" if every == 1 else "all"
 
 
 def _bound(ratio: float | None) -> str:

@@ -84,7 +84,7 @@ def resume_command(folder: Path) -> str:
 def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> None:
     """Judge what was measured, build the pages, print the verdict last."""
     from paraformer_bench.analysis.claim import verdict_file
-    from paraformer_bench.analysis.words import sentences
+    from paraformer_bench.analysis.words import more_blocks, sentences
     from paraformer_bench.report.build import build_report
     from paraformer_bench.report.index import build_index
     from paraformer_bench.run_folder import read_run
@@ -104,8 +104,12 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
         )
     console.print(f"report: {page}")
     run = read_run(store.folder)
-    for sentence in sentences(verdict_file(run), run.info):
+    verdicts = verdict_file(run)
+    for sentence in sentences(verdicts, run.info):
         console.print(sentence)
+    if not outcome.interrupted and (more := more_blocks(verdicts)):
+        blocks, sentence = more
+        console.print(f"{sentence}: {resume_command(store.folder)} --blocks {blocks}")
 
 
 def _lost_folder(store: Store, error: OSError) -> UsageError:
