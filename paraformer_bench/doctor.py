@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from paraformer_bench.calibration import LIMIT, Calibration
+from paraformer_bench.record import OTHERS_CORES
 from paraformer_bench.survey import Survey
 
 _GIB = 1024**3
@@ -79,7 +80,7 @@ def judge(calibration: Calibration) -> Finding:
 def _cpu(cpu: dict[str, Any], load: Load) -> Iterator[Finding]:
     cores = cpu["usable_cores"] or 1
     yield Finding(True, f"cpu: {cpu['model']}, {cores} usable cores")
-    if load.busy * cores > 0.25:
+    if load.busy * cores > OTHERS_CORES:
         yield Finding(
             False,
             f"other programs use {load.busy * cores:.1f} of {cores} cores",

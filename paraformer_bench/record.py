@@ -16,6 +16,18 @@ BROKEN = ("error", "timeout", "mismatch")
 ENOUGH_SAMPLES = 5
 """Fewer samples in a block earn the flag ``too_few_samples``."""
 
+OTHERS_CORES = 0.25
+"""Cores' worth of CPU that other programs may take from a worker before its times suffer."""
+STOLEN_SHARE = 0.05
+"""Share of a core that the hypervisor may take."""
+CPU_CLOCK_DROP = 0.20
+"""Drop of a CPU's clock that counts; laptops and turbo modes move by less all the time."""
+SM_CLOCK_DROP = 0.05
+"""Drop of a GPU's clock under load, from one round to another, that counts."""
+LOWEST_SM_CLOCK = 0.75
+"""Share of its maximum that a GPU's clock must have under load; power-capped data-centre GPUs run
+large products at 0.7 to 0.9 of it, the nets measured here load them less."""
+
 FLAGS = {
     "unconverged": "the time of the case was up before its interval was narrow enough",
     "too_few_samples": f"fewer than {ENOUGH_SAMPLES} timed calls in the block",
@@ -23,11 +35,23 @@ FLAGS = {
     "drift": "the sentinel case moved by more than 10% within the block",
     "queue_dry": "the device ran out of queued work during some device-timed calls",
     "throttled": "the GPU reported thermal or power throttling while the case was timed",
-    "clock_drop": "the GPU's SM clock under load fell by more than 5% between rounds",
+    "clock_drop": (
+        f"the GPU's SM clock under load fell by more than {SM_CLOCK_DROP:.0%} between rounds or "
+        f"lay below {LOWEST_SM_CLOCK:.0%} of its maximum, or the CPU's clock fell by more than "
+        f"{CPU_CLOCK_DROP:.0%}"
+    ),
+    "cpu_busy": (
+        f"other programs took more than {OTHERS_CORES:g} of a core that the worker needed"
+    ),
+    "cpu_stolen": f"the hypervisor took more than {STOLEN_SHARE:.0%} of a core",
     "foreign_process": "another process used the GPU while the case was timed",
     "recompiled": "the runtime compiled again while the case was timed",
 }
 """Every validity flag a record can carry, with the words a reader sees."""
+
+SPOILING = frozenset(FLAGS) - {"unconverged", "too_few_samples"}
+"""Flags that say that times may be wrong. The two others say that they are known less well, which
+the spread over blocks shows by itself."""
 
 
 @dataclass

@@ -18,9 +18,9 @@ from paraformer_bench.analysis.curve import (
 )
 from paraformer_bench.analysis.intervals import Array, means
 from paraformer_bench.analysis.medians import BASES, log_median
-from paraformer_bench.analysis.verdict import Missing, Speedup, Verdict
+from paraformer_bench.analysis.verdict import Missing, Recount, Speedup, Verdict
 from paraformer_bench.case import Case
-from paraformer_bench.record import STATUSES, Record
+from paraformer_bench.record import SPOILING, STATUSES, Record
 from paraformer_bench.run_folder import Run
 
 __all__ = ["Missing", "Speedup", "Verdict", "judge", "judge_curve", "verdict_file"]
@@ -34,7 +34,8 @@ def judge(
 ) -> list[Verdict]:
     """Judge every curve on every basis it has times for, in the order of the records.
 
-    A curve without any time has no verdict. Flagged records count like all others.
+    A curve without any time has no verdict. Flagged records count like all others; what the
+    verdict would be without those whose times may be wrong stands beside it.
 
     Args:
         records: Records of one run, no two of one case and block.
@@ -66,7 +67,8 @@ def judge(
         serial = cells.get((twin, basis), {}) if twin != curve_id else {}
         speedup = _speedup(times, serial, twin, confidence)
         rule = (margin, confidence)
-        verdicts.append(_verdict(curve, basis, rule, judgement, speedup))
+        recount = _recount(curve, basis, rule)
+        verdicts.append(_verdict(curve, basis, rule, judgement, speedup, recount))
     return verdicts
 
 
@@ -97,6 +99,25 @@ def _blocks(cells: Cells) -> list[int]:
 def _matrix(cells: Cells, blocks: Sequence[int], depths: Sequence[int]) -> Array:
     columns = [cells.get(depth, {}) for depth in depths]
     return np.array([[column.get(block, math.nan) for column in columns] for block in blocks])
+
+
+def _recount(records: Sequence[Record], basis: str, rule: tuple[float, float]) -> Recount | None:
+    """Judge without the records that are flagged in a way that may spoil times of this basis.
+
+    What is left out is one case of one block. All ratios are paired by block, so the other depths
+    of that block stay of use to each other.
+    """
+    spoiling = SPOILING if basis == "device" else SPOILING - {"queue_dry"}
+    clean = [record for record in records if spoiling.isdisjoint(record.flags)]
+    if len(clean) == len(records):
+        return None
+    cells = _cells(clean, basis)
+    blocks, depths = _blocks(cells), sorted(cells)
+    left_out = len(records) - len(clean)
+    if len(blocks) < 2 or len(depths) < 2:
+        return Recount(left_out, len(blocks), None, None, None)
+    found = judge_curve(_matrix(cells, blocks, depths), depths, *rule)
+    return Recount(left_out, found.blocks, found.verdict, found.constant_up_to, found.worst)
 
 
 def _serial_twin(case: Case) -> str:
@@ -139,6 +160,7 @@ def _verdict(
     rule: tuple[float, float],
     judgement: CurveJudgement,
     speedup: tuple[Speedup, ...],
+    recount: Recount | None,
 ) -> Verdict:
     case = records[0].case
     return Verdict(
@@ -172,4 +194,5 @@ def _verdict(
         missing=tuple(_missing(records, judgement.depths, basis)),
         speedup=speedup,
         flags=tuple(sorted({flag for record in records for flag in record.flags})),
+        without_flagged=recount,
     )

@@ -37,12 +37,32 @@ class Speedup:
 
 
 @dataclass(frozen=True)
+class Recount:
+    """A verdict without the records whose flags say that their times may be wrong.
+
+    Attributes:
+        records: How many of the curve's records were left out.
+        blocks: Blocks that are left with at least one time.
+        verdict: As in `Verdict`; null where no two depths share two blocks any more.
+        constant_up_to: As in `Verdict`; null likewise.
+        worst: As in `Verdict`; null likewise.
+    """
+
+    records: int
+    blocks: int
+    verdict: str | None
+    constant_up_to: int | None
+    worst: Rise | None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The verdict about one curve on one basis.
 
     The fields up to ``scope`` are `Case`'s without the depth, those from ``verdict`` to
     ``blocks_to_settle`` are `CurveJudgement`'s. `speedup` is empty where the group has no
-    serial net under the same runtime; ``flags`` is the union over the curve's records.
+    serial net under the same runtime; ``flags`` is the union over the curve's records;
+    ``without_flagged`` is null where none of them spoils a time (`record.SPOILING`).
     """
 
     curve_id: str
@@ -75,6 +95,16 @@ class Verdict:
     missing: tuple[Missing, ...]
     speedup: tuple[Speedup, ...]
     flags: tuple[str, ...]
+    without_flagged: Recount | None = None
+
+    @property
+    def differs_without_flagged(self) -> bool:
+        """Whether the verdict, or where constancy ends, hangs on flagged records."""
+        other = self.without_flagged
+        return other is not None and (other.verdict, other.constant_up_to) != (
+            self.verdict,
+            self.constant_up_to,
+        )
 
     @property
     def method(self) -> str:
@@ -84,7 +114,17 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``verdicts.json``: the fields, ``worst`` with `from` and `to`."""
         data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        if self.worst is not None:
-            worst = asdict(self.worst)
-            data["worst"] = {"from": worst.pop("shallow"), "to": worst.pop("deep"), **worst}
+        data["worst"] = _pair(self.worst)
+        if self.without_flagged is not None:
+            data["without_flagged"] = asdict(self.without_flagged) | {
+                "worst": _pair(self.without_flagged.worst)
+            }
         return data
+
+
+def _pair(rise: Rise | None) -> dict[str, Any] | None:
+    """A pair of depths as the file names it: ``from`` and ``to``."""
+    if rise is None:
+        return None
+    held = asdict(rise)
+    return {"from": held.pop("shallow"), "to": held.pop("deep"), **held}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
@@ -169,7 +170,7 @@ def _sentence(
         found = "grows with depth for some curves, the others are undecided"
     claim = f"{mode} time {found}"
     head = f"On {place}: {claim if parallel else 'no parallel net was timed'}"
-    tail = _disagreement(verdicts, curves)
+    tail = _disagreement(verdicts, curves) + _without_flagged(verdicts, curves, controls)
     for grouping in _GROUPINGS:
         groups: dict[str, list[Verdict]] = {}
         for verdict in sorted(curves, key=lambda verdict: verdict.model in controls):
@@ -223,6 +224,22 @@ def _grow(verdicts: Sequence[Verdict]) -> str:
 
 def _undecided(verdicts: Sequence[Verdict]) -> str:
     return "are undecided" if len(verdicts) > 1 else "is undecided"
+
+
+def _without_flagged(
+    verdicts: Sequence[Verdict], curves: Sequence[Verdict], controls: Collection[str]
+) -> str:
+    """Say what would be said without the records whose times may be wrong, if it differs."""
+    others = [
+        replace(curve, verdict=curve.without_flagged.verdict or INCONCLUSIVE)
+        if curve.without_flagged
+        else curve
+        for curve in curves
+    ]
+    found = answer(others, controls)
+    if found == answer(verdicts, controls):
+        return ""
+    return f"; without flagged records it {_CLAIM[found]}"
 
 
 def _range(depths: Sequence[int]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
 from paraformer_bench.measure.memory import CpuMemory, CudaMemory, Memory
 from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
 
@@ -20,6 +21,7 @@ class Device:
     clock: Clock
     memory: Memory
     telemetry: Telemetry
+    host: Host = field(default_factory=NoHost)
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -41,11 +43,13 @@ def open_device(name: str) -> Device:
     precision.use("float32")
     device = torch.device(name)
     if device.type == "cpu":
-        return Device(device, CpuClock(), CpuMemory(), NoTelemetry("the device is no GPU"))
+        nothing = NoTelemetry("the device is no GPU")
+        return Device(device, CpuClock(), CpuMemory(), nothing, HostLoad(torch.get_num_threads()))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    return Device(device, CudaClock(device), CudaMemory(device), open_telemetry(uuid))
+    clock, memory = CudaClock(device), CudaMemory(device)
+    return Device(device, clock, memory, open_telemetry(uuid), HostLoad(needed=1))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.record import LOWEST_SM_CLOCK, SM_CLOCK_DROP
 
 Reading = dict[str, float | int | None]
 
@@ -17,7 +18,9 @@ _THROTTLE_BITS = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-_CLOCK_DROP = 0.05
+_IDLE = 0x1
+_CLOCKS_ASKED_FOR = 0x2
+"""Applications clocks are set: the clock is low because somebody wants it steady."""
 
 
 class Telemetry(Protocol):
@@ -52,6 +55,12 @@ class NvmlTelemetry:
 
     def __init__(self, uuid: str, nvml: Any) -> None:
         self._nvml = nvml
+        # NVML 12 calls the reasons "event", older ones "throttle".
+        new, old = (
+            getattr(nvml, f"nvmlDeviceGetCurrentClocks{kind}Reasons", None)
+            for kind in ("Event", "Throttle")
+        )
+        self._reasons = new or old
         try:
             nvml.nvmlInit()
             self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
@@ -59,18 +68,20 @@ class NvmlTelemetry:
             raise Unsupported(f"NVML does not answer for {uuid}: {error}") from None
 
     def read(self) -> Reading:
-        """SM clock (Hz), temperature (Celsius), power (W), throttle bits, process count."""
+        """SM clock and its maximum (Hz), temperature (C), power (W), reason bits, processes."""
         nvml, handle = self._nvml, self._handle
         clock = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
         power = self._try(nvml.nvmlDeviceGetPowerUsage, handle)
         processes = self._try(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        most = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM)
         return {
             "sm_clock_hz": None if clock is None else clock * 1_000_000,
+            "max_sm_clock_hz": None if most is None else most * 1_000_000,
             "temperature_celsius": self._try(
                 nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
             ),
             "power_watts": None if power is None else power / 1000,
-            "throttle_bits": self._try(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle),
+            "throttle_bits": self._try(self._reasons, handle),
             "compute_processes": None if processes is None else len(processes),
         }
 
@@ -99,13 +110,25 @@ def flags(readings: Sequence[Reading]) -> list[str]:
     bits = [int(r["throttle_bits"] or 0) for r in readings if "throttle_bits" in r]
     if any(b & mask for b in bits for mask in _THROTTLE_BITS):
         found.append("throttled")
-    clocks = [float(r["sm_clock_hz"] or 0) for r in readings if r.get("sm_clock_hz")]
-    if clocks and min(clocks) < (1 - _CLOCK_DROP) * max(clocks):
+    if _clock_dropped(readings):
         found.append("clock_drop")
     # One process is the worker; containers show its id as the host sees it, so count only.
     if any(int(r.get("compute_processes") or 0) > 1 for r in readings):
         found.append("foreign_process")
     return found
+
+
+def _clock_dropped(readings: Sequence[Reading]) -> bool:
+    """Whether the SM clock fell between rounds, or lay far below its maximum under load."""
+    clocks = [float(r["sm_clock_hz"] or 0) for r in readings if r.get("sm_clock_hz")]
+    if clocks and min(clocks) < (1 - SM_CLOCK_DROP) * max(clocks):
+        return True
+    for reading in readings:
+        clock, most = reading.get("sm_clock_hz"), reading.get("max_sm_clock_hz")
+        under_load = not int(reading.get("throttle_bits") or 0) & (_IDLE | _CLOCKS_ASKED_FOR)
+        if clock and most and under_load and clock < LOWEST_SM_CLOCK * most:
+            return True
+    return False
 
 
 def throttle_words(bits: int) -> list[str]:

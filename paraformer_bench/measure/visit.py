@@ -9,7 +9,7 @@ from typing import Any
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.job import Job, round_order
-from paraformer_bench.measure import precision, telemetry
+from paraformer_bench.measure import host_load, precision, telemetry
 from paraformer_bench.measure.bench import prepare
 from paraformer_bench.measure.device import Device, is_out_of_memory
 from paraformer_bench.measure.gate import Mismatch
@@ -97,6 +97,7 @@ class Visit:
 
     def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
         result = None
+        self._device.host.begin()
         try:
             result = self._slice(pool, case, samples)
         except Exception as error:
@@ -110,7 +111,7 @@ class Visit:
             except Exception as error:
                 self._finish_failed(case, error, None)
                 return False
-        reading = self._device.telemetry.read()
+        reading = self._device.host.read() | self._device.telemetry.read()
         samples.add(result, reading)
         self._emit(
             {
@@ -149,7 +150,7 @@ class Visit:
         return self._device.healthy()
 
     def _finish_ok(self, case: Case, samples: _Samples, drift: list[float]) -> None:
-        flags = telemetry.flags(samples.readings)
+        flags = telemetry.flags(samples.readings) + host_load.flags(samples.readings)
         if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
             flags.append("unconverged")
         if len(samples.wall) < ENOUGH_SAMPLES:
@@ -166,7 +167,7 @@ class Visit:
                 "case_id": case.id,
                 "status": "ok",
                 "reason": None,
-                "flags": sorted(flags),
+                "flags": sorted(set(flags)),
                 "sentinel_seconds": drift,
             }
         )

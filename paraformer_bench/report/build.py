@@ -84,6 +84,7 @@ def _context(
         "why": why(cases, predictions, all_regimes),
         "why_charts": [figure for figure in figures if figure.key == MODEL],
         "flags": issues.flag_counts(blocks),
+        "recount": issues.recount(verdicts),
         "failures": issues.failures(blocks, all_regimes),
         "records": len(run.records),
         "warnings": run.warnings,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.record import FLAGS, STATUSES
 from paraformer_bench.report import units
 from paraformer_bench.report.regimes import Regime
@@ -51,6 +52,25 @@ def flag_counts(blocks: pd.DataFrame) -> list[FlagCount]:
         FlagCount(flag, number, FLAGS.get(flag, "unknown to this version"))
         for flag, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def recount(verdicts: Sequence[Verdict]) -> str:
+    """Say whether verdicts hang on records whose times may be wrong; empty if there are none."""
+    judged = [verdict for verdict in verdicts if verdict.without_flagged]
+    if not judged:
+        return ""
+    differ = sum(verdict.differs_without_flagged for verdict in judged)
+    records = "records whose flags say that their times may be wrong"
+    if not differ:
+        return (
+            f"Judged again without the {records}, {units.count(len(judged), 'curve')} that had "
+            f"some keep their verdict and where they stop being constant."
+        )
+    curves = units.count(len(judged), "curve")
+    return (
+        f"Judged again without the {records}, {differ} of {curves} that had some read otherwise: "
+        f"the table of verdicts says how."
+    )
 
 
 def failures(blocks: pd.DataFrame, regimes: Mapping[str, Regime]) -> list[Failure]:

@@ -152,6 +152,11 @@ def _notes(verdict: Verdict) -> list[str]:
         if verdict.blocks_to_settle is not None:
             more = units.count(verdict.blocks_to_settle - verdict.blocks, "more block")
             notes.append(f"About {more} would settle it.")
+    other = verdict.without_flagged
+    if other and verdict.differs_without_flagged:
+        count = units.count(other.records, "flagged record")
+        told = f"{other.verdict}, constant up to {other.constant_up_to}"
+        notes.append(f"Without its {count}: {told if other.verdict else 'too little is left'}.")
     lost: dict[tuple[str, str], list[int]] = {}
     for missing in verdict.missing:
         lost.setdefault((missing.status, missing.reason), []).append(missing.depth)

@@ -35,6 +35,7 @@ def nvml(**changes: Any) -> SimpleNamespace:
 
     values: dict[str, Any] = {
         "nvmlDeviceGetClockInfo": 1_980,
+        "nvmlDeviceGetMaxClockInfo": 2_010,
         "nvmlDeviceGetPowerUsage": 312_500,
         "nvmlDeviceGetComputeRunningProcesses": ["the worker"],
         "nvmlDeviceGetTemperature": 41,
@@ -64,6 +65,7 @@ def nvml(**changes: Any) -> SimpleNamespace:
 def test_a_reading_is_in_base_units() -> None:
     assert NvmlTelemetry(UUID, nvml()).read() == {
         "sm_clock_hz": 1_980_000_000,
+        "max_sm_clock_hz": 2_010_000_000,
         "temperature_celsius": 41,
         "power_watts": 312.5,
         "throttle_bits": 1,
@@ -180,3 +182,29 @@ def test_fields_that_could_not_be_read_raise_no_flag() -> None:
 def test_throttle_bits_in_words() -> None:
     assert throttle_words(0x1) == []
     assert throttle_words(0x44) == ["power cap", "hardware thermal slowdown"]
+
+
+def test_the_new_name_of_the_reasons_comes_first() -> None:
+    driver = nvml(
+        nvmlDeviceGetCurrentClocksEventReasons=0x4, nvmlDeviceGetCurrentClocksThrottleReasons=0x8
+    )
+    assert NvmlTelemetry(UUID, driver).read()["throttle_bits"] == 0x4
+
+
+@pytest.mark.parametrize(
+    ("clock", "bits", "dropped"),
+    [
+        (1_600, 0x0, False),
+        (1_400, 0x0, True),
+        (1_400, 0x4, True),  # power cap
+        (1_400, 0x1, False),  # idle: that is no load
+        (1_400, 0x2, False),  # applications clocks: somebody wants it so
+    ],
+)
+def test_a_clock_far_below_its_maximum_under_load(clock: int, bits: int, dropped: bool) -> None:
+    reading = {
+        "sm_clock_hz": clock * 10**6,
+        "max_sm_clock_hz": 1_980 * 10**6,
+        "throttle_bits": bits,
+    }
+    assert ("clock_drop" in flags([reading, reading])) is dropped
