@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from math import isqrt
 from typing import Any
 
@@ -108,22 +109,22 @@ class Case:
             self.depth, self.width, self.heads, self.image, self.patch, self.branch_depth
         )
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Stable name made of letters, digits, ``.``, ``_`` and ``-`` only."""
         return f"{self.method}-d{self.depth}-{self.regime}"
 
-    @property
+    @cached_property
     def curve_id(self) -> str:
         """Name shared by the cases that differ in depth alone."""
         return f"{self.method}-{self.regime}"
 
-    @property
+    @cached_property
     def method(self) -> str:
         """Who is measured: model, execution and runtime."""
         return f"{self.model}-{self.execution}-{self.runtime}"
 
-    @property
+    @cached_property
     def regime(self) -> str:
         """Under what conditions: everything but the method and the depth.
 
@@ -140,7 +141,7 @@ class Case:
         parts += [self.dtype, self.device.replace(":", ""), self.mode, self.scope]
         return "-".join(parts)
 
-    @property
+    @cached_property
     def group(self) -> str:
         """The regime without the branch depth: the cases that visit a worker side by side."""
         return replace(self, branch_depth=1).regime

@@ -149,20 +149,27 @@ def report(runs: tuple[Path, ...]) -> None:
 @click.option(
     "--threshold",
     type=float,
-    default=0.05,
+    default=0.03,
     show_default=True,
     metavar="SHARE",
-    help="Change that counts, such as 0.05 for 5%.",
+    help="Change that counts, such as 0.03 for 3%.",
 )
-def compare(run_a: Path, run_b: Path, threshold: float) -> int:
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="The page.")
+def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int:
     """Judge RUN_B against RUN_A case by case; exit code 1 if something is slower."""
     from paraformer_bench.analysis.compare import SLOWER
     from paraformer_bench.analysis.compare import compare as contrast
+    from paraformer_bench.analysis.machines import shift
     from paraformer_bench.console import print_contrasts
+    from paraformer_bench.report.comparison import default_path, write_comparison
     from paraformer_bench.run_folder import read_run
 
-    contrasts = contrast(read_run(run_a), read_run(run_b), threshold)
-    print_contrasts(contrasts)
+    a, b = read_run(run_a), read_run(run_b)
+    contrasts = contrast(a, b, threshold)
+    moved = shift(contrasts, a, b)
+    print_contrasts(contrasts, moved.words)
+    path = out or default_path(a, b)
+    click.echo(f"page: {write_comparison(path, a, b, contrasts, moved, threshold)}")
     return int(any(c.verdict == SLOWER for c in contrasts))
 
 

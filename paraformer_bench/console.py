@@ -44,8 +44,13 @@ def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
         console.print(_suites())
 
 
-def print_contrasts(contrasts: Sequence[Contrast]) -> None:
-    """Print B against A, the clear changes first, then what is unclear and why, in counts."""
+def print_contrasts(contrasts: Sequence[Contrast], shift: str = "") -> None:
+    """Print B against A, the clear changes first, then what is unclear and why, in counts.
+
+    Args:
+        contrasts: One a case.
+        shift: What moved all of them, if something did.
+    """
     table = Table("case", "B / A", "interval", "verdict")
     table.columns[0].overflow = "fold"
     order = ["SLOWER", "FASTER", "UNCLEAR", "SAME", "ONLY_A", "ONLY_B"]
@@ -61,6 +66,8 @@ def print_contrasts(contrasts: Sequence[Contrast]) -> None:
     console.print(table)
     for reason, count in Counter(c.reason for c in contrasts if c.reason).most_common():
         console.print(Text(f"{count} unclear: {reason}"))
+    if shift:
+        console.print(Text(f"note: {shift}"), soft_wrap=True)
     verdicts = [contrast.verdict for contrast in contrasts]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in order if v in verdicts)
     console.print(f"B against A: {counts}", highlight=False)

@@ -67,7 +67,7 @@ def judge(
         serial = cells.get((twin, basis), {}) if twin != curve_id else {}
         speedup = _speedup(times, serial, twin, confidence)
         rule = (margin, confidence)
-        recount = _recount(curve, basis, rule)
+        recount = _recount(curve, basis, depths, rule)
         verdicts.append(_verdict(curve, basis, rule, judgement, speedup, recount))
     return verdicts
 
@@ -101,11 +101,14 @@ def _matrix(cells: Cells, blocks: Sequence[int], depths: Sequence[int]) -> Array
     return np.array([[column.get(block, math.nan) for column in columns] for block in blocks])
 
 
-def _recount(records: Sequence[Record], basis: str, rule: tuple[float, float]) -> Recount | None:
+def _recount(
+    records: Sequence[Record], basis: str, tested: Sequence[int], rule: tuple[float, float]
+) -> Recount | None:
     """Judge without the records that are flagged in a way that may spoil times of this basis.
 
     What is left out is one case of one block. All ratios are paired by block, so the other depths
-    of that block stay of use to each other.
+    of that block stay of use to each other. Where a depth is lost altogether nothing is judged: a
+    curve must not gain by what it lost.
     """
     spoiling = SPOILING if basis == "device" else SPOILING - {"queue_dry"}
     clean = [record for record in records if spoiling.isdisjoint(record.flags)]
@@ -114,7 +117,7 @@ def _recount(records: Sequence[Record], basis: str, rule: tuple[float, float]) -
     cells = _cells(clean, basis)
     blocks, depths = _blocks(cells), sorted(cells)
     left_out = len(records) - len(clean)
-    if len(blocks) < 2 or len(depths) < 2:
+    if len(blocks) < 2 or len(depths) < 2 or depths != tested:
         return Recount(left_out, len(blocks), None, None, None)
     found = judge_curve(_matrix(cells, blocks, depths), depths, *rule)
     return Recount(left_out, found.blocks, found.verdict, found.constant_up_to, found.worst)

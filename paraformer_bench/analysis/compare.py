@@ -14,9 +14,18 @@ from paraformer_bench import checks
 from paraformer_bench.analysis.curve import ratio_of
 from paraformer_bench.analysis.intervals import Means, holm, means, welch
 from paraformer_bench.analysis.medians import log_median
+from paraformer_bench.analysis.moderated import moderate
 from paraformer_bench.errors import UsageError
 from paraformer_bench.record import STATUSES, Record
 from paraformer_bench.run_folder import Run
+
+THRESHOLD = 0.03
+"""Change that counts, if nothing else is said: three standard errors of a ratio at 2% noise and 8
+blocks in each run, so that a slowdown of 5% is found and noise is not."""
+
+_SURE = 0.005
+"""Largest p-value of a single case, uncorrected, that is called different: with one case or two,
+the correction for many alone would let 5% of comparisons cry wolf."""
 
 FASTER, SLOWER, SAME, UNCLEAR = "FASTER", "SLOWER", "SAME", "UNCLEAR"
 ONLY_A, ONLY_B = "ONLY_A", "ONLY_B"
@@ -33,8 +42,8 @@ class Contrast:
         ratio: Time in B over time in A; null where either has none.
         low: One-sided lower bound of the ratio, uncorrected; null without an interval.
         high: One-sided upper bound; null likewise.
-        p_slower: Holm-adjusted p-value against a ratio of at most 1 + threshold.
-        p_faster: Holm-adjusted p-value against a ratio of at least 1 / (1 + threshold).
+        p_slower: Holm-adjusted p-value against a ratio of at most 1.
+        p_faster: Holm-adjusted p-value against a ratio of at least 1.
         seconds_a: Geometric mean of A's block medians; null where it has none.
         seconds_b: The same of B.
         blocks_a: Blocks of A with a time.
@@ -62,24 +71,32 @@ class Contrast:
 
 
 def compare(
-    run_a: Run, run_b: Run, threshold: float = 0.05, confidence: float = 0.95
+    run_a: Run, run_b: Run, threshold: float = THRESHOLD, confidence: float = 0.95
 ) -> list[Contrast]:
     """Compare every case of two runs; A's cases in A's order, then those only B has.
 
+    What both runs skipped is left out.
+
     The block medians of the two runs are independent samples, compared by Welch's t on their
-    logarithms. SLOWER: B/A is above 1 + threshold with a p-value of at most 1 - confidence after
-    Holm's correction over the cases. FASTER: B/A is below 1 / (1 + threshold) in the same way,
-    corrected by itself. SAME: the uncorrected one-sided bounds both lie within the threshold.
+    logarithms, with the variances of each run's cases moderated (`moderated`). SLOWER: B/A is
+    above 1 for sure (a p-value of at most 0.5%, and of at most (1 - confidence) / 2 after Holm's
+    correction over the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
+    and beyond 1 / (1 + threshold). Between runs that are alike the chance of calling anything
+    different is so at most 1 - confidence. SAME: neither, and the uncorrected one-sided bounds
+    both lie within the threshold.
 
     Raises:
-        UsageError: The runs share no case, or threshold or confidence is out of range.
+        UsageError: The runs share no measured case, or threshold or confidence is out of range.
     """
     checks.number(threshold, "threshold", 0, math.inf)
     checks.number(confidence, "confidence", 0.5, 1)
     cases_a, cases_b = _by_case(run_a.records), _by_case(run_b.records)
+    for case_id in cases_a.keys() & cases_b.keys():
+        if all(r.status == "skipped" for r in (*cases_a[case_id], *cases_b[case_id])):
+            del cases_a[case_id], cases_b[case_id]
     shared = [case_id for case_id in cases_a if case_id in cases_b]
     if not shared:
-        raise UsageError(f"{run_a.folder} and {run_b.folder} share no case")
+        raise UsageError(f"{run_a.folder} and {run_b.folder} share no case that was measured")
     pairs = [(cases_a[case_id], cases_b[case_id]) for case_id in shared]
     judged = dict(zip(shared, _contrasts(shared, pairs, threshold, confidence), strict=True))
     contrasts = [judged.get(case_id) or Contrast(case_id, ONLY_A) for case_id in cases_a]
@@ -101,23 +118,26 @@ def _contrasts(
         bases.append(basis)
         logs_a.append(a)
         logs_b.append(b)
-    a_means, b_means = _column_means(logs_a), _column_means(logs_b)
+    a_means, b_means = moderate(_column_means(logs_a)), moderate(_column_means(logs_b))
     change = welch(a_means, b_means)
     limit = math.log1p(threshold)
     low, high = change.bounds(confidence)
-    p_slower, p_faster = holm(change.p_above(limit)), holm(change.p_below(-limit))
+    above, below = change.p_above(0.0), change.p_below(0.0)
+    p_slower, p_faster = holm(above), holm(below)
+    alpha = (1 - confidence) / 2  # half for each direction
     contrasts = []
     for k, case_id in enumerate(case_ids):
         reason = ""
-        if p_slower[k] <= 1 - confidence:
+        if p_slower[k] <= alpha and above[k] <= _SURE and change.mean[k] > limit:
             verdict = SLOWER
-        elif p_faster[k] <= 1 - confidence:
+        elif p_faster[k] <= alpha and below[k] <= _SURE and change.mean[k] < -limit:
             verdict = FASTER
         elif -limit < low[k] and high[k] < limit:
             verdict = SAME
         else:
             verdict = UNCLEAR
-            reason = _why_unclear(*pairs[k], len(logs_a[k]), len(logs_b[k]))
+            sure = min(p_slower[k], p_faster[k]) <= alpha and min(above[k], below[k]) <= _SURE
+            reason = _why_unclear(*pairs[k], len(logs_a[k]), len(logs_b[k]), sure)
         contrasts.append(
             Contrast(
                 case_id,
@@ -157,7 +177,11 @@ def _column_means(columns: Sequence[Sequence[float]]) -> Means:
 
 
 def _why_unclear(
-    records_a: Sequence[Record], records_b: Sequence[Record], blocks_a: int, blocks_b: int
+    records_a: Sequence[Record],
+    records_b: Sequence[Record],
+    blocks_a: int,
+    blocks_b: int,
+    sure: bool,
 ) -> str:
     for name, records, blocks in (("A", records_a, blocks_a), ("B", records_b, blocks_b)):
         worst = max(records, key=lambda record: STATUSES.index(record.status))
@@ -165,6 +189,8 @@ def _why_unclear(
             return f"no times in {name}: {worst.reason or worst.status}"
         if blocks < 2:
             return f"one block in {name}: an interval needs at least 2"
+    if sure:
+        return "there is a change for sure, but perhaps none beyond the threshold"
     return "the interval reaches across a threshold: more blocks would narrow it"
 
 

@@ -43,7 +43,7 @@ class Recount:
     Attributes:
         records: How many of the curve's records were left out.
         blocks: Blocks that are left with at least one time.
-        verdict: As in `Verdict`; null where no two depths share two blocks any more.
+        verdict: As in `Verdict`; null where a depth or all but one of the blocks is lost.
         constant_up_to: As in `Verdict`; null likewise.
         worst: As in `Verdict`; null likewise.
     """

@@ -27,11 +27,13 @@ def blocks(time: float, noise: float = 0.01, count: int = 8, seed: int = 0) -> l
     ("factor", "noise", "verdict"),
     [
         (1.0, 0.01, "SAME"),
-        (1.03, 0.005, "SAME"),
+        (1.01, 0.005, "SAME"),
         (1.2, 0.01, "SLOWER"),
         (1 / 1.2, 0.01, "FASTER"),
-        (1.05, 0.01, "UNCLEAR"),
-        (1 / 1.05, 0.01, "UNCLEAR"),
+        (1.05, 0.01, "SLOWER"),
+        (1 / 1.05, 0.01, "FASTER"),
+        (1.028, 0.01, "UNCLEAR"),  # sure, but perhaps not beyond the threshold
+        (1 / 1.028, 0.01, "UNCLEAR"),
         (1.0, 0.2, "UNCLEAR"),
         (1.2, 0.3, "UNCLEAR"),
     ],
@@ -74,20 +76,20 @@ def test_the_threshold_decides(make_curve: Curve, make_run: MakeRun) -> None:
 def test_many_cases_are_corrected(make_curve: Curve, make_run: MakeRun) -> None:
     wobble = np.exp(np.array([-0.05, 0.05] * 4))
 
-    def first(cases: int) -> tuple[str, float | None]:
+    def first(cases: int) -> tuple[str, float]:
         depths = range(1, cases + 1)
         a = make_curve({d: wobble.tolist() for d in depths})
-        b = make_curve({d: (wobble * (1.11 if d == 1 else 1)).tolist() for d in depths})
+        b = make_curve({d: (wobble * (1.085 if d == 1 else 1)).tolist() for d in depths})
         got = compare(make_run(a), make_run(b))[0]
+        assert got.p_slower is not None
         return got.verdict, got.p_slower
 
     # Welch by hand: equal variances, so 14 degrees of freedom.
     error = 0.05 * math.sqrt(8 / 7) * math.sqrt(2 / 8)
-    p_value = stats.t.sf((math.log(1.11) - math.log(1.05)) / error, 14)
-    assert 0.05 / 6 < p_value < 0.05
-    alone, among_six = first(1), first(6)
-    assert (alone[0], among_six[0]) == ("SLOWER", "UNCLEAR")
-    assert (alone[1], among_six[1]) == pytest.approx((p_value, 6 * p_value))
+    assert first(1) == ("SLOWER", pytest.approx(stats.t.sf(math.log(1.085) / error, 14)))
+    assert first(2)[1] == pytest.approx(2 * first(1)[1])
+    assert first(40)[0] == "UNCLEAR"
+    assert first(40)[1] == pytest.approx(2 * first(20)[1], rel=0.1)
 
 
 def test_device_time_where_both_have_it(make_curve: Curve, make_run: MakeRun) -> None:
@@ -112,7 +114,7 @@ def test_cases_of_one_run_only(make_curve: Curve, make_run: MakeRun) -> None:
 
 def test_no_shared_case(make_curve: Curve, make_run: MakeRun) -> None:
     a, b = make_run(make_curve({1: [1.0]}), "here"), make_run(make_curve({2: [1.0]}), "there")
-    with pytest.raises(UsageError, match=r"^here and there share no case$"):
+    with pytest.raises(UsageError, match=r"^here and there share no case that was measured$"):
         compare(a, b)
 
 
@@ -144,3 +146,13 @@ def test_thresholds_that_make_no_sense(
         compare(run, run, threshold=threshold)
     with pytest.raises(UsageError, match=r"^confidence must be"):
         compare(run, run, confidence=1.5)
+
+
+def test_what_both_skipped_is_left_out(make_curve: Curve, make_run: MakeRun) -> None:
+    a = make_curve({1: blocks(1.0), 2: ["skipped"], 4: ["skipped"], 8: ["oom"]})
+    b = make_curve({1: blocks(1.0), 2: ["skipped"], 4: blocks(1.0), 8: ["oom"]})
+    got = compare(make_run(a), make_run(b))
+    assert [c.verdict for c in got] == ["SAME", "UNCLEAR", "UNCLEAR"]
+    assert got[1].reason == "no times in A: skipped at 4"
+    with pytest.raises(UsageError, match="share no case that was measured"):
+        compare(make_run(a[8:10]), make_run(b[8:9]))

@@ -79,6 +79,14 @@ def test_too_little_may_be_left(burst: list[Record]) -> None:
     assert (other.records, other.blocks) == (15, 1)
 
 
+def test_a_curve_gains_nothing_by_a_depth_it_lost(burst: list[Record]) -> None:
+    for record in burst:
+        record.flags = ["drift"] if record.case.depth == 4 else []
+    other = only(burst).without_flagged
+    assert other is not None
+    assert (other.verdict, other.records, other.blocks) == (None, 6, 6)
+
+
 def test_the_sentence_says_so_where_the_answer_changes(burst: list[Record]) -> None:
     [sentence] = sentences(judge(flag(burst, "cpu_busy")), {})
     assert "is not settled yet" in sentence

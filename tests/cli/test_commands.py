@@ -125,7 +125,10 @@ def test_report_without_a_run_rebuilds_all(
     assert (verdict["verdict"], verdict["constant_up_to"]) == ("grows", 1)
 
 
-def test_compare_exit_code(said, write_run, tmp_path: Path) -> None:
+def test_compare_exit_code(
+    said, write_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", scale=1.5)
     code, output = said("compare", a, b)
     assert code == 1
@@ -133,5 +136,8 @@ def test_compare_exit_code(said, write_run, tmp_path: Path) -> None:
     code, output = said("compare", b, a)
     assert code == 0
     assert "B against A: 3 FASTER" in output
-    code, _ = said("compare", a, b, "--threshold", "0.6")
+    code, output = said("compare", a, b, "--threshold", "0.6", "--out", "my/page.html")
     assert code == 0
+    assert output.splitlines()[-1] == "page: my/page.html"
+    assert "B against A" not in (tmp_path / "my/page.html").read_text()
+    assert (tmp_path / "reports/compare/a--b.html").exists()

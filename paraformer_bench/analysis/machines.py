@@ -1,0 +1,59 @@
+"""Two runs as wholes: has the machine changed, rather than the code?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from paraformer_bench.analysis.compare import Contrast
+from paraformer_bench.record import Record
+from paraformer_bench.run_folder import Run
+
+_FEWEST_CASES = 5
+_SHIFT = 0.02
+"""All cases together moving by more than this is worth a word."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What moved in all of a run.
+
+    Attributes:
+        cases: Median over the shared cases of time in B over time in A; null with few of them.
+        sentinel: The same of the small net that never changes; null where a run has none.
+    """
+
+    cases: float | None
+    sentinel: float | None
+
+    @property
+    def words(self) -> str:
+        """Say that the machine may have changed; empty where nothing suggests it."""
+        parts = []
+        if self.cases is not None and abs(math.log(self.cases)) > _SHIFT:
+            parts.append(f"over all cases the median ratio is {self.cases:.3f}")
+        if self.sentinel is not None and abs(math.log(self.sentinel)) > _SHIFT:
+            parts.append(f"the sentinel, a net that never changes, takes {self.sentinel:.3f}x")
+        if not parts:
+            return ""
+        return f"{' and '.join(parts)}: the machine may have changed, rather than the code"
+
+
+def shift(contrasts: Sequence[Contrast], run_a: Run, run_b: Run) -> Shift:
+    """Look for what moved all of B against A."""
+    ratios = [contrast.ratio for contrast in contrasts if contrast.ratio is not None]
+    cases = median(ratios) if len(ratios) >= _FEWEST_CASES else None
+    before, after = _sentinel(run_a.records), _sentinel(run_b.records)
+    return Shift(cases, after / before if before and after else None)
+
+
+def _sentinel(records: Sequence[Record]) -> float | None:
+    """Median over blocks of a block's median sentinel time."""
+    blocks: dict[int, list[float]] = {}
+    for record in records:
+        seconds = record.telemetry.get("sentinel_seconds")
+        if isinstance(seconds, list):
+            blocks.setdefault(record.block, []).extend(s for s in seconds if s > 0)
+    return median(map(median, filter(None, blocks.values()))) if any(blocks.values()) else None
