@@ -17,6 +17,9 @@ TRACES = "traces"
 ENDING = ".pt.trace.json.gz"
 """Ending of a trace's name, which both Perfetto and TensorBoard's plugin know."""
 
+PARTIAL = "partial.gz"
+"""A trace that is being written; no reader takes it for one."""
+
 NONE, ENDS, ALL = CHOICES = ("none", "ends", "all")
 """Cases to profile: none, the shallowest and the deepest of each curve, or all."""
 

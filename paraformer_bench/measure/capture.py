@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._branches import outermost
 from paraformer_bench.measure.clock import Clock
-from paraformer_bench.profiling import ENDING, Profile
+from paraformer_bench.profiling import ENDING, PARTIAL, Profile
 
 WARM_UP_STEPS = 2
 """Calls under the profiler before any is kept."""
@@ -25,8 +25,6 @@ LEAST_STEPS, MOST_STEPS = 5, 8
 
 MOST_TRACE_BYTES = 10_000_000
 """A packed trace beyond this is thrown away: unpacked it is about 20 times larger."""
-
-_PARTIAL = "partial.gz"
 
 
 def annotate(model: nn.Module) -> None:
@@ -139,7 +137,7 @@ def _activities(device: torch.device) -> list[ProfilerActivity]:
 @contextmanager
 def _partial(folder: Path) -> Iterator[Path]:
     """A file that no reader takes for a trace, and that is gone afterwards."""
-    path = folder / _PARTIAL
+    path = folder / PARTIAL
     try:
         yield path
     finally:

@@ -16,6 +16,7 @@ from paraformer_bench.calibration import Calibration, place_of
 from paraformer_bench.calibration_file import recall
 from paraformer_bench.errors import UsageError
 from paraformer_bench.plugins import installed_plugins
+from paraformer_bench.profiling import ENDS
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
@@ -39,6 +40,7 @@ class Settings:
         budget_seconds: Time after which no block is started.
         out: Run folder.
         resume: Go on with the run in ``out``, or with the newest unfinished one.
+        profile: Cases to profile, one of `profiling.CHOICES`.
         command: The command as typed, kept for the record.
     """
 
@@ -50,6 +52,7 @@ class Settings:
     budget_seconds: float | None = None
     out: Path | None = None
     resume: bool = False
+    profile: str | None = None
     command: tuple[str, ...] = ()
 
 
@@ -105,6 +108,7 @@ def set_up(settings: Settings) -> Study:
         plugins=[str(path) for path in plugins],
         blocks=_most_blocks(settings, suite) if measured else suite.protocol.blocks,
         budget_seconds=settings.budget_seconds,
+        profile=settings.profile or (stored or {}).get("profile", ENDS),
     )
     if folder is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -143,6 +147,8 @@ def open_store(study: Study, settings: Settings) -> Store:
         "versions": study.survey.versions,
         "calibration": study.calibration.to_json() if study.calibration else None,
         "efficiency": None,
+        "profile": study.plan.profile,
+        "profiles": {},
     }
     return Store.create(study.folder, info)
 
