@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import CHOICES
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+Command = Callable[..., Any]
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -138,7 +141,7 @@ def sweep(
     return command.dry_run(settings) if dry_run else command.sweep(settings)
 
 
-def _size(name: str, default: int) -> Any:
+def _size(name: str, default: int) -> Callable[[Command], Command]:
     """An option for one value of an axis."""
     most = LIMITS[name]
     return click.option(
