@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from paraformer_bench import __version__
-from paraformer_bench.case import LIMITS
+from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.errors import UsageError
+from paraformer_bench.profiling import CHOICES
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+Command = Callable[..., Any]
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -47,6 +51,13 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     if not match or not float(match[1]):
         raise click.BadParameter(f"{value!r} is not a time such as 90s, 8m or 1h", ctx, param)
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _device(gpu: int | None, device: str | None) -> str | None:
+    """Return the device that one of the two options names, or None."""
+    if gpu is not None and device is not None:
+        raise UsageError("give --gpu or --device, not both")
+    return device if gpu is None else f"cuda:{gpu}"
 
 
 plugin_option = click.option(
@@ -88,6 +99,11 @@ def cli(ctx: click.Context) -> None:
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --out, or the newest open one."
 )
+@click.option(
+    "--profile",
+    type=click.Choice(CHOICES),
+    help="Kernel timelines after timing: of no case, of each curve's ends (default), of all.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
 @click.option(
     "--launcher", type=click.Choice(["local"]), default="local", help="Where workers run."
@@ -101,6 +117,7 @@ def sweep(
     budget: float | None,
     out: Path | None,
     resume: bool,
+    profile: str | None,
     dry_run: bool,
     launcher: str,
     **axes: list[Any] | None,
@@ -109,20 +126,58 @@ def sweep(
     from paraformer_bench.sweep import command
     from paraformer_bench.sweep.setup import Settings
 
-    if gpu is not None and device is not None:
-        raise UsageError("give --gpu or --device, not both")
     settings = Settings(
         suite=suite,
         axes={name: values for name, values in axes.items() if values is not None},
-        device=device if gpu is None else f"cuda:{gpu}",
+        device=_device(gpu, device),
         plugins=plugins,
         blocks=blocks,
         budget_seconds=budget,
         out=out,
         resume=resume,
+        profile=profile,
         command=("python", "-m", "paraformer_bench", *sys.argv[1:]),
     )
     return command.dry_run(settings) if dry_run else command.sweep(settings)
+
+
+def _size(name: str, default: int) -> Callable[[Command], Command]:
+    """An option for one value of an axis."""
+    most = LIMITS[name]
+    return click.option(
+        f"--{name}", type=click.IntRange(1, most), default=default, show_default=True, metavar="N"
+    )
+
+
+@cli.command()
+@click.option("--gpu", type=click.IntRange(0), metavar="N", help="Run on GPU N.")
+@click.option("--device", metavar="cpu|cuda:N", help="Run on this device.")
+@click.option("--model", default="paraformer", show_default=True, metavar="NAME")
+@click.option("--execution", default="loop", show_default=True, metavar="NAME")
+@click.option("--runtime", default="eager", show_default=True, metavar="NAME")
+@_size("depth", 8)
+@_size("width", 192)
+@_size("batch", 1)
+@_size("tokens", 197)
+@click.option("--dtype", type=click.Choice(DTYPES), default=DTYPES[0], show_default=True)
+@click.option("--mode", type=click.Choice(MODES), default=MODES[0], show_default=True)
+@click.option("--scope", type=click.Choice(SCOPES), default=SCOPES[0], show_default=True)
+@plugin_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("reports/traces"),
+    show_default=True,
+    metavar="DIR",
+    help="Receives a folder for the case.",
+)
+def profile(
+    gpu: int | None, device: str | None, plugins: tuple[Path, ...], out: Path, **axes: Any
+) -> int:
+    """Take the kernel timeline of one case."""
+    from paraformer_bench.sweep.profile_one import profile_one
+
+    return profile_one(axes, _device(gpu, device), plugins, out)
 
 
 @cli.command()

@@ -31,7 +31,7 @@ def run_branches(model: nn.Module, way: Callable[[Branches], Make]) -> Forward:
         Unsupported: The model has no such places, or ``way`` cannot run one of them. The model is
             as it was.
     """
-    places = list(dict.fromkeys(_outermost(model)))
+    places = list(dict.fromkeys(outermost(model)))
     if not places:
         raise Unsupported("the model has no branches that this execution can find")
     if any(w.requires_grad for place in places for w in getattr(place.run, "weights", ())):
@@ -51,12 +51,13 @@ def alike(branches: Sequence[nn.Module]) -> bool:
     return all(other == first for other in others)
 
 
-def _outermost(module: nn.Module) -> Iterator[Branches]:
+def outermost(module: nn.Module) -> Iterator[Branches]:
+    """The places of a model that are not within a branch of another one."""
     if isinstance(module, Branches):
         yield module
         return
     for child in module.children():
-        yield from _outermost(child)
+        yield from outermost(child)
 
 
 def _outline(branch: nn.Module) -> list[object]:

@@ -132,12 +132,27 @@ def prepare(
 
 
 @in_its_mode
-def rebuild(case: Case, device: Device, block: int) -> Bench:
-    """Build a case again that `prepare` has accepted before, with one warm-up call."""
+def rebuild(
+    case: Case,
+    device: Device,
+    block: int,
+    annotate: Callable[[nn.Module], object] | None = None,
+) -> Bench:
+    """Build a case again that `prepare` has accepted before, with one warm-up call.
+
+    Args:
+        case: What to build.
+        device: Where.
+        block: Index of the block.
+        annotate: Receives the model once its execution is there and before its runtime is.
+    """
     where = device.torch_device
     precision.use(case.dtype)
     example = make_input(case, where, _seed("example", block, case.batch))
-    run = _run(case, build_model(case, where), example)
+    model = build_model(case, where)
+    run = _run(case, model, example)
+    if annotate is not None:
+        annotate(model)
     call = RUNTIMES.get(case.runtime).factory(run, example)
     timed = _timed(case, call, example)
     busy = device.clock.wall(timed)

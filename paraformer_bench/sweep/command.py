@@ -6,14 +6,18 @@ import errno
 import shlex
 import time
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 
 from paraformer_bench.errors import UsageError
+from paraformer_bench.profiling import Profile
+from paraformer_bench.run_folder import RUN
 from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.describe import headline
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.probe import needed, note_ceilings
+from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
 from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
@@ -98,6 +102,8 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
         f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of it "
         f"in warm-up or timed calls"
     )
+    if timelines := _timelines(store):
+        console.print(timelines)
     if outcome.broken:
         console.print(
             f"{outcome.broken} records ended as error, timeout or mismatch: see the page"
@@ -110,6 +116,19 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     if not outcome.interrupted and (more := more_blocks(verdicts)):
         blocks, sentence = more
         console.print(f"{sentence}: {resume_command(store.folder)} --blocks {blocks}")
+
+
+def _timelines(store: Store) -> str | None:
+    """One line on the timelines of the run, if any were asked for."""
+    profiles = [Profile.from_json(data) for data in known_profiles(store).values()]
+    if not profiles:
+        return None
+    size = sum(profile.bytes for profile in profiles) / 1e6
+    slower = [profile.slowdown for profile in profiles if profile.slowdown]
+    taken = f"{len(slower)} timelines of {len(profiles)}, {size:.1f} MB"
+    if not slower:
+        return f"{taken}: see profiles in {RUN} for the reasons"
+    return f"{taken}; under the profiler a call took {median(slower):.2f} times as long"
 
 
 def _lost_folder(store: Store, error: OSError) -> UsageError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from paraformer_bench.profiling import choose
+from paraformer_bench.sweep.profile import expected_seconds
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Plan
 from paraformer_bench.sweep.setup import Study
@@ -41,6 +43,10 @@ def dry_run(study: Study) -> list[str]:
         curves.setdefault(case.curve_id, []).append(case.depth)
     for curve, depths in sorted(curves.items()):
         lines.append(f"  {curve}: depth {', '.join(map(str, sorted(depths)))}")
+    profiled = len(choose(study.plan.cases, study.plan.profile))
+    if profiled:
+        seconds = duration(expected_seconds(profiled))
+        lines.append(f"  timelines, after timing: {profiled} cases, about {seconds}")
     for reason, count in Counter(study.plan.skipped.values()).items():
         lines.append(f"  skipped: {count} cases: {reason}")
     return lines

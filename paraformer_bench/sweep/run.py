@@ -16,10 +16,19 @@ from rich.console import Console
 
 from paraformer_bench.case import Case
 from paraformer_bench.job import Job, Protocol
+from paraformer_bench.profiling import NONE, TRACES, ProfileJob, choose
 from paraformer_bench.record import BROKEN, Record
 from paraformer_bench.run_folder import RECORDS, read_records
 from paraformer_bench.sweep.block import BlockRunner, Launch
 from paraformer_bench.sweep.plan import block_groups, without
+from paraformer_bench.sweep.profile import (
+    LaunchProfiler,
+    ProfilePass,
+    expected_seconds,
+    has_trace,
+    keep_in,
+    launch_profiler,
+)
 from paraformer_bench.sweep.progress import SweepProgress
 from paraformer_bench.sweep.store import Store
 
@@ -37,6 +46,7 @@ class Plan:
         plugins: Plugin files that workers load.
         blocks: Blocks to run, at most.
         budget_seconds: Time into which whole blocks must fit; None for no limit.
+        profile: Cases to profile after the last block, one of `profiling.CHOICES`.
     """
 
     cases: list[Case]
@@ -47,6 +57,7 @@ class Plan:
     plugins: list[str]
     blocks: int
     budget_seconds: float | None = None
+    profile: str = NONE
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,15 @@ def run_sweep(
     started: float,
     clock: Callable[[], float] = time.monotonic,
     first: Callable[[], None] = lambda: None,
+    launch_profiler: LaunchProfiler = launch_profiler,
 ) -> Outcome:
     """Run every block that has cases without a record, and keep ``run.json`` up to date.
 
+    Cases are profiled after the last block, when nothing is timed any more.
+
     With a budget, a block is started only while the time spent and the longest block so far
     fit into it; the first block always runs. A block that was begun before is always finished.
+    Profiling gets what it needs of the budget, but a fifth at most, and what is left over.
 
     Args:
         plan: What to do.
@@ -86,12 +101,15 @@ def run_sweep(
         started: When the command began, on ``clock``; budget and efficiency count from there.
         clock: Seconds on a monotonic clock.
         first: Called before the first block; its time counts into the budget.
+        launch_profiler: Starts a profiling process.
     """
     before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
     budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
     ids = {case.id for case in plan.cases}
     left = len(ids) * plan.blocks - sum(case_id in ids for case_id, _ in store.done)
-    steps = left * (1 + plan.protocol.rounds)
+    to_profile = sum(not has_trace(store, case) for case in choose(plan.cases, plan.profile))
+    reserve = min(expected_seconds(to_profile), budget / 5)
+    steps = left * (1 + plan.protocol.rounds) + to_profile
     interrupted = False
     try:
         with _terminate_as_interrupt():
@@ -105,12 +123,20 @@ def run_sweep(
         with _terminate_as_interrupt():
             for job in () if interrupted else _jobs(plan, store):
                 begin = clock()
-                if longest and begin - started + longest > budget:
+                if longest and begin - started + longest + reserve > budget:
                     break
                 store.append(_skipped(plan, job.block))
                 runner.run(job)
                 longest = max(longest, clock() - begin)
                 _note_efficiency(store, before, clock() - started, runner.busy_seconds)
+            if not interrupted:
+                ProfilePass(
+                    launch_profiler,
+                    keep_in(store, progress.step),
+                    plan.protocol.timeout_seconds,
+                    deadline=started + budget,
+                    clock=clock,
+                ).run(_profile_job(plan, store))
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -131,6 +157,15 @@ def _jobs(plan: Plan, store: Store) -> Iterator[Job]:
             yield Job(
                 block, plan.device, plan.protocol, plan.seed, plan.plugins, groups, len(done)
             )
+
+
+def _profile_job(plan: Plan, store: Store) -> ProfileJob:
+    """What is still to be profiled of the cases that were timed."""
+    records, _ = read_records(store.folder / RECORDS)
+    timed = {record.case.id for record in records if record.status == "ok"}
+    cases = choose((case for case in plan.cases if case.id in timed), plan.profile)
+    cases = [case for case in cases if not has_trace(store, case)]
+    return ProfileJob(plan.device, cases, str(store.folder / TRACES), plan.plugins)
 
 
 def _complete_blocks(plan: Plan, store: Store) -> int:

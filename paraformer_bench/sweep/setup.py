@@ -17,6 +17,7 @@ from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CALIBRATIONS, CEILINGS
 from paraformer_bench.plugins import installed_plugins
+from paraformer_bench.profiling import ENDS
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
@@ -40,6 +41,7 @@ class Settings:
         budget_seconds: Time after which no block is started.
         out: Run folder.
         resume: Go on with the run in ``out``, or with the newest unfinished one.
+        profile: Cases to profile, one of `profiling.CHOICES`.
         command: The command as typed, kept for the record.
     """
 
@@ -51,6 +53,7 @@ class Settings:
     budget_seconds: float | None = None
     out: Path | None = None
     resume: bool = False
+    profile: str | None = None
     command: tuple[str, ...] = ()
 
 
@@ -108,6 +111,7 @@ def set_up(settings: Settings) -> Study:
         plugins=[str(path) for path in plugins],
         blocks=_most_blocks(settings, suite) if measured else suite.protocol.blocks,
         budget_seconds=settings.budget_seconds,
+        profile=settings.profile or (stored or {}).get("profile", ENDS),
     )
     if folder is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -149,6 +153,8 @@ def open_store(study: Study, settings: Settings) -> Store:
         "ceilings": None,
         "ceilings_reason": "the sweep ended before they were measured",
         "efficiency": None,
+        "profile": study.plan.profile,
+        "profiles": {},
     }
     return Store.create(study.folder, info)
 

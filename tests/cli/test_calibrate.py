@@ -41,7 +41,7 @@ def test_real_delays_on_this_cpu(cli, files, tmp_path: Path) -> None:
         "[protocol]\nblocks = 1\nseconds_per_case = 0.01\n"
         "[[grid]]\nmodels = 'serial'\ndepth = 1\nwidth = 64\ntokens = 17\n",
     )
-    arguments = ("sweep", "--device", "cpu", "--suite", suite, "--out", "run")
+    arguments = ("sweep", "--profile", "none", "--device", "cpu", "--suite", suite, "--out", "run")
     assert cli(*arguments, cwd=tmp_path, state=tmp_path).returncode == 0
     assert json.loads((tmp_path / "run/run.json").read_text())["calibration"] == entry
     assert "The instrument was calibrated on " in (tmp_path / "run/index.html").read_text()
@@ -124,7 +124,7 @@ def test_sweep_warns_of_a_file_that_is_not_ours(
         tmp_path / "none.toml",
         "[[grid]]\nmodels = 'serial'\nruntimes = 'graph'\ndepth = 1\nwidth = 64\ntokens = 17\n",
     )
-    arguments = ("sweep", "--device", "cpu", "--suite", suite, "--out", "run")
+    arguments = ("sweep", "--profile", "none", "--device", "cpu", "--suite", suite, "--out", "run")
     result = cli(*arguments, cwd=tmp_path, state=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"warning: calibrations ignored: cannot read {kept}" in result.stdout

@@ -156,7 +156,19 @@ def plugin(files, folder: Path) -> Path:
 def result(cli, files, folder: Path, plugin: Path):
     suite = files.write(folder / "faults.toml", SUITE)
     return cli(
-        *("sweep", "--device", "cpu", "--suite", suite, "--plugin", plugin, "--out", "run"),
+        *(
+            "sweep",
+            "--profile",
+            "none",
+            "--device",
+            "cpu",
+            "--suite",
+            suite,
+            "--plugin",
+            plugin,
+            "--out",
+            "run",
+        ),
         cwd=folder,
     )
 
@@ -217,7 +229,17 @@ def test_run_is_judged_and_reported(folder: Path, result) -> None:
 
 def test_out_of_memory_and_skipped_are_results(cli, files, folder: Path, plugin: Path) -> None:
     result = cli(
-        *("sweep", "--device", "cpu", "--suite", folder / "faults.toml", "--plugin", plugin),
+        *(
+            "sweep",
+            "--profile",
+            "none",
+            "--device",
+            "cpu",
+            "--suite",
+            folder / "faults.toml",
+            "--plugin",
+            plugin,
+        ),
         *("--models", "wants_memory,declines,serial", "--executions", "loop", "--depth", "1"),
         *("--runtimes", "eager,graph", "--blocks", "1", "--out", "results"),
         cwd=folder,

@@ -83,6 +83,7 @@ def swept(cli, sites, folder: Path) -> CompletedProcess[str]:
     """A sweep of one block over the names that the package brings."""
     arguments = ["--device", "cpu", "--suite", "smoke", "--models", "theirs", "--depth", "1,3"]
     arguments += ["--executions", "loop,backwards", "--runtimes", "eager", "--blocks", "1"]
+    arguments += ["--profile", "none"]
     return cli("sweep", *arguments, "--out", "run", cwd=folder, path=sites["1.0"])
 
 

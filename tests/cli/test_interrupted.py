@@ -35,7 +35,7 @@ def test_interrupted_early_and_late(cli, files, held, tmp_path: Path) -> None:
     suite = files.write(tmp_path / "interrupted.toml", SUITE)
     run = tmp_path / "a run"  # a folder that the printed command must quote
 
-    arguments = ["--device", "cpu", "--suite", suite, "--plugin", held.plugin]
+    arguments = ["--profile", "none", "--device", "cpu", "--suite", suite, "--plugin", held.plugin]
     process = cli.start("sweep", *arguments, "--out", run, cwd=tmp_path)
     cli.wait_until(process, lambda: bool(cli.workers(process)))
     assert ended_by(process, signal.SIGINT, run) == []

@@ -48,7 +48,7 @@ def test_killed_again_and_again(cli, files, held, tmp_path: Path) -> None:
         lambda: True,  # the worker is loading torch
         held.held.exists,  # the worker hangs, so that it cannot see that nobody listens
     ]
-    arguments = ["--device", "cpu", "--suite", suite, "--plugin", held.plugin]
+    arguments = ["--profile", "none", "--device", "cpu", "--suite", suite, "--plugin", held.plugin]
     saved = b""
     journaled: Samples = {}
     for reached in points:

@@ -77,7 +77,19 @@ def run(cli, files, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Reco
     plugin = files.write(folder / "truths.py", SIMULATED)
     suite = files.write(folder / "truths.toml", SUITE)
     result = cli(
-        *("sweep", "--device", "cpu", "--suite", suite, "--plugin", plugin, "--out", "run"),
+        *(
+            "sweep",
+            "--profile",
+            "none",
+            "--device",
+            "cpu",
+            "--suite",
+            suite,
+            "--plugin",
+            plugin,
+            "--out",
+            "run",
+        ),
         cwd=folder,
     )
     assert result.returncode == 0, result.stderr
@@ -177,7 +189,19 @@ def test_samples_are_what_the_calls_themselves_saw(cli, files, tmp_path: Path) -
     plugin = files.write(tmp_path / "witness.py", WITNESS.format(log=str(log)))
     suite = files.write(tmp_path / "witness.toml", WITNESS_SUITE)
     result = cli(
-        *("sweep", "--device", "cpu", "--suite", suite, "--plugin", plugin, "--out", "run"),
+        *(
+            "sweep",
+            "--profile",
+            "none",
+            "--device",
+            "cpu",
+            "--suite",
+            suite,
+            "--plugin",
+            plugin,
+            "--out",
+            "run",
+        ),
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr

@@ -62,6 +62,7 @@ def first(cli, files, folder: Path) -> subprocess.CompletedProcess[str]:
     plugin = files.write(folder / "own.py", PLUGIN)
     suite = files.write(folder / "suite.toml", SUITE)
     arguments = ["--device", "cpu", "--suite", suite, "--plugin", plugin, "--budget", "0.01s"]
+    arguments += ["--profile", "none"]
     return cli.python("-c", WITNESS, "sweep", *arguments, "--out", "run", cwd=folder)
 
 

@@ -35,7 +35,18 @@ dtype = "float16"
 
 def test_both_modes_in_one_worker(cli, files, tmp_path: Path) -> None:
     suite = files.write(tmp_path / "both.toml", SUITE)
-    result = cli("sweep", "--device", "cpu", "--suite", suite, "--out", "run", cwd=tmp_path)
+    result = cli(
+        "sweep",
+        "--profile",
+        "none",
+        "--device",
+        "cpu",
+        "--suite",
+        suite,
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "On cpu" in result.stdout
     assert "inference time is not settled yet" in result.stdout

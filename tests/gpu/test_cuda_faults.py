@@ -59,7 +59,19 @@ def sweep(cli: Any, files: Any, folder: Path, faulty: str) -> tuple[int, dict[st
     plugin = files.write(folder / "plugin.py", PLUGIN)
     suite = files.write(folder / "faults.toml", SUITE.format(faulty=faulty))
     result = cli(
-        *("sweep", "--device", "cuda:0", "--suite", suite, "--plugin", plugin, "--out", "run"),
+        *(
+            "sweep",
+            "--profile",
+            "none",
+            "--device",
+            "cuda:0",
+            "--suite",
+            suite,
+            "--plugin",
+            plugin,
+            "--out",
+            "run",
+        ),
         cwd=folder,
     )
     records: dict[str, list[Any]] = {}

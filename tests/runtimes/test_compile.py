@@ -144,7 +144,18 @@ tokens = 17
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler to compile with")
 def test_compiled_cases_pass_the_gate_and_are_timed(cli: Any, files: Any, tmp_path: Path) -> None:
     suite = files.write(tmp_path / "compiled.toml", SUITE)
-    result = cli("sweep", "--device", "cpu", "--suite", suite, "--out", "run", cwd=tmp_path)
+    result = cli(
+        "sweep",
+        "--profile",
+        "none",
+        "--device",
+        "cpu",
+        "--suite",
+        suite,
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, (result.stdout, result.stderr)
     records = files.records(tmp_path / "run")
     assert [record.status for record in records] == ["ok"] * 4

@@ -1,0 +1,290 @@
+"""The pass after timing, over processes that are played and may die."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from paraformer_bench.case import Case
+from paraformer_bench.job import Protocol
+from paraformer_bench.profiling import PARTIAL, Profile, ProfileJob
+from paraformer_bench.run_folder import RUN, read_run
+from paraformer_bench.sweep.profile import ProfilePass
+from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
+from paraformer_bench.sweep.store import Store
+
+Event = dict[str, Any]
+SECONDS = 2.0
+"""What a case takes, on a clock that nothing else moves."""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Player:
+    """Plays a profiling process.
+
+    Args:
+        job: What to play.
+        clock: Moves by `SECONDS` with every case.
+        faults: By depth: ``die``, ``hang``, ``interrupt``, ``fail`` (no trace, a reason) or
+            ``break`` (the process ends after it); depth 0 stands for the start.
+    """
+
+    def __init__(self, job: ProfileJob, clock: Clock, faults: dict[int, str]) -> None:
+        self.job = job
+        self.patience: list[float] = []
+        self._clock = clock
+        self._faults = faults
+        self._events = self._play()
+
+    def next_event(self, seconds: float) -> Event | None:
+        self.patience.append(seconds)
+        return next(self._events, None)
+
+    def close(self) -> str:
+        return "the worker was killed by SIGSEGV"
+
+    def _play(self) -> Iterator[Event]:
+        if self._faults.get(0) == "die":
+            return
+        yield {"event": "ready"}
+        for case in self.job.cases:
+            yield {"event": "begin", "case_id": case.id}
+            fault = self._faults.get(case.depth)
+            folder = Path(self.job.folder) / case.id
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / PARTIAL).touch()
+            if fault == "die":
+                return
+            if fault == "hang":
+                raise TimeoutError
+            if fault == "interrupt":
+                raise KeyboardInterrupt
+            self._clock.now += SECONDS
+            (folder / PARTIAL).unlink()
+            profile = Profile(reason="no branches")
+            if fault != "fail":
+                (folder / "t").touch()
+                profile = Profile(f"{case.id}/t", None, 8, 1000, 3.0, 2.0)
+            yield {"event": "profiled", "case_id": case.id, "profile": profile.to_json()}
+            if fault == "break":
+                return
+        yield {"event": "done"}
+
+
+class Played:
+    """A pass over four cases, and what became of them."""
+
+    def __init__(self, folder: Path, cases: list[Case]) -> None:
+        self.job = ProfileJob("cpu", cases, str(folder), ["/p.py"])
+        self.clock = Clock()
+        self.players: list[Player] = []
+        self.kept: dict[int, str | None] = {}
+
+    def __call__(self, faults: dict[int, str] | None = None, **limits: Any) -> None:
+        def launch(job: ProfileJob) -> Player:
+            self.players.append(Player(job, self.clock, faults or {}))
+            return self.players[-1]
+
+        def keep(case: Case, profile: Profile) -> None:
+            assert case.depth not in self.kept
+            self.kept[case.depth] = profile.reason
+
+        ProfilePass(launch, keep, 7.0, clock=self.clock, **limits).run(self.job)
+
+
+@pytest.fixture
+def played(tmp_path: Path, case_of: Callable[..., Case]) -> Played:
+    return Played(tmp_path / "traces", [case_of(depth) for depth in (1, 2, 4, 8)])
+
+
+def test_every_case_in_one_process(played: Played) -> None:
+    played()
+    assert played.kept == {1: None, 2: None, 4: None, 8: None}
+    [player] = played.players
+    assert player.job == played.job
+    assert (player.patience[0], set(player.patience[1:])) == (120.0, {7.0})
+
+
+SEGV = "error: the worker was killed by SIGSEGV"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("die", SEGV), ("hang", "error: no answer within 7 s")]
+)
+def test_lost_process_costs_one_trace(played: Played, fault: str, reason: str) -> None:
+    played({2: fault})
+    assert played.kept == {1: None, 2: reason, 4: None, 8: None}
+    assert [[c.depth for c in p.job.cases] for p in played.players] == [[1, 2, 4, 8], [4, 8]]
+    assert not list(Path(played.job.folder).rglob(PARTIAL))
+
+
+def test_first_case_that_kills_costs_one_trace(played: Played) -> None:
+    played({1: "die"})
+    assert played.kept == {1: SEGV, 2: None, 4: None, 8: None}
+
+
+def test_process_that_never_starts_costs_all(played: Played) -> None:
+    played({0: "die"})
+    assert played.kept == dict.fromkeys((1, 2, 4, 8), SEGV)
+    assert len(played.players) == 1
+
+
+def test_broken_device_costs_a_new_process_only(played: Played) -> None:
+    played({2: "break"})
+    assert set(played.kept.values()) == {None}
+    assert [len(p.job.cases) for p in played.players] == [4, 2]
+
+
+def test_case_without_a_trace_keeps_its_reason(played: Played) -> None:
+    played({4: "fail"})
+    assert played.kept == {1: None, 2: None, 4: "no branches", 8: None}
+
+
+def test_no_case_is_begun_that_would_end_after_the_deadline(played: Played) -> None:
+    played(deadline=played.clock.now + 3.5 * SECONDS)
+    spent = "the time budget was spent"
+    assert played.kept == {1: None, 2: None, 4: None, 8: spent}
+
+
+def test_no_time_starts_no_process(played: Played) -> None:
+    played(deadline=played.clock.now + 1)
+    assert played.players == []
+    assert set(played.kept.values()) == {"the time budget was spent"}
+
+
+def test_traces_have_a_limit_together(played: Played) -> None:
+    played(room=1500)
+    full = "the traces taken before fill the room for traces"
+    assert played.kept == {1: None, 2: None, 4: full, 8: full}
+
+
+def test_interrupt_leaves_nothing_half_written(played: Played) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        played({2: "interrupt"})
+    assert played.kept == {1: None}
+    assert [path.name for path in Path(played.job.folder).iterdir()] == [played.job.cases[0].id]
+
+
+class Sweep:
+    """A sweep of two blocks over simulated workers, and the pass after it."""
+
+    def __init__(self, folder: Path, simulated: Any, cases: list[Case]) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.order: list[str] = []
+        self.faults: dict[tuple[str, str], str] = {}
+        self.profile_faults: dict[int, str] = {}
+        self._simulated = simulated
+        self._cases = cases
+
+    def __call__(self, profile: str = "ends", budget: float | None = None) -> Outcome:
+        def launch(job: Any) -> Any:
+            self.order.append(f"block {job.block}")
+            self.clock.now += 10
+            return self._simulated(job, self.faults)
+
+        def launch_profiler(job: ProfileJob) -> Player:
+            self.order.append("depths " + " ".join(str(case.depth) for case in job.cases))
+            return Player(job, self.clock, self.profile_faults)
+
+        plan = Plan(
+            self._cases, {}, "cpu", Protocol(rounds=3), 5, ["/p.py"], 2, budget, profile=profile
+        )
+        resumed = self.folder.exists()
+        store = Store.resume(self.folder, plan.cases) if resumed else Store.create(self.folder, {})
+        console = Console(file=io.StringIO())
+        with store:
+            started = self.clock()
+            return run_sweep(plan, store, launch, console, started, self.clock, launch_profiler)
+
+    @property
+    def profiles(self) -> dict[int, Profile]:
+        profiles = read_run(self.folder).info["profiles"]
+        depths = {case.id: case.depth for case in self._cases}
+        return {depths[name]: Profile.from_json(data) for name, data in profiles.items()}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, simulated: Any, case_of: Callable[..., Case]) -> Sweep:
+    return Sweep(tmp_path / "run", simulated, [case_of(depth) for depth in (1, 2, 4)])
+
+
+def test_pass_comes_after_all_blocks(sweep: Sweep) -> None:
+    assert sweep() == Outcome(interrupted=False, broken=0, blocks=2)
+    assert sweep.order == ["block 0", "block 1", "depths 1 4"]
+    assert set(sweep.profiles) == {1, 4}
+    for profile in sweep.profiles.values():
+        assert profile.file is not None
+        assert (sweep.folder / profile.file).exists()
+
+
+def test_no_pass_when_none_is_asked_for(sweep: Sweep) -> None:
+    sweep("none")
+    assert sweep.order == ["block 0", "block 1"]
+    assert "profiles" not in read_run(sweep.folder).info
+
+
+def test_only_what_was_timed_is_profiled(sweep: Sweep, case_of: Callable[..., Case]) -> None:
+    """Where the deepest one fails, the deepest that was timed takes its place."""
+    sweep.faults = {(case_of(4).id, "prepare"): "fail"}
+    sweep()
+    assert sweep.order[-1] == "depths 1 2"
+
+
+def test_interrupted_pass_is_resumed_where_it_was(sweep: Sweep) -> None:
+    sweep.profile_faults = {4: "interrupt"}
+    assert sweep() == Outcome(interrupted=True, broken=0, blocks=2)
+    assert set(sweep.profiles) == {1}
+    sweep.profile_faults = {}
+    assert sweep() == Outcome(interrupted=False, broken=0, blocks=2)
+    assert sweep.order[3:] == ["depths 4"]
+    assert set(sweep.profiles) == {1, 4}
+    sweep()
+    assert len(sweep.order) == 4
+
+
+def test_lost_trace_is_no_broken_record(sweep: Sweep) -> None:
+    before = Sweep(sweep.folder.with_name("before"), sweep._simulated, sweep._cases)
+    before("none")
+    sweep.profile_faults = {1: "die"}
+    assert sweep().broken == 0
+    assert sweep.profiles[1].reason == SEGV
+    assert (sweep.folder / "records.jsonl").read_text() == (
+        before.folder / "records.jsonl"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    ("budget", "order"),
+    [
+        (math.inf, ["block 0", "block 1", "depths 1 4"]),
+        (28.0, ["block 0", "block 1", "depths 1 4"]),
+        (24.0, ["block 0", "depths 1 4"]),  # a fifth of it is kept for the pass
+        (11.0, ["block 0"]),
+    ],
+)
+def test_pass_has_its_share_of_the_budget(sweep: Sweep, budget: float, order: list[str]) -> None:
+    sweep(budget=budget)
+    assert sweep.order == order
+    if order == ["block 0"]:
+        assert {p.reason for p in sweep.profiles.values()} == {"the time budget was spent"}
+
+
+def test_run_of_an_older_version_gets_its_timelines(sweep: Sweep) -> None:
+    sweep("none")
+    assert RUN in {path.name for path in sweep.folder.iterdir()}
+    sweep()
+    assert set(sweep.profiles) == {1, 4}
