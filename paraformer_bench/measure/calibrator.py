@@ -14,13 +14,10 @@ import sys
 from dataclasses import dataclass, field
 from statistics import median
 
-import torch
-
 from paraformer_bench.calibration import CalibrationJob, Reading
 from paraformer_bench.measure.clock import Call, Clock
 from paraformer_bench.measure.delays import CpuDelays, CudaDelays, Delays
-from paraformer_bench.measure.device import open_device
-from paraformer_bench.measure.memory import refuse_the_impossible, steady_malloc
+from paraformer_bench.measure.device import at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
 from paraformer_bench.measure.sampler import Slice, take_slice, warm_up
 
@@ -78,12 +75,8 @@ def main() -> int:
     emit = take_stdout()
     die_with_parent()
     job = CalibrationJob.from_json(json.loads(sys.stdin.readline()))
-    if job.device == "cpu":
-        steady_malloc()
-        refuse_the_impossible()
     try:
-        with torch.inference_mode():
-            device = open_device(job.device)
+        with at_work(job.device) as device:
             gc.freeze()
             delays = CpuDelays() if job.device == "cpu" else CudaDelays(device.clock)
             for reading in calibrate(delays, device.clock, job):

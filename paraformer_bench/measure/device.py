@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +11,13 @@ import torch
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
 from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
-from paraformer_bench.measure.memory import CpuMemory, CudaMemory, Memory
+from paraformer_bench.measure.memory import (
+    CpuMemory,
+    CudaMemory,
+    Memory,
+    refuse_the_impossible,
+    steady_malloc,
+)
 from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
 
 
@@ -36,6 +44,19 @@ class Device:
         except Exception:
             return False
         return True
+
+
+@contextmanager
+def at_work(name: str) -> Iterator[Device]:
+    """Set this process up as every one is that measures, and open its device.
+
+    What is built and called within is so under inference mode.
+    """
+    if name == "cpu":
+        steady_malloc()
+        refuse_the_impossible()
+    with torch.inference_mode():
+        yield open_device(name)
 
 
 def open_device(name: str) -> Device:

@@ -17,8 +17,7 @@ import torch
 
 from paraformer_bench.ceilings import CeilingsJob
 from paraformer_bench.measure import ceilings
-from paraformer_bench.measure.device import Device, open_device
-from paraformer_bench.measure.memory import refuse_the_impossible, steady_malloc
+from paraformer_bench.measure.device import Device, at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
 
 _SHARE = 0.25
@@ -34,12 +33,8 @@ def main() -> int:
     emit = take_stdout()
     die_with_parent()
     job = CeilingsJob.from_json(json.loads(sys.stdin.readline()))
-    if job.device == "cpu":
-        steady_malloc()
-        refuse_the_impossible()
     try:
-        with torch.inference_mode():
-            device = open_device(job.device)
+        with at_work(job.device) as device:
             gc.freeze()
             where, clock = device.torch_device, device.clock
             costs = {

@@ -12,14 +12,12 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
 from paraformer_bench.case import Case
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.bench import prepare, rebuild
 from paraformer_bench.measure.capture import annotate, capture, wake
-from paraformer_bench.measure.device import Device, open_device
-from paraformer_bench.measure.memory import refuse_the_impossible, release, steady_malloc
+from paraformer_bench.measure.device import Device, at_work
+from paraformer_bench.measure.memory import release
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
 from paraformer_bench.measure.sampler import warm_up
 from paraformer_bench.measure.training import get_ready, in_its_mode
@@ -68,12 +66,8 @@ def main() -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
     job = ProfileJob.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))
-    if job.device == "cpu":
-        steady_malloc()
-        refuse_the_impossible()
     try:
-        with torch.inference_mode():
-            device = open_device(job.device)
+        with at_work(job.device) as device:
             wake(device.torch_device)
             emit({"event": "ready"})
             for case in job.cases:

@@ -13,11 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from paraformer_bench.job import Job
-from paraformer_bench.measure.device import open_device
-from paraformer_bench.measure.memory import refuse_the_impossible, steady_malloc
+from paraformer_bench.measure.device import at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
 from paraformer_bench.measure.visit import Visit
 from paraformer_bench.plugins import load_plugins
@@ -33,12 +30,8 @@ def main() -> int:
     die_with_parent()
     job = Job.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))
-    if job.device == "cpu":
-        steady_malloc()
-        refuse_the_impossible()
     try:
-        with torch.inference_mode():
-            device = open_device(job.device)
+        with at_work(job.device) as device:
             visit = Visit(device, job, emit)
             gc.freeze()  # what lives by now lives on: collections between cases stay short
             emit({"event": "ready"})
