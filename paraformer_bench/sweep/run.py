@@ -82,8 +82,8 @@ def run_sweep(
     console: Console,
     started: float,
     clock: Callable[[], float] = time.monotonic,
-    first: Callable[[], None] = lambda: None,
     launch_profiler: LaunchProfiler = launch_profiler,
+    first: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run every block that has cases without a record, and keep ``run.json`` up to date.
 
@@ -100,8 +100,8 @@ def run_sweep(
         console: Where progress is shown.
         started: When the command began, on ``clock``; budget and efficiency count from there.
         clock: Seconds on a monotonic clock.
-        first: Called before the first block; its time counts into the budget.
         launch_profiler: Starts a profiling process.
+        first: Called before the first block; its time counts into the budget.
     """
     before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
     budget = math.inf if plan.budget_seconds is None else plan.budget_seconds

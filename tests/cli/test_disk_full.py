@@ -39,7 +39,7 @@ def test_full_disk(cli, files, tmp_path: Path) -> None:
 
     # The sweep itself runs out of room, after some of the six records.
     first = ["--profile", "none", "--device", "cpu", "--suite", suite, "--out", run]
-    result = cli("sweep", *first, cwd=tmp_path, preexec_fn=files_up_to(5_000))
+    result = cli("sweep", *first, cwd=tmp_path, preexec_fn=files_up_to(8_000))
     saved = read_lines(run / RECORDS)
     assert 0 < len(saved) < 6
     assert all(line.endswith(b"\n") for line in saved)
