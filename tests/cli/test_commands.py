@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
 def test_no_command_shows_the_help(said) -> None:
     code, output = said()
     assert code == 0
-    for command in ("sweep", "report", "compare", "list", "doctor"):
+    for command in ("sweep", "profile", "report", "compare", "list", "doctor"):
         assert f"\n  {command} " in output
 
 

@@ -35,7 +35,13 @@ def run(cli, tmp_path: Path):
 
 
 def test_help_and_lists_load_nothing_heavy(run) -> None:
-    commands = [["--help"], ["--version"], ["sweep", "--help"], ["list", "suites"]]
+    commands = [
+        ["--help"],
+        ["--version"],
+        ["sweep", "--help"],
+        ["profile", "--help"],
+        ["list", "suites"],
+    ]
     for code, modules in run(*commands):
         assert code == 0
         assert modules.isdisjoint(HEAVY)
