@@ -1,10 +1,10 @@
 """Does `compare` cry wolf on this machine? Runs that are alike, one after the other.
 
 Run as ``python -m benchmarks.repeats FOLDER [--runs 21]`` on a machine that does nothing else; a
-run takes about 40 s on two cores. Every run is a sweep of its own through the command line (a
-small grid, 8 blocks), and each is compared with the next one: 21 runs are 20 repeats. Runs that
-are there already are not measured again. Printed are the cases that were called different in each
-repeat and in all of them together; the target is at most 1%.
+run takes about half a minute on two cores. Every run is a sweep of its own through the command
+line (a small grid, 5 blocks), and each is compared with the next one: 21 runs are 20 repeats.
+Runs that are there already are not measured again. Printed are the cases that were called
+different in each repeat and in all of them together; the target is at most 1%.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUITE = """\
 name = "repeats"
 
 [protocol]
-blocks = 8
+blocks = 5
 rounds = 3
 seconds_per_case = 0.1
 target_relative_error = 0.01
@@ -34,7 +34,7 @@ timeout_seconds = 60
 models = ["serial", "paraformer"]
 executions = ["loop", "stacked"]
 runtimes = "eager"
-depth = [1, 4, 16]
+depth = [1, 8]
 width = 192
 """
 
@@ -42,7 +42,15 @@ width = 192
 def measure(folder: Path, number: int) -> Run:
     """Return run ``number``, measured now if it is not there."""
     out = folder / f"run-{number:02}"
-    arguments = ["sweep", "--suite", str(folder / "repeats.toml"), "--out", str(out)]
+    arguments = [
+        "sweep",
+        "--profile",
+        "none",
+        "--suite",
+        str(folder / "repeats.toml"),
+        "--out",
+        str(out),
+    ]
     finished = out.exists() and read_run(out).info.get("finished")
     if not finished:
         resume = ["--resume"] if (out / "run.json").exists() else []

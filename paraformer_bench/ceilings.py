@@ -85,6 +85,8 @@ class Ceilings:
         node_seconds: Device time that one more node adds to a CUDA graph; null on a CPU.
         sync_seconds: Host time of waiting for a device that is idle; 0 on a CPU, which is the
             host.
+        flags: What disturbed the measurement, names from `record.FLAGS`.
+        missing: Precisions that were asked for and that the device does not have.
     """
 
     date: str
@@ -98,6 +100,8 @@ class Ceilings:
     launch_seconds: float
     node_seconds: float | None
     sync_seconds: float
+    flags: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -110,12 +114,17 @@ class Ceilings:
         return tuple(dict.fromkeys(product.dtype for product in self.products))
 
     def fresh(self, dtypes: Iterable[str], moment: datetime) -> bool:
-        """Whether they can stand for those of ``moment`` and cover all of ``dtypes``."""
+        """Whether they can stand for those of ``moment`` and cover all of ``dtypes``.
+
+        Ceilings that were disturbed serve the run they were measured for, for want of better ones,
+        and no other.
+        """
         try:
             age = moment - datetime.fromisoformat(self.date)
         except (TypeError, ValueError):  # no date, or none with a time zone
             return False
-        return timedelta(0) <= age <= FRESH and set(dtypes) <= set(self.dtypes)
+        young = timedelta(0) <= age <= FRESH
+        return young and not self.flags and set(dtypes) <= {*self.dtypes, *self.missing}
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -153,6 +162,8 @@ class Ceilings:
             launch_seconds=_positive(data["launch_seconds"]),
             node_seconds=None if node is None else _positive(node),
             sync_seconds=_not_negative(data["sync_seconds"]),
+            flags=tuple(map(str, data.get("flags", ()))),
+            missing=tuple(map(str, data.get("missing", ()))),
         )
 
 

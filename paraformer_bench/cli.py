@@ -265,8 +265,9 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     if ceilings:
         from paraformer_bench.case import DTYPES
         from paraformer_bench.machine_file import CEILINGS
-        from paraformer_bench.sweep.probe import probe
+        from paraformer_bench.sweep.probe import probe, words_of
 
         found = probe(survey, chosen, DTYPES)
-        print_ceilings(found, CEILINGS.keep(found))
+        disturbed = [words_of(found)] if found.flags else []
+        print_ceilings(found, [*disturbed, *CEILINGS.keep(found)])
     print_findings(findings, survey.versions)

@@ -74,6 +74,12 @@ def test_fresh_is_young_and_complete(later: timedelta, dtypes: list[str], fresh:
     assert CEILINGS.fresh(dtypes, NOON + later) is fresh
 
 
+def test_what_was_disturbed_is_never_fresh() -> None:
+    disturbed = replace(CEILINGS, flags=("cpu_busy",))
+    assert not disturbed.fresh(["float32"], NOON)
+    assert Ceilings.from_json(json.loads(json.dumps(disturbed.to_json()))) == disturbed
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "2026-01-02T12:00:00"])
 def test_without_a_date_nothing_is_fresh(date: str) -> None:
     assert not replace(CEILINGS, date=date).fresh(["float32"], NOON)

@@ -13,12 +13,14 @@ from paraformer_bench.ceilings import Copy, Product
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Call, Clock
+from paraformer_bench.measure.device import is_out_of_memory
 from paraformer_bench.measure.memory import release
 
 MIB = 2**20
 
-CPU_COPIES = tuple(2**k for k in range(16, 29))
-"""Bytes that a copy touches: 64 KiB to 256 MiB."""
+CPU_COPIES = tuple(2**k for k in range(20, 29))
+"""Bytes that a copy touches: 1 MiB, below which starting it takes over a tenth of the time, to
+256 MiB."""
 CUDA_COPIES = tuple(2**k for k in range(20, 31))
 """1 MiB to 1 GiB."""
 CPU_SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
@@ -151,13 +153,13 @@ def sync_seconds(device: torch.device, clock: Clock) -> float:
 
 
 def node_seconds(device: torch.device, clock: Clock) -> float | None:
-    """Device time that one more small node adds to a CUDA graph; None on a CPU."""
+    """Device time that one more small node adds to a CUDA graph; None if none can be seen."""
     if device.type == "cpu":
         return None
     few, many = (_graph(device, nodes) for nodes in _NODES)
     timed = device_time(clock)
-    slopes = [(timed(many) - timed(few)) / (_NODES[1] - _NODES[0]) for _ in range(_ROUNDS)]
-    return median(slopes)
+    slope = median((timed(many) - timed(few)) / (_NODES[1] - _NODES[0]) for _ in range(_ROUNDS))
+    return slope if slope > 0 else None
 
 
 def probe_products(
@@ -167,8 +169,11 @@ def probe_products(
     for dtype in dtypes:
         try:
             yield products(device, clock, dtype)
-        except (Unsupported, RuntimeError):  # no kernel for it here: no case will run in it
+        except Unsupported:
             continue
+        except RuntimeError as error:  # no kernel for it here: no case will run in it
+            if is_out_of_memory(error):
+                raise
 
 
 def _timer(device: torch.device, clock: Clock) -> Callable[[Call], float]:
@@ -202,7 +207,11 @@ def _graph(device: torch.device, nodes: int) -> Call:
     with torch.cuda.graph(graph):
         for _ in range(nodes):
             tiny.add_(1)
-    return graph.replay
+
+    def replay(_kept: torch.Tensor = tiny) -> None:  # the graph itself does not keep it alive
+        graph.replay()
+
+    return replay
 
 
 def _stopwatch(clock: Clock, call: Call) -> float:

@@ -16,9 +16,10 @@ import psutil
 import torch
 
 from paraformer_bench.ceilings import CeilingsJob
-from paraformer_bench.measure import ceilings
+from paraformer_bench.measure import ceilings, host_load
 from paraformer_bench.measure.device import Device, at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.measure.telemetry import Reading
 
 _SHARE = 0.25
 """Share of the free memory that a copy may touch."""
@@ -37,6 +38,8 @@ def main() -> int:
         with at_work(job.device) as device:
             gc.freeze()
             where, clock = device.torch_device, device.clock
+            watched: list[Reading] = []
+            device.host.begin()
             costs = {
                 "launch_seconds": ceilings.launch_seconds(where, clock),
                 "node_seconds": ceilings.node_seconds(where, clock),
@@ -44,10 +47,15 @@ def main() -> int:
             }
             emit({"event": "measured", "fields": costs})
             copies = ceilings.copies(where, clock, int(_SHARE * _free(device)))
+            watched.append(device.host.read())
             emit({"event": "measured", "fields": {"copies": [asdict(one) for one in copies]}})
+            device.host.begin()
             for some in ceilings.probe_products(where, clock, job.dtypes):
                 products = [asdict(one) for one in some]
+                watched.append(device.host.read())
                 emit({"event": "measured", "fields": {"products": products}})
+                device.host.begin()
+            emit({"event": "measured", "fields": {"flags": host_load.flags(watched)}})
     except ParentGone:
         return 1
     emit({"event": "done"})

@@ -132,6 +132,8 @@ def ceilings(info: Mapping[str, Any]) -> Facts:
     small, large = held.copies[0], held.copies[-1]
     best = max(held.copies, key=lambda copy: copy.bytes_per_second)
     found = [("measured", units.moment(held.date))]
+    if held.flags:
+        found.append(("disturbed", ", ".join(held.flags)))
     for name, copy in (("smallest", small), ("fastest", best), ("largest", large)):
         size = units.short(copy.footprint_bytes * units.MIB)
         rate = units.short(copy.bytes_per_second / 1e9)

@@ -13,6 +13,7 @@ from paraformer_bench.calibration import place_of
 from paraformer_bench.ceilings import Ceilings, CeilingsJob
 from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CEILINGS
+from paraformer_bench.record import FLAGS
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep.ask import ask
 from paraformer_bench.sweep.setup import Study, now
@@ -26,7 +27,8 @@ def probe(survey: Survey, device: str, dtypes: Iterable[str]) -> Ceilings:
         UsageError: The process died or hung, or could not measure anything.
     """
     what = f"measure the ceilings of {device}"
-    events = ask(CeilingsJob(device, tuple(dtypes)), "measure.prober", what)
+    asked = tuple(dtypes)
+    events = ask(CeilingsJob(device, asked), "measure.prober", what)
     host, _, name, torch = place_of(survey, device)
     data: dict[str, Any] = {
         "date": now(),
@@ -41,10 +43,18 @@ def probe(survey: Survey, device: str, dtypes: Iterable[str]) -> Ceilings:
         fields = dict(event["fields"])
         data["products"] += fields.pop("products", [])
         data |= fields
+    measured = {product["dtype"] for product in data["products"]}
+    data["missing"] = [dtype for dtype in asked if dtype not in measured]
     try:
         return Ceilings.from_json(data)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"cannot {what}: {error}") from None
+
+
+def words_of(ceilings: Ceilings) -> str:
+    """Say what disturbed the measurement of ceilings."""
+    seen = "; ".join(FLAGS.get(flag, flag) for flag in ceilings.flags)
+    return f"the ceilings are not to be trusted and will be measured again next time: {seen}"
 
 
 def needed(study: Study) -> bool:
@@ -61,7 +71,7 @@ def note_ceilings(study: Study, store: Store, console: Console) -> None:
 
     Ceilings that are kept are taken if they are fresh and have every precision of the sweep.
     """
-    if not needed(study):
+    if not needed(study) or _complete(study, store):
         if study.ceilings is not None and not store.info.get("ceilings"):
             store.update(ceilings=study.ceilings.to_json(), ceilings_reason=None)
         return
@@ -75,9 +85,17 @@ def note_ceilings(study: Study, store: Store, console: Console) -> None:
         console.print(f"warning: {error}")
         store.update(ceilings=None, ceilings_reason=str(error))
         return
+    if found.flags:
+        console.print(f"warning: {words_of(found)}")
     for warning in CEILINGS.keep(found):
         console.print(f"warning: {warning}")
     store.update(ceilings=found.to_json(), ceilings_reason=None)
+
+
+def _complete(study: Study, store: Store) -> bool:
+    """Whether every case has its records: nothing will be measured."""
+    blocks = range(study.plan.blocks)
+    return all((case.id, block) in store.done for case in study.plan.cases for block in blocks)
 
 
 def _dtypes(study: Study) -> set[str]:

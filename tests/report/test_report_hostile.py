@@ -65,7 +65,7 @@ def test_a_template_in_a_field_is_not_run(make: Any, tmp_path: Any) -> None:
     "key",
     [
         *("name", "environment", "versions", "plugins", "installed_plugins", "command"),
-        *("efficiency", "started", "calibration"),
+        *("efficiency", "started", "calibration", "ceilings"),
     ],
 )
 def test_facts_of_the_wrong_kind(make: Any, tmp_path: Any, key: str, wrong: object) -> None:

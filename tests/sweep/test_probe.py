@@ -97,6 +97,16 @@ def test_stale_or_incomplete_ones_are_measured_again(study, note, dtypes, age) -
     assert {one["dtype"] for one in info["ceilings"]["products"]} == {"float32", *dtypes}
 
 
+def test_disturbed_ones_serve_their_run_and_are_measured_again(study, note) -> None:
+    first = study()
+    disturbed = replace(made(first), flags=("cpu_busy",))
+    info, _, said = note(first, disturbed)
+    assert info["ceilings"]["flags"] == ["cpu_busy"]
+    assert "warning: the ceilings are not to be trusted and will be measured again" in said
+    assert study().ceilings == disturbed
+    assert subject.needed(replace(first, ceilings=disturbed))
+
+
 def test_those_of_another_device_do_not_count(study, note) -> None:
     CEILINGS.keep(replace(made(study()), torch="2.6.0"))
     assert note(study())[1] == [("cpu", ["float32"])]
@@ -114,6 +124,22 @@ def test_a_resumed_run_keeps_its_own(study, note) -> None:
     info, _, _ = note(first)
     assert not subject.needed(replace(first, resumed=info, ceilings=None))
     assert subject.needed(replace(first, resumed=info | {"ceilings": None}, ceilings=None))
+
+
+def test_a_precision_that_is_not_there_is_not_asked_for_again(study) -> None:
+    first = study()
+    kept = replace(made(first, ("bfloat16",)), missing=("float32",))
+    assert not subject.needed(replace(first, ceilings=kept))
+
+
+def test_a_complete_run_is_not_probed(study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "probe", lambda *_: pytest.fail("it was probed"))
+    first = study()
+    with open_store(first, Settings()) as store:
+        for case in first.plan.cases:
+            store.done |= {(case.id, block) for block in range(first.plan.blocks)}
+        subject.note_ceilings(first, store, Console(file=io.StringIO()))
+    assert read_run(first.folder).info["ceilings"] is None
 
 
 def test_where_nothing_is_measured_nothing_is_probed(study) -> None:
