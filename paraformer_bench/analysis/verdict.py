@@ -99,12 +99,11 @@ class Verdict:
 
     @property
     def differs_without_flagged(self) -> bool:
-        """Whether the verdict, or where constancy ends, hangs on flagged records."""
+        """Whether the verdict, or where constancy ends, is another one without flagged records."""
         other = self.without_flagged
-        return other is not None and (other.verdict, other.constant_up_to) != (
-            self.verdict,
-            self.constant_up_to,
-        )
+        if other is None or other.verdict is None:
+            return False
+        return (other.verdict, other.constant_up_to) != (self.verdict, self.constant_up_to)
 
     @property
     def method(self) -> str:

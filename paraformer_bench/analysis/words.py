@@ -229,10 +229,13 @@ def _undecided(verdicts: Sequence[Verdict]) -> str:
 def _without_flagged(
     verdicts: Sequence[Verdict], curves: Sequence[Verdict], controls: Collection[str]
 ) -> str:
-    """Say what would be said without the records whose times may be wrong, if it differs."""
+    """Say what would be said without the records whose times may be wrong, if it differs.
+
+    Curves of which too little is left are taken as they are.
+    """
     others = [
-        replace(curve, verdict=curve.without_flagged.verdict or INCONCLUSIVE)
-        if curve.without_flagged
+        replace(curve, verdict=curve.without_flagged.verdict)
+        if curve.without_flagged and curve.without_flagged.verdict
         else curve
         for curve in curves
     ]

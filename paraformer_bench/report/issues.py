@@ -56,21 +56,22 @@ def flag_counts(blocks: pd.DataFrame) -> list[FlagCount]:
 
 def recount(verdicts: Sequence[Verdict]) -> str:
     """Say whether verdicts hang on records whose times may be wrong; empty if there are none."""
-    judged = [verdict for verdict in verdicts if verdict.without_flagged]
-    if not judged:
+    others = [verdict.without_flagged for verdict in verdicts if verdict.without_flagged]
+    if not others:
         return ""
-    differ = sum(verdict.differs_without_flagged for verdict in judged)
-    records = "records whose flags say that their times may be wrong"
-    if not differ:
-        return (
-            f"Judged again without the {records}, {units.count(len(judged), 'curve')} that had "
-            f"some keep their verdict and where they stop being constant."
-        )
-    curves = units.count(len(judged), "curve")
-    return (
-        f"Judged again without the {records}, {differ} of {curves} that had some read otherwise: "
-        f"the table of verdicts says how."
-    )
+    judged = sum(other.verdict is not None for other in others)
+    differ = sum(verdict.differs_without_flagged for verdict in verdicts)
+    parts = []
+    if judged:
+        curves = units.count(judged, "curve")
+        same = "all keep their verdict and where they stop being constant"
+        told = f"{differ} read otherwise (the table of verdicts says how)" if differ else same
+        parts.append(f"{curves} could be judged again without them: {told}")
+    if judged < len(others):
+        curves = units.count(len(others) - judged, "curve")
+        parts.append(f"of {curves} too little is left without them to judge anything")
+    words = "; ".join(parts)
+    return f"Some flags say that times may be wrong, not just less well known. {words[0].upper()}{words[1:]}."
 
 
 def failures(blocks: pd.DataFrame, regimes: Mapping[str, Regime]) -> list[Failure]:

@@ -156,7 +156,7 @@ def _notes(verdict: Verdict) -> list[str]:
     if other and verdict.differs_without_flagged:
         count = units.count(other.records, "flagged record")
         told = f"{other.verdict}, constant up to {other.constant_up_to}"
-        notes.append(f"Without its {count}: {told if other.verdict else 'too little is left'}.")
+        notes.append(f"Without its {count}: {told}.")
     lost: dict[tuple[str, str], list[int]] = {}
     for missing in verdict.missing:
         lost.setdefault((missing.status, missing.reason), []).append(missing.depth)

@@ -77,6 +77,8 @@ def test_too_little_may_be_left(burst: list[Record]) -> None:
     assert other is not None
     assert (other.verdict, other.constant_up_to, other.worst) == (None, None, None)
     assert (other.records, other.blocks) == (15, 1)
+    assert not only(burst).differs_without_flagged
+    assert "flagged" not in sentences(judge(burst), {})[0]
 
 
 def test_a_curve_gains_nothing_by_a_depth_it_lost(burst: list[Record]) -> None:
