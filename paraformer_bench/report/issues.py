@@ -71,7 +71,8 @@ def recount(verdicts: Sequence[Verdict]) -> str:
         curves = units.count(len(others) - judged, "curve")
         parts.append(f"of {curves} too little is left without them to judge anything")
     words = "; ".join(parts)
-    return f"Some flags say that times may be wrong, not just less well known. {words[0].upper()}{words[1:]}."
+    about = "Some flags say that times may be wrong, not just less well known."
+    return f"{about} {words[0].upper()}{words[1:]}."
 
 
 def failures(blocks: pd.DataFrame, regimes: Mapping[str, Regime]) -> list[Failure]:

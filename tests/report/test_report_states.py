@@ -83,3 +83,34 @@ def test_calibration_is_told(make: Any, make_calibration: Any, tmp_path: Any) ->
 
 def test_run_older_than_calibration_says_nothing_of_it(make: Any, tmp_path: Any) -> None:
     assert "calibrat" not in make.page(build_report(make.run(tmp_path, []))).text
+
+
+def flagged(make: Any, blocks: set[int]) -> list[Any]:
+    """Three flat curves; in the given blocks, which are flagged, the deepest net of one is slow."""
+    records = []
+    for model, execution in (
+        ("serial", "loop"),
+        ("paraformer", "loop"),
+        ("paraformer", "stacked"),
+    ):
+        records += make.curve(lambda _: 1e-3, (1, 4), blocks=6, model=model, execution=execution)
+    for record in records:
+        if record.block in blocks and record.case.execution == "stacked":
+            record.flags = ["cpu_busy"]
+            if record.case.depth == 4:
+                record.wall_seconds = [2 * seconds for seconds in record.wall_seconds]
+    return records
+
+
+def test_a_verdict_that_hangs_on_flagged_records_shows_both(make: Any, tmp_path: Any) -> None:
+    page = make.page(build_report(make.run(tmp_path, flagged(make, {4, 5}))))
+    assert "Without its 4 flagged records: constant, constant up to 4." in page.text
+    assert "1 curve could be judged again without them: 1 read otherwise" in page.text
+    assert "; without flagged records it is constant with depth." in page.text
+
+
+def test_where_too_little_is_left_nothing_is_claimed(make: Any, tmp_path: Any) -> None:
+    page = make.page(build_report(make.run(tmp_path, flagged(make, {0, 1, 2, 3, 4}))))
+    assert "Of 1 curve too little is left without them to judge anything." in page.text
+    assert "Without its" not in page.text
+    assert "without flagged records" not in page.text
