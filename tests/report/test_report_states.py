@@ -86,7 +86,7 @@ def test_run_older_than_calibration_says_nothing_of_it(make: Any, tmp_path: Any)
 
 
 def flagged(make: Any, blocks: set[int]) -> list[Any]:
-    """Three flat curves; in the given blocks, which are flagged, the deepest net of one is slow."""
+    """Three flat curves; in the given blocks, which are flagged, one net is slow where deep."""
     records = []
     for model, execution in (
         ("serial", "loop"),
