@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from paraformer_bench import checks
 from paraformer_bench.analysis.curve import ratio_of
-from paraformer_bench.analysis.intervals import Means, holm, means, welch
-from paraformer_bench.analysis.medians import log_median
+from paraformer_bench.analysis.intervals import Array, Estimates, Means, holm, means, welch
+from paraformer_bench.analysis.medians import log_median, sentinel_seconds
 from paraformer_bench.analysis.moderated import moderate
 from paraformer_bench.errors import UsageError
 from paraformer_bench.record import STATUSES, Record
@@ -29,6 +30,11 @@ the correction for many alone would let 5% of comparisons cry wolf."""
 
 FASTER, SLOWER, SAME, UNCLEAR = "FASTER", "SLOWER", "SAME", "UNCLEAR"
 ONLY_A, ONLY_B = "ONLY_A", "ONLY_B"
+
+_MACHINE = "it changed, but not beyond what the sentinel, a net that never changes, did too"
+
+Columns = Sequence[Sequence[float]]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,11 @@ def compare(
     logarithms, with the variances of each run's cases moderated (`moderated`). SLOWER: B/A is
     above 1 for sure (a p-value of at most 0.5%, and of at most (1 - confidence) / 2 after Holm's
     correction over the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
-    and beyond 1 / (1 + threshold). Between runs that are alike the chance of calling anything
-    different is so at most 1 - confidence. SAME: neither, and the uncorrected one-sided bounds
-    both lie within the threshold.
+    and beyond 1 / (1 + threshold). Wall times must be so relative to the sentinel of their own
+    record too, there without the correction: a machine that has changed is no change of the case.
+    Between runs that are alike the chance of calling anything different is so at most
+    1 - confidence. SAME: neither, and the uncorrected one-sided bounds both lie within the
+    threshold.
 
     Raises:
         UsageError: The runs share no measured case, or threshold or confidence is out of range.
@@ -103,59 +111,122 @@ def compare(
     return contrasts + [Contrast(case_id, ONLY_B) for case_id in cases_b if case_id not in judged]
 
 
+class _Changes(NamedTuple):
+    """What a test of all shared cases says of each."""
+
+    means_a: Means
+    means_b: Means
+    change: Estimates
+    p_slower: Array
+    p_faster: Array
+    slower: Booleans
+    faster: Booleans
+    sure: Booleans
+
+
+def _test(logs_a: Columns, logs_b: Columns, threshold: float, alpha: float) -> _Changes:
+    """Test every case for a change: for sure, and then whether the estimate is beyond.
+
+    Args:
+        logs_a: Observations of each case in A.
+        logs_b: The same in B.
+        threshold: Change that counts.
+        alpha: Largest Holm-adjusted p-value in one direction; 1 for no correction.
+    """
+    means_a, means_b = moderate(_column_means(logs_a)), moderate(_column_means(logs_b))
+    change = welch(means_a, means_b)
+    limit = math.log1p(threshold)
+    above, below = change.p_above(0.0), change.p_below(0.0)
+    p_slower, p_faster = holm(above), holm(below)
+    up = (p_slower <= alpha) & (above <= _SURE)
+    down = (p_faster <= alpha) & (below <= _SURE)
+    slower, faster = up & (change.mean > limit), down & (change.mean < -limit)
+    return _Changes(means_a, means_b, change, p_slower, p_faster, slower, faster, up | down)
+
+
 def _contrasts(
     case_ids: Sequence[str],
     pairs: Sequence[tuple[list[Record], list[Record]]],
     threshold: float,
     confidence: float,
 ) -> list[Contrast]:
-    bases, logs_a, logs_b = [], [], []
-    for records_a, records_b in pairs:
-        a, b = _logs(records_a, "device"), _logs(records_b, "device")
-        basis = "device" if a and b else "wall"
-        if basis == "wall":
-            a, b = _logs(records_a, "wall"), _logs(records_b, "wall")
-        bases.append(basis)
-        logs_a.append(a)
-        logs_b.append(b)
-    a_means, b_means = moderate(_column_means(logs_a)), moderate(_column_means(logs_b))
-    change = welch(a_means, b_means)
+    bases = [_basis(*pair) for pair in pairs]
+    logs = [
+        [_logs(side, basis) for side in pair] for pair, basis in zip(pairs, bases, strict=True)
+    ]
+    relative = [
+        _relative(pair, basis) or held
+        for pair, basis, held in zip(pairs, bases, logs, strict=True)
+    ]
     limit = math.log1p(threshold)
-    low, high = change.bounds(confidence)
-    above, below = change.p_above(0.0), change.p_below(0.0)
-    p_slower, p_faster = holm(above), holm(below)
-    alpha = (1 - confidence) / 2  # half for each direction
+    raw, steadied = (
+        _test([a for a, _ in some], [b for _, b in some], threshold, alpha)
+        # Half of the confidence for each direction. The second test can only take back what the
+        # first one says, so that it needs no correction.
+        for some, alpha in ((logs, (1 - confidence) / 2), (relative, 1.0))
+    )
+    low, high = raw.change.bounds(confidence)
     contrasts = []
     for k, case_id in enumerate(case_ids):
         reason = ""
-        if p_slower[k] <= alpha and above[k] <= _SURE and change.mean[k] > limit:
+        if raw.slower[k] and steadied.slower[k]:
             verdict = SLOWER
-        elif p_faster[k] <= alpha and below[k] <= _SURE and change.mean[k] < -limit:
+        elif raw.faster[k] and steadied.faster[k]:
             verdict = FASTER
         elif -limit < low[k] and high[k] < limit:
             verdict = SAME
         else:
             verdict = UNCLEAR
-            sure = min(p_slower[k], p_faster[k]) <= alpha and min(above[k], below[k]) <= _SURE
-            reason = _why_unclear(*pairs[k], len(logs_a[k]), len(logs_b[k]), sure)
+            reason = _why_unclear(*pairs[k], *map(len, logs[k]))
+            if raw.slower[k] or raw.faster[k]:
+                reason = _MACHINE
+            elif raw.sure[k]:
+                reason = "there is a change for sure, but perhaps none beyond the threshold"
         contrasts.append(
             Contrast(
                 case_id,
                 verdict,
                 bases[k],
-                ratio_of(change.mean[k]),
+                ratio_of(raw.change.mean[k]),
                 ratio_of(low[k]),
                 ratio_of(high[k]),
-                _known(p_slower[k]),
-                _known(p_faster[k]),
-                ratio_of(a_means.mean[k]),
-                ratio_of(b_means.mean[k]),
-                len(logs_a[k]),
-                len(logs_b[k]),
+                _known(raw.p_slower[k]),
+                _known(raw.p_faster[k]),
+                ratio_of(raw.means_a.mean[k]),
+                ratio_of(raw.means_b.mean[k]),
+                len(logs[k][0]),
+                len(logs[k][1]),
                 reason,
             )
         )
     return contrasts
+
+
+def _basis(a: Sequence[Record], b: Sequence[Record]) -> str:
+    return "device" if _logs(a, "device") and _logs(b, "device") else "wall"
+
+
+def _relative(pair: tuple[list[Record], list[Record]], basis: str) -> list[list[float]] | None:
+    """Logarithms of wall times over the sentinel's, both runs; None where one lacks the sentinel.
+
+    The sentinel is a wall clock's: it tells nothing of device time.
+    """
+    if basis == "device":
+        return None
+    found = []
+    for records in pair:
+        timed = [r for r in records if not math.isnan(log_median(r, basis))]
+        sentinels = [sentinel_seconds(record) for record in timed]
+        if None in sentinels:
+            return None
+        found.append(
+            [
+                log_median(record, basis) - math.log(sentinel)
+                for record, sentinel in zip(timed, sentinels, strict=True)
+                if sentinel is not None
+            ]
+        )
+    return found
 
 
 def _by_case(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -181,7 +252,6 @@ def _why_unclear(
     records_b: Sequence[Record],
     blocks_a: int,
     blocks_b: int,
-    sure: bool,
 ) -> str:
     for name, records, blocks in (("A", records_a, blocks_a), ("B", records_b, blocks_b)):
         worst = max(records, key=lambda record: STATUSES.index(record.status))
@@ -189,8 +259,6 @@ def _why_unclear(
             return f"no times in {name}: {worst.reason or worst.status}"
         if blocks < 2:
             return f"one block in {name}: an interval needs at least 2"
-    if sure:
-        return "there is a change for sure, but perhaps none beyond the threshold"
     return "the interval reaches across a threshold: more blocks would narrow it"
 
 

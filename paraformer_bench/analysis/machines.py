@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from paraformer_bench.analysis.compare import Contrast
+from paraformer_bench.analysis.medians import sentinel_seconds
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import Run
 
@@ -50,10 +51,6 @@ def shift(contrasts: Sequence[Contrast], run_a: Run, run_b: Run) -> Shift:
 
 
 def _sentinel(records: Sequence[Record]) -> float | None:
-    """Median over blocks of a block's median sentinel time."""
-    blocks: dict[int, list[float]] = {}
-    for record in records:
-        seconds = record.telemetry.get("sentinel_seconds")
-        if isinstance(seconds, list):
-            blocks.setdefault(record.block, []).extend(s for s in seconds if s > 0)
-    return median(map(median, filter(None, blocks.values()))) if any(blocks.values()) else None
+    """Median over the records of the sentinel's time around each."""
+    known = [seconds for record in records if (seconds := sentinel_seconds(record)) is not None]
+    return median(known) if known else None

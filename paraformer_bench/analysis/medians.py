@@ -30,3 +30,10 @@ def log_median(record: Record, basis: str) -> float:
     """Natural logarithm of `block_median`; NaN also where that is not a positive time."""
     seconds = block_median(record, basis)
     return math.log(seconds) if 0 < seconds < math.inf else math.nan
+
+
+def sentinel_seconds(record: Record) -> float | None:
+    """Median time of the sentinel net around the samples of a record; None where it has none."""
+    seconds = record.telemetry.get("sentinel_seconds")
+    held = [s for s in seconds if 0 < s < math.inf] if isinstance(seconds, list) else []
+    return median(held) if held else None

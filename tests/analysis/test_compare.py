@@ -156,3 +156,37 @@ def test_what_both_skipped_is_left_out(make_curve: Curve, make_run: MakeRun) -> 
     assert got[1].reason == "no times in A: skipped at 4"
     with pytest.raises(UsageError, match="share no case that was measured"):
         compare(make_run(a[8:10]), make_run(b[8:9]))
+
+
+def with_sentinel(records: list[Record], scale: float) -> list[Record]:
+    for record in records:
+        record.telemetry["sentinel_seconds"] = [scale, 9 * scale, scale * (1 + record.block / 1e4)]
+    return records
+
+
+@pytest.mark.parametrize(("sentinel", "verdict"), [(1.0, "SLOWER"), (1.3, "UNCLEAR")])
+def test_a_machine_that_is_slower_is_no_slower_case(
+    make_curve: Curve, make_run: MakeRun, sentinel: float, verdict: str
+) -> None:
+    a = make_run(with_sentinel(make_curve({1: blocks(1.0)}), 1e-3))
+    b = make_run(with_sentinel(make_curve({1: blocks(1.3, seed=1)}), 1e-3 * sentinel))
+    (forward,), (backward,) = compare(a, b), compare(b, a)
+    assert forward.verdict == verdict
+    assert backward.verdict == verdict.replace("SLOWER", "FASTER")
+    assert ("sentinel" in forward.reason) == (verdict == "UNCLEAR")
+    assert forward.ratio == pytest.approx(1.3)  # as it was measured
+
+
+def test_without_the_sentinel_of_both_times_stand_alone(
+    make_curve: Curve, make_run: MakeRun
+) -> None:
+    a = make_run(make_curve({1: blocks(1.0)}))
+    b = make_run(with_sentinel(make_curve({1: blocks(1.3, seed=1)}), 1.3))
+    assert [c.verdict for c in compare(a, b)] == ["SLOWER"]
+
+
+def test_the_sentinel_says_nothing_of_device_time(make_curve: Curve, make_run: MakeRun) -> None:
+    slow, fast = {1: blocks(1.3, seed=1)}, {1: blocks(1.0)}
+    a = make_run(with_sentinel(make_curve(fast, events=fast), 1.0))
+    b = make_run(with_sentinel(make_curve(slow, events=slow), 1.3))
+    assert [(c.basis, c.verdict) for c in compare(a, b)] == [("device", "SLOWER")]

@@ -46,12 +46,14 @@ def shared(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     )
 
 
-def make_run(logs: np.ndarray, cases: Sequence[Case]) -> Run:
+def make_run(logs: np.ndarray, cases: Sequence[Case], sentinel: np.ndarray | None = None) -> Run:
     records = [
         Record(case, block, k, "ok", wall_seconds=[float(np.exp(logs[block, k]))])
         for block in range(len(logs))
         for k, case in enumerate(cases)
     ]
+    for record in records if sentinel is not None else ():
+        record.telemetry["sentinel_seconds"] = [float(np.exp(sentinel[record.block]))]
     return Run(Path("run"), {}, records, [])
 
 
@@ -105,3 +107,28 @@ def test_one_case_among_fifteen_that_is_five_percent_slower_is_found() -> None:
     assert hit >= 0.95 * STUDIES
     others = Counter(verdict for study in found for verdict in study[:-1])
     assert others["SLOWER"] + others["FASTER"] <= 0.01 * STUDIES * (len(CASES) - 1)
+
+
+def with_sentinel(slowdown: float, machine: float, noise: float = 0.005) -> list[list[str]]:
+    """Verdicts where all of B's machine is slower by ``machine``, and its last case by more."""
+    rng = np.random.default_rng(43)
+    found = []
+    for _ in range(400):
+        runs = []
+        for scale, more in ((0.0, 0.0), (np.log1p(machine), np.log1p(slowdown))):
+            logs = scale + 0.02 * rng.standard_normal((8, len(CASES)))
+            logs[:, -1] += more
+            runs.append(make_run(logs, CASES, scale + noise * rng.standard_normal(8)))
+        found.append([contrast.verdict for contrast in compare(*runs)])
+    return found
+
+
+def test_a_slower_machine_is_not_fifteen_slower_cases() -> None:
+    found = with_sentinel(slowdown=0.0, machine=0.3)
+    different = sum(verdict in ("SLOWER", "FASTER") for study in found for verdict in study)
+    assert different <= 0.01 * len(found) * len(CASES)
+
+
+def test_a_slower_case_is_found_beside_a_sentinel() -> None:
+    hit = sum(study[-1] == "SLOWER" for study in with_sentinel(slowdown=0.05, machine=0.0))
+    assert hit >= 0.92 * 400  # the sentinel's own noise, 0.5%, costs a little
