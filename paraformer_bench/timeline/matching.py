@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from paraformer_bench.timeline.event import ANNOTATION, CALLS, HOST_OPERATION, ON_DEVICE
+from paraformer_bench.timeline.event import ANNOTATION, CALLS, ON_DEVICE
+from paraformer_bench.timeline.host import host_operations
 from paraformer_bench.timeline.intervals import Times, enclosing
-from paraformer_bench.timeline.names import counts
 from paraformer_bench.timeline.steps import Step
 
 BRANCH = "branch/"
@@ -20,6 +22,8 @@ LAUNCHES = r"LaunchKernel|LaunchCooperative|GraphLaunch|Memcpy|Memset"
 """Calls of the CUDA runtime and driver that put work on a device."""
 
 _GRAPH = "GraphLaunch"
+
+_Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,6 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
     return Work(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
 
 
-def host_operations(events: pd.DataFrame) -> pd.DataFrame:
-    """Return the host's operations that count, none of them within another one."""
-    named = events["name"].map({name: counts(name) for name in events["name"].unique()})
-    candidates = events[(events["kind"] == HOST_OPERATION) & named.astype(bool)]
-    return candidates[_outermost(candidates)]
-
-
 def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
     """Tell which events lie in no other one of the same thread; they are ordered by start."""
     before = events.groupby("thread", sort=False)["end"].cummax()
@@ -113,7 +110,7 @@ def _step(steps: Sequence[Step], at: Times) -> Times:
     return enclosing(starts, ends, at).astype(np.int64)
 
 
-def _branch(events: pd.DataFrame, thread: np.ndarray, at: Times) -> np.ndarray:
+def _branch(events: pd.DataFrame, thread: _Array, at: Times) -> _Array:
     mark = (events["kind"] == ANNOTATION) & events["name"].str.fullmatch(BRANCH + "[0-9]{1,9}")
     marks = events[mark]
     marks = marks[_outermost(marks)]
@@ -121,7 +118,7 @@ def _branch(events: pd.DataFrame, thread: np.ndarray, at: Times) -> np.ndarray:
     return _take(numbers, _within(marks, thread, at), -1)
 
 
-def _within(around: pd.DataFrame, thread: np.ndarray, at: Times) -> np.ndarray:
+def _within(around: pd.DataFrame, thread: _Array, at: Times) -> _Array:
     """Return for each time on a thread the position in ``around`` it lies in, or -1."""
     found = np.full(len(at), -1, dtype=np.int64)
     threads = around["thread"].to_numpy()
@@ -134,7 +131,7 @@ def _within(around: pd.DataFrame, thread: np.ndarray, at: Times) -> np.ndarray:
     return found
 
 
-def _take(values: np.ndarray, positions: np.ndarray, missing: object) -> np.ndarray:
+def _take(values: _Array, positions: Times, missing: object) -> _Array:
     """Return the values at these positions, and ``missing`` at -1."""
     padded = np.append(values, np.array([missing], dtype=values.dtype))
-    return padded[positions]
+    return np.asarray(padded[positions])

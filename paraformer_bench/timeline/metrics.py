@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from paraformer_bench.timeline import intervals
@@ -134,7 +135,7 @@ def _on_gpu(
         "queue_seconds": _seconds(_queued(done)),
         "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy(), "blocks_per_sm", why),
         "waves": _mean(kernels, waves(kernels, trace.devices), "waves", why),
-        "devices": {int(n): _device(one) for n, one in done.groupby("device")},
+        "devices": {int(n): _device(done[done["device"] == n]) for n in done["device"].unique()},
     }
 
 
@@ -170,7 +171,7 @@ def _queued(done: pd.DataFrame) -> int:
 
 
 def _mean(
-    kernels: pd.DataFrame, values: np.ndarray, name: str, why: dict[str, str]
+    kernels: pd.DataFrame, values: npt.NDArray[np.float64], name: str, why: dict[str, str]
 ) -> float | None:
     """Mean over the kernels' time; None if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()

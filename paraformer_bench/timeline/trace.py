@@ -36,7 +36,7 @@ class Trace:
 
     status: str
     reason: str
-    events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     devices: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     malformed: int = 0
 

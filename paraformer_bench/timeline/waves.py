@@ -67,7 +67,7 @@ def waves(
     """
     shape = ["device", "threads", "registers", "shared"]
     resident = {
-        key: resident_blocks(*map(int, key[1:]), device=devices.get(int(key[0]), {}))
+        key: resident_blocks(key[1], key[2], key[3], devices.get(key[0], {}))
         for key in kernels[shape].drop_duplicates().itertuples(index=False, name=None)
     }
     held = [resident[key] for key in kernels[shape].itertuples(index=False, name=None)]
