@@ -64,19 +64,18 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
     done = events[events["kind"].isin(ON_DEVICE)].copy()
     on_gpu = bool(len(done) or len(calls))
     if on_gpu:
-        by_call = calls.set_index("correlation")
-        known = done["correlation"].isin(by_call.index).to_numpy()
+        # Not by a join, which turns times into floats where something is missing.
+        call = pd.Index(calls["correlation"]).get_indexer(done["correlation"])
+        known, start = call >= 0, done["start"].to_numpy()
         done.loc[~known, "correlation"] = 0
-        asked = by_call.reindex(done["correlation"].to_numpy())
-        start = done["start"].to_numpy()
-        done["launch"] = np.where(known, asked["end"].fillna(0).to_numpy(np.int64), start)
+        done["launch"] = np.where(known, _take(calls["end"].to_numpy(), call, 0), start)
         # A device's clock may be off by a little, so the call decides in which step it ran.
-        asked_at = np.where(known, asked["start"].fillna(0).to_numpy(np.int64), start)
+        asked_at = np.where(known, _take(calls["start"].to_numpy(), call, 0), start)
+        thread = _take(calls["thread"].to_numpy(), call, "")
         done["lane"] = [
             f"GPU {device} stream {stream}"
             for device, stream in zip(done["device"], done["stream"], strict=True)
         ]
-        thread = np.where(known, asked["thread"].fillna("").to_numpy(), "")
         inside = _within(of_host, thread, asked_at)
         done["operation"] = _take(of_host["name"].to_numpy(), inside, "")
         done["elements"] = _take(of_host["elements"].to_numpy(), inside, 0)
