@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraformer_bench.timeline.timeline import CONCURRENT, INCOMPLETE, Timeline
+from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, INCOMPLETE, Timeline
 from paraformer_bench.timeline.words import WORDS
 
 BATCHED = "batched"
@@ -21,6 +21,7 @@ SAME = 1.1
 """What grows by less than this factor from the shallowest to the deepest timeline is flat."""
 
 CURVE_WORDS = WORDS | {
+    CHAIN: "one operation after another, and with depth more of them",
     BATCHED: "one operation after another and no more of them at greater depth, but larger ones: "
     "the branches run side by side inside them",
     FLAT: "no more operations at greater depth, and none that the trace shows to be larger",
@@ -75,7 +76,7 @@ def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
             kind = BATCHED if larger else FLAT
     return CurveTimeline(
         kind=kind,
-        words=CURVE_WORDS[kind] if whole else _why(timelines),
+        words=_words(kind, slope) if whole else _why(timelines),
         depths=depths,
         operations=operations,
         operations_per_block=slope,
@@ -87,6 +88,14 @@ def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
 
 def _grows(shallow: float | None, deep: float | None) -> bool:
     return shallow is not None and deep is not None and deep > SAME * shallow
+
+
+def _words(kind: str, slope: float | None) -> str:
+    if slope is None:
+        return WORDS[kind]
+    if kind in (BATCHED, FLAT):
+        return CURVE_WORDS[kind]
+    return f"{CURVE_WORDS[kind]} ({slope:.3g} more for each block)"
 
 
 def _why(timelines: Mapping[int, Timeline]) -> str:

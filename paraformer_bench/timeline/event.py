@@ -129,7 +129,7 @@ def nanoseconds(microseconds: int | str) -> int:
         time = (Decimal(microseconds) * 1000).to_integral_value()
     except InvalidOperation:
         raise ValueError(f"{microseconds!r} is no time") from None
-    if not abs(time) < _MOST_NANOSECONDS:
+    if not time.is_finite() or abs(time) >= _MOST_NANOSECONDS:
         raise ValueError(f"{microseconds!r} is no time")
     return int(time)
 

@@ -34,7 +34,8 @@ class Work:
         operations: A row for each operation: on a device if the trace has one, else on the host.
             ``kind name start end lane device stream blocks node`` as in the trace; ``step`` is
             its position in the list of steps; ``operation`` the name of the host's operation
-            that it belongs to (empty: not known) and ``elements`` how many go into that;
+            that it belongs to (empty: not known), ``elements`` how many go into that, at the
+            first one that belongs to it;
             ``branch`` its number (-1: none); ``launch`` says when the call that launched it had
             returned and ``correlation`` which call that was (0: none, then ``launch`` is the
             operation's own start).
@@ -79,6 +80,7 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
         inside = _within(of_host, thread, asked_at)
         done["operation"] = _take(of_host["name"].to_numpy(), inside, "")
         done["elements"] = _take(of_host["elements"].to_numpy(), inside, 0)
+        done.loc[pd.Series(inside).duplicated().to_numpy(), "elements"] = 0
     else:
         done = of_host.assign(lane="thread " + of_host["thread"], operation=of_host["name"])
         done["launch"] = asked_at = done["start"].to_numpy()

@@ -80,7 +80,7 @@ def _times(done: pd.DataFrame, step: Step) -> dict[str, Any]:
     busy, union = int((ends - starts).sum()), intervals.length(starts, ends)
     chain = intervals.longest_chain(starts, ends)
     in_chain = int((ends - starts)[chain].sum())
-    span = int(ends.max()) - step.start
+    span = int(ends.max()) - _begin(done, step)
     return {
         "operations": len(done),
         "span_seconds": _seconds(span),
@@ -116,10 +116,10 @@ def _on_gpu(
 ) -> dict[str, Any]:
     starts, ends = _bounds(done)
     depth = intervals.time_at_depth(starts, ends)
-    depth[0] += int(starts.min()) - step.start
+    depth[0] += int(starts.min()) - _begin(done, step)
     union = intervals.length(starts, ends)
     for_host = _waiting_for_host(done, step)
-    idle, span = depth[0], int(ends.max()) - step.start
+    idle, span = depth[0], int(ends.max()) - _begin(done, step)
     kernels = done[done["kind"] == KERNEL]
     if work.replays:
         why["streams"] = _NO_LANES
@@ -156,7 +156,7 @@ def _waiting_for_host(done: pd.DataFrame, step: Step) -> int:
     first = done.groupby("correlation")["start"].transform("min")
     launched = np.minimum(done["launch"].to_numpy(), first.to_numpy())
     starts, ends = intervals.union(*_bounds(done))
-    idle_from = np.append(step.start, ends[:-1])
+    idle_from = np.append(_begin(done, step), ends[:-1])
     # Of several operations that end the same gap, the one that was launched first could have.
     by_start = pd.Series(launched, index=done["start"].to_numpy()).groupby(level=0).min()
     until = np.minimum(by_start.reindex(starts).to_numpy(), starts)
@@ -207,6 +207,11 @@ def _device(done: pd.DataFrame) -> DeviceTime:
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
     return done["start"].to_numpy(), done["end"].to_numpy()
+
+
+def _begin(done: pd.DataFrame, step: Step) -> int:
+    """Return where the span begins; a device whose clock is off may seem to run before it."""
+    return min(step.start, int(done["start"].min()))
 
 
 def _seconds(nanoseconds: int) -> float:

@@ -237,7 +237,9 @@ def test_a_device_clock_that_is_off_moves_no_kernel_to_another_step(builder: Any
         builder.call(0, 1_000, 2_000)
         builder.kernel(0, -5_000, 7_000)
 
-    check(examine(builder.steps(fill).write()).timeline, kind=CHAIN, kernels=1)
+    timeline = examine(builder.steps(fill).write()).timeline
+    check(timeline, kind=CHAIN, kernels=1, span_seconds=12_000, idle_seconds=0)
+    check(timeline, overlap_seconds=[0, 12_000], idle_host_seconds=0, queue_seconds=0)
 
 
 def test_a_dropped_kernel(builder: Any) -> None:
