@@ -1,7 +1,7 @@
 """How long does it take to read and reduce a trace, and how much memory?
 
-Run as ``python benchmarks/timeline.py``; it takes about a minute and needs 2 GB. It writes traces
-of a GPU as Kineto does (three fields in four of an event are ones that timelines do not use): one
+Run as ``python benchmarks/timeline.py``; it takes about half a minute and needs 1 GB. It writes traces
+of a GPU as Kineto does, with the fields that timelines do not use: one
 of 100,000 events, which is read and reduced five times, and one of about 200 MB unpacked, which is
 read once in a process of its own whose peak memory is printed. Targets: 3 s and 2 GB.
 """
@@ -35,7 +35,8 @@ CALL = """{{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid":
  "ts": {ts}.503, "dur": 5.000,
  "args": {{"External id": {n}, "cbid": 211, "correlation": {n}}}}}"""
 
-KERNEL = """{{"ph": "X", "cat": "kernel", "name": "sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize64",
+KERNEL = """{{"ph": "X", "cat": "kernel", 
+ "name": "sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize64",
  "pid": 0, "tid": {stream}, "ts": {ts}.907, "dur": 9.250, "args": {{"External id": {n},
  "queued": 0, "device": 0, "context": 1, "stream": {stream}, "correlation": {n},
  "registers per thread": 90, "shared memory": 49152, "blocks per SM": 0.363636,
@@ -85,9 +86,8 @@ def main() -> int:
     if sys.argv[1:]:
         read(Path(sys.argv[1]))
         return 0
-    print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.json.gz"
         size = write(path, EVENTS)

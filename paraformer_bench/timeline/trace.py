@@ -15,7 +15,7 @@ import pandas as pd
 from paraformer_bench.timeline.event import COLUMNS, Columns
 
 MOST_BYTES = 400_000_000
-"""Unpacked traces beyond this are refused; reading takes up to five times their size in memory."""
+"""Unpacked traces beyond this are refused; reading takes up to four times their size in memory."""
 
 _CHUNK = 1 << 20
 
