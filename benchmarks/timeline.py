@@ -1,9 +1,9 @@
 """How long does it take to read and reduce a trace, and how much memory?
 
-Run as ``python benchmarks/timeline.py``; it takes about half a minute and needs 1 GB. It writes traces
-of a GPU as Kineto does, with the fields that timelines do not use: one
-of 100,000 events, which is read and reduced five times, and one of about 200 MB unpacked, which is
-read once in a process of its own whose peak memory is printed. Targets: 3 s and 2 GB.
+Run as ``python benchmarks/timeline.py``; it takes about half a minute and needs 1 GB. It writes
+traces of a GPU as Kineto does, with the fields that timelines do not use: one of 100,000 events,
+which is read and reduced five times, and one of about 200 MB unpacked, which is read once in a
+process of its own whose peak memory is printed. Targets: 3 s and 2 GB.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CALL = """{{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid":
  "ts": {ts}.503, "dur": 5.000,
  "args": {{"External id": {n}, "cbid": 211, "correlation": {n}}}}}"""
 
-KERNEL = """{{"ph": "X", "cat": "kernel", 
+KERNEL = """{{"ph": "X", "cat": "kernel",
  "name": "sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize64",
  "pid": 0, "tid": {stream}, "ts": {ts}.907, "dur": 9.250, "args": {{"External id": {n},
  "queued": 0, "device": 0, "context": 1, "stream": {stream}, "correlation": {n},
