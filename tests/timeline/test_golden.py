@@ -157,6 +157,29 @@ def test_branches_side_by_side(builder: Any) -> None:
     assert "1.80 at once" in say(timeline)
 
 
+def test_streams_that_wait_for_the_host_are_streams_without_overlap(builder: Any) -> None:
+    def fill(step: int) -> None:
+        for number in range(2):
+            builder.call(number, 20_000 * (number + 1), 20_000 * (number + 1) + 1_000)
+            builder.kernel(
+                number, 20_000 * (number + 1) + 2_000, 20_000 * (number + 1) + 3_000, stream=number
+            )
+
+    timeline = examine(builder.steps(fill).write()).timeline
+    check(timeline, kind=NO_OVERLAP, idle_host_seconds=21_000 + 18_000, span_seconds=43_000)
+    assert "91% of the span" in say(timeline)
+
+
+def test_an_operation_of_two_kernels_counts_its_shapes_once(builder: Any) -> None:
+    def fill(step: int) -> None:
+        builder.add("cpu_op", "aten::addmm", 500, 5_000, **{"Input Dims": [[2, 3]]})
+        for number in range(2):
+            builder.call(number, 1_000 + 1_000 * number, 1_500 + 1_000 * number)
+            builder.kernel(number, 6_000 + 1_000 * number, 7_000 + 1_000 * number)
+
+    check(examine(builder.steps(fill).write()).timeline, kernels=2, elements=6)
+
+
 def test_one_branch_overlapping_itself_is_not_what_is_looked_for(builder: Any) -> None:
     kernels = ((0, 7, 10_000, 40_000), (0, 13, 10_000, 40_000), (1, 7, 40_000, 50_000))
     timeline = examine(branches(builder, *kernels).write()).timeline
@@ -171,7 +194,7 @@ def test_one_branch_overlapping_itself_is_not_what_is_looked_for(builder: Any) -
 
 def test_the_replay_of_a_graph(builder: Any) -> None:
     def fill(step: int) -> None:
-        builder.call(0, 1_000, 6_000, "cudaGraphLaunch")
+        builder.call(0, 1_000, 16_000, "cudaGraphLaunch")  # returns when nodes already run
         builder.kernel(0, 4_000, 14_000, stream=7, **{"graph node id": 101})
         builder.kernel(0, 14_500, 24_500, stream=8, **{"graph node id": 102})
         builder.kernel(0, 14_500, 20_000, stream=9, **{"graph node id": 103})
@@ -224,6 +247,8 @@ def test_several_devices(builder: Any) -> None:
         kernels=2,
         streams=2,
         overlap_seconds=[5_000, 4_000, 7_000],
+        idle_host_seconds=2_000,  # until the first of the two that start together was launched
+        idle_device_seconds=3_000,
         devices={
             0: DeviceTime(1, 1e-5, 1e-5),
             1: DeviceTime(2, 8e-6, 8e-6),
