@@ -30,6 +30,8 @@ from paraformer_bench.run_folder import (
     Run,
     read_run,
 )
+from paraformer_bench.timeline.metrics import examine
+from paraformer_bench.timeline.words import say
 
 
 def build_report(folder: Path) -> Path:
@@ -129,11 +131,13 @@ def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
     return [("ceilings", found)] if found else []
 
 
-def _traces(folder: Path) -> list[tuple[str, str]]:
-    """Return the kernel timelines of the run: shown path and link."""
-    paths = sorted(folder.glob("traces/*/*.json.gz"))
-    shown = [path.relative_to(folder).as_posix() for path in paths]
-    return [(path, quote(path)) for path in shown]
+def _traces(folder: Path) -> list[tuple[str, str, str]]:
+    """Return the kernel timelines of the run: shown path, link, and what is to be seen in it."""
+    found = []
+    for path in sorted(folder.glob("traces/*/*.json.gz")):
+        shown = path.relative_to(folder).as_posix()
+        found.append((shown, quote(shown), say(examine(path).timeline)))
+    return found
 
 
 def _csv(cases: pd.DataFrame) -> str:
