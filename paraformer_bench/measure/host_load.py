@@ -129,7 +129,7 @@ def _clock(cpus: Sequence[int]) -> float | None:
     read: Any = getattr(psutil, "cpu_freq", None)
     try:
         every = read(percpu=True) if read else []
-    except (OSError, NotImplementedError, RuntimeError):
+    except (OSError, RuntimeError):
         return None
     if len(every) > len(cpus):
         every = [every[cpu] for cpu in cpus if cpu < len(every)]
