@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from paraformer_bench.ceilings import Place
 from paraformer_bench.survey import Survey
 
 DELAYS = (50e-6, 200e-6, 1e-3, 10e-3)
@@ -15,9 +16,6 @@ RELATIVE = 0.01
 ABSOLUTE = 2e-6
 LIMIT = f"{RELATIVE:.0%} or {ABSOLUTE * 1e6:.0f} us, whichever is larger"
 """By how much a reading may be off and still be good."""
-
-Place = tuple[str, str, str, str]
-"""Machine, device, hardware and PyTorch: each needs a calibration of its own."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 Place = tuple[str, str, str, str]
-"""Machine, device, hardware and PyTorch: each needs ceilings of its own."""
+"""Machine, device, hardware and PyTorch: each needs ceilings and a calibration of its own."""
 
 FRESH = timedelta(days=7)
 """Age up to which ceilings are taken as those of today: drivers, clocks and neighbours change."""
