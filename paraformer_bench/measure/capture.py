@@ -28,15 +28,24 @@ MOST_TRACE_BYTES = 10_000_000
 
 
 def annotate(model: nn.Module) -> None:
-    """Mark the time that the host spends in the call of branch i as ``branch/<i>``.
+    """Mark what the host's time is spent for, by hooks on the modules.
 
-    An execution that runs all branches as one calls none of them, and has no such marks; nor has
-    the replay of a CUDA graph, in which the host calls nothing. What a compiler reads is left as
-    it is. Branches within a branch are part of it.
+    ``branches/<k>`` is the k-th place of the net with branches, from the fork to the join, and
+    ``branch/<i>`` the call of branch i in it; ``layer/<i>`` is the i-th part of a trunk whose
+    parts run one after the other.
+
+    An execution that runs all branches as one calls none of them, and has no such marks; the
+    replay of a CUDA graph, in which the host calls nothing, has none at all. What a compiler reads
+    is left as it is. Branches within a branch are part of it.
     """
-    for place in outermost(model):
+    for number, place in enumerate(outermost(model)):
+        _mark(place, f"branches/{number}")
         for index, branch in enumerate(place.branches):
             _mark(branch, f"branch/{index}")
+    trunk = getattr(model, "trunk", model)
+    if isinstance(trunk, nn.Sequential):
+        for index, layer in enumerate(trunk):
+            _mark(layer, f"layer/{index}")
 
 
 def _mark(module: nn.Module, name: str) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
@@ -16,9 +15,13 @@ from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.tables import block_table, case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
-from paraformer_bench.report.charts import MODEL, charts
+from paraformer_bench.report.charts import MODEL, TRACED, charts
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes, shared
+from paraformer_bench.report.series import line_of
+from paraformer_bench.report.style import looks
+from paraformer_bench.report.timelines import counts, timelines
+from paraformer_bench.report.traces import Traces, read_traces
 from paraformer_bench.report.verdict_rows import overview, verdict_tables
 from paraformer_bench.report.why import why
 from paraformer_bench.run_folder import (
@@ -26,18 +29,18 @@ from paraformer_bench.run_folder import (
     PREDICTIONS,
     RECORDS,
     RUN,
+    TIMELINES,
     VERDICTS,
     Run,
     read_run,
 )
-from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.words import say
 
 
 def build_report(folder: Path) -> Path:
     """Judge a run anew, write what follows from its records, and return the page.
 
-    Written are ``verdicts.json``, ``predictions.json`` and ``index.html``.
+    Written are ``verdicts.json``, ``predictions.json``, ``timelines.json`` (where there are
+    traces) and ``index.html``.
 
     Building twice from the same records gives the same bytes.
 
@@ -49,7 +52,10 @@ def build_report(folder: Path) -> Path:
     predictions = predict(run, verdicts)
     _write_list(folder / VERDICTS, [verdict.to_json() for verdict in verdicts])
     _write_list(folder / PREDICTIONS, [prediction.to_json() for prediction in predictions])
-    context = _context(run, verdicts, predictions)
+    traces = read_traces(run)
+    if traces.traced:
+        _write_list(folder / TIMELINES, [traced.to_json() for traced in traces.traced])
+    context = _context(run, verdicts, predictions, traces)
     return page.write(folder / PAGE, page.render("run.html.j2", **context))
 
 
@@ -58,14 +64,16 @@ def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
 
 
 def _context(
-    run: Run, verdicts: Sequence[Verdict], predictions: Sequence[Prediction]
+    run: Run, verdicts: Sequence[Verdict], predictions: Sequence[Prediction], traces: Traces
 ) -> dict[str, Any]:
     """Return everything the template of a run page names."""
     info = run.info
     blocks, cases = block_table(run.records), case_table(run.records)
     limits, _ = limits_of(info)
     cases["floor"] = cases["case_id"].map(floors(run.records, limits)).astype("float64")
+    cases["traced_operations"] = cases["case_id"].map(counts(traces)).astype("float64")
     all_regimes = regimes(cases)
+    all_looks = looks(line_of(row) for row in cases.to_dict("records"))
     tables = verdict_tables(cases, verdicts, all_regimes)
     lines, grid = overview(tables, verdicts)
     figures = charts(cases, blocks, verdicts, predictions, all_regimes)
@@ -82,9 +90,11 @@ def _context(
         "overview": grid,
         "rule": verdicts[0] if verdicts else None,
         "bases": sorted({verdict.basis for verdict in verdicts}),
-        "charts": [figure for figure in figures if figure.key != MODEL],
+        "charts": [figure for figure in figures if figure.key not in (MODEL, TRACED)],
         "why": why(cases, predictions, all_regimes),
         "why_charts": [figure for figure in figures if figure.key == MODEL],
+        "timelines": timelines(traces, all_regimes, all_looks),
+        "timeline_charts": [figure for figure in figures if figure.key == TRACED],
         "flags": issues.flag_counts(blocks),
         "recount": issues.recount(verdicts),
         "failures": issues.failures(blocks, all_regimes),
@@ -96,8 +106,7 @@ def _context(
         "grids": facts.grids(info),
         "efficiency": facts.efficiency(info),
         "command": facts.command(info),
-        "files": [(file, file) for file in (RECORDS, VERDICTS, PREDICTIONS, RUN)],
-        "traces": _traces(run.folder),
+        "files": [RECORDS, VERDICTS, PREDICTIONS, RUN, *([TIMELINES] if traces.traced else [])],
         "csv": page.data_uri(_csv(cases), "text/csv"),
     }
 
@@ -131,15 +140,6 @@ def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
     return [("ceilings", found)] if found else []
 
 
-def _traces(folder: Path) -> list[tuple[str, str, str]]:
-    """Return the kernel timelines of the run: shown path, link, and what is to be seen in it."""
-    found = []
-    for path in sorted(folder.glob("traces/*/*.json.gz")):
-        shown = path.relative_to(folder).as_posix()
-        found.append((shown, quote(shown), say(examine(path).timeline)))
-    return found
-
-
 def _csv(cases: pd.DataFrame) -> str:
     """Return the case table as CSV; flags as ``drift:3 throttled:1``."""
     flags = [
@@ -148,7 +148,7 @@ def _csv(cases: pd.DataFrame) -> str:
     table = cases.drop(columns=["curve_id", "regime", "group", "method"]).assign(flags=flags)
     # Before Python 3.11 the csv module refuses a null character.
     table = table.map(lambda cell: units.printable(cell) if isinstance(cell, str) else cell)
-    whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops"]
+    whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "traced_operations"]
     table[whole] = table[whole].round().astype("Int64")
     text: str = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
     return text

@@ -20,6 +20,9 @@ from paraformer_bench.report.style import Look
 MODEL = "model"
 """Key of the figure that stands in the section about the latency model."""
 
+TRACED = "kernels"
+"""Key of the figure that stands in the section about timelines."""
+
 _LATENCY = (
     "Logarithmic axes: a net whose time does not depend on depth runs level (L⁰), one that does "
     "its blocks one after another rises like L¹. The shaded band is ±{margin} around each "
@@ -48,6 +51,11 @@ _MODEL = (
     "Points are measured, lines are the latency model. It was fitted to depths up to {deepest} "
     "alone, left of the dotted upright line; to the right of it the line was drawn without having "
     "seen the points."
+)
+_TRACED = (
+    "Points are timelines: what one call runs on {device}. Lines are straight, a fixed part and "
+    "so many for each block, and therefore bent on logarithmic axes. Level (L⁰): depth makes the "
+    "operations larger; rising (L¹): there are more of them."
 )
 _WEIGHTS = " The dotted grey line is the size of the weights alone."
 
@@ -100,7 +108,8 @@ def charts(
     """Return every figure that has something to show.
 
     Args:
-        cases: `analysis.tables.case_table` with the column ``floor``.
+        cases: `analysis.tables.case_table` with the columns ``floor`` and
+            ``traced_operations``.
         blocks: `analysis.tables.block_table`.
         verdicts: The run's.
         predictions: Of the latency model, one a verdict.
@@ -151,6 +160,13 @@ def charts(
             _OF_LIMIT,
             series.of_limit(cases, column),
             Axis("of the roofline (%)", {}),
+        ),
+        (
+            TRACED,
+            "Kernels against depth" if on_device else "Operations against depth",
+            _TRACED.format(device="the GPU" if on_device else "the CPU"),
+            series.traced_operations(cases),
+            Axis("kernels per call" if on_device else "operations per call", growth),
         ),
         (
             "memory",
@@ -239,9 +255,9 @@ def _describe(panel: Panel, axis: Axis) -> str:
         clause = some.line.label
         if some.points:
             first, last = some.points[0], some.points[-1]
-            clause += f": {units.short(first.value)} at depth {first.depth}"
+            clause += f": {_text(first.value)} at depth {first.depth}"
             if last is not first:
-                clause += f", {units.short(last.value)} at depth {last.depth}"
+                clause += f", {_text(last.value)} at depth {last.depth}"
         lost = ", ".join(f"{fate} at depth {depth}" for depth, fate in sorted(some.lost.items()))
         clauses.append(f"{clause}; {lost}" if lost else clause)
     return f"{axis.label}. {'. '.join(clauses)}."
@@ -256,5 +272,10 @@ def _cells(some: Series, depths: Sequence[int]) -> list[str]:
             cells.append(some.lost.get(depth, units.NONE))
             continue
         interval = units.span(point.low, point.high)
-        cells.append(units.short(point.value) + (f" ({interval})" if interval else ""))
+        cells.append(_text(point.value) + (f" ({interval})" if interval else ""))
     return cells
+
+
+def _text(value: float) -> str:
+    """Return a value as text; a count, which is an int, keeps all of its digits."""
+    return f"{value:,}" if isinstance(value, int) else units.short(value)

@@ -82,7 +82,7 @@ def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:
     axes.set_ylabel(axis.label)
     axes.yaxis.set_label_coords(-(_LEFT - 9) / width, 0.5)
     rules = [y for y in axes.yaxis.get_majorticklocs() if limits.low <= y <= limits.high]
-    _segments(
+    segments(
         axes,
         [((0, y), (1, y)) for y in rules],
         color=GRID,
@@ -129,7 +129,7 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
     points = series.points
     depths, values = [p.depth for p in points], [p.value for p in points]
     seen = [(p.depth, value) for p in points for value in p.blocks]
-    _segments(
+    segments(
         axes,
         [((d / 1.05, v), (d * 1.05, v)) for d, v in seen],
         color=look.colour,
@@ -138,7 +138,7 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
     )
     known = [p for p in points if p.low and p.high]
     bars = [((p.depth, p.low or 0), (p.depth, p.high or 0)) for p in known]
-    _segments(axes, bars, color=look.colour, linewidth=1.1)
+    segments(axes, bars, color=look.colour, linewidth=1.1)
     if series.model:  # what was measured are points, what is thought of them is the line
         depths_of_line, line = zip(*series.model, strict=True)
     else:
@@ -154,7 +154,7 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
     axes.plot(depths, values, color=look.colour, linestyle="none", **_marker(look))
 
 
-def _segments(
+def segments(
     axes: Axes, ends: Iterable[tuple[tuple[float, float], tuple[float, float]]], **look: Any
 ) -> None:
     """Draw short lines as one path: a path each would make the page ten times as large."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from paraformer_bench.analysis.predictions import Prediction
@@ -59,7 +60,7 @@ class Series:
         line: Who.
         points: By depth.
         lost: Depth -> status of the cases without a value.
-        model: Depth and value of what the latency model says; empty where it says nothing.
+        model: Depth and value of what is thought of the points; empty where nothing is.
     """
 
     line: Line
@@ -155,6 +156,19 @@ def of_limit(cases: pd.DataFrame, column: str) -> list[Panel]:
     return _panels(cases, point)
 
 
+def traced_operations(cases: pd.DataFrame) -> list[Panel]:
+    """Return operations of one call in the timelines against depth, and the line through them."""
+
+    def point(row: dict[str, Any]) -> Point | None:
+        return Point(row["depth"], int(row["traced_operations"]))
+
+    traced = cases[cases["traced_operations"] > 0]
+    return [
+        replace(panel, series=tuple(replace(s, model=_straight(s.points)) for s in panel.series))
+        for panel in _panels(traced, point)
+    ]
+
+
 def throughput(cases: pd.DataFrame, column: str) -> list[Panel]:
     """Return images/s against depth: the batch over the time in ``column``."""
 
@@ -239,6 +253,17 @@ def _weights(cases: pd.DataFrame) -> tuple[Mapping[int, float], ...]:
         if size and size not in sizes:
             sizes.append(size)
     return tuple(sizes)
+
+
+def _straight(points: Sequence[Point]) -> tuple[tuple[int, float], ...]:
+    """Return the least-squares line through points, which is bent on logarithmic axes."""
+    depths = [point.depth for point in points]
+    if len(depths) < 2:
+        return ()
+    slope, fixed = np.polyfit(depths, [point.value for point in points], 1)
+    between = np.geomspace(depths[0], depths[-1], 24).round().astype(int)
+    line = {int(depth): float(fixed + slope * depth) for depth in between}
+    return tuple((depth, value) for depth, value in line.items() if value > 0)
 
 
 def _known(value: float, scale: float = 1.0) -> Number:

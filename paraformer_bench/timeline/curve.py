@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, INCOMPLETE, Timeline
-from paraformer_bench.timeline.words import WORDS
+from paraformer_bench.timeline.words import WORDS, say
 
 BATCHED = "batched"
 FLAT = "flat"
@@ -76,7 +76,7 @@ def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
             kind = BATCHED if larger else FLAT
     return CurveTimeline(
         kind=kind,
-        words=_words(kind, slope) if whole else _why(timelines),
+        words=_words(kind, slope, whole[-1]) if whole else _why(timelines),
         depths=depths,
         operations=operations,
         operations_per_block=slope,
@@ -90,12 +90,14 @@ def _grows(shallow: float | None, deep: float | None) -> bool:
     return shallow is not None and deep is not None and deep > SAME * shallow
 
 
-def _words(kind: str, slope: float | None) -> str:
+def _words(kind: str, slope: float | None, deepest: Timeline) -> str:
     if slope is None:
-        return WORDS[kind]
+        return say(deepest)
     if kind in (BATCHED, FLAT):
         return CURVE_WORDS[kind]
-    return f"{CURVE_WORDS[kind]} ({slope:.3g} more for each block)"
+    if kind == CHAIN:
+        return f"{CURVE_WORDS[kind]} ({slope:.3g} more for each block)"
+    return f"{say(deepest)}; {slope:.3g} more of them for each block"
 
 
 def _why(timelines: Mapping[int, Timeline]) -> str:

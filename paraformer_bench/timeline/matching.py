@@ -15,8 +15,9 @@ from paraformer_bench.timeline.host import host_operations
 from paraformer_bench.timeline.intervals import Times, enclosing
 from paraformer_bench.timeline.steps import Step
 
-BRANCH = "branch/"
-"""Annotations ``branch/<i>`` are around what the host does for branch i."""
+PARTS = {"branch": "branch/", "layer": "layer/", "place": "branches/"}
+"""Column and annotation: ``branch/3`` is around what the host does for branch 3. A place is where
+branches fork and join; a layer waits for the one before it."""
 
 LAUNCHES = r"LaunchKernel|LaunchCooperative|GraphLaunch|Memcpy|Memset"
 """Calls of the CUDA runtime and driver that put work on a device."""
@@ -36,7 +37,8 @@ class Work:
             its position in the list of steps; ``operation`` the name of the host's operation
             that it belongs to (empty: not known), ``elements`` how many go into that, at the
             first one that belongs to it;
-            ``branch`` its number (-1: none); ``launch`` says when the call that launched it had
+            ``branch``, ``layer`` and ``place`` are the numbers of those it is part of (-1: none);
+            ``launch`` says when the call that launched it had
             returned and ``correlation`` which call that was (0: none, then ``launch`` is the
             operation's own start).
         calls: Calls that put work on a device: ``step``, ``correlation``, ``graph``.
@@ -86,7 +88,8 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
         done["launch"] = asked_at = done["start"].to_numpy()
         thread = done["thread"].to_numpy()
     done["step"] = _step(steps, asked_at)
-    done["branch"] = _branch(events, thread, asked_at)
+    for column, mark in PARTS.items():
+        done[column] = _part(events, mark, thread, asked_at)
     within = done["step"] >= 0
     return Work(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
 
@@ -111,11 +114,11 @@ def _step(steps: Sequence[Step], at: Times) -> Times:
     return enclosing(starts, ends, at).astype(np.int64)
 
 
-def _branch(events: pd.DataFrame, thread: _Array, at: Times) -> _Array:
-    mark = (events["kind"] == ANNOTATION) & events["name"].str.fullmatch(BRANCH + "[0-9]{1,9}")
-    marks = events[mark]
+def _part(events: pd.DataFrame, mark: str, thread: _Array, at: Times) -> _Array:
+    named = (events["kind"] == ANNOTATION) & events["name"].str.fullmatch(mark + "[0-9]{1,9}")
+    marks = events[named]
     marks = marks[_outermost(marks)]
-    numbers = marks["name"].str.removeprefix(BRANCH).astype("int64").to_numpy()
+    numbers = marks["name"].str.removeprefix(mark).astype("int64").to_numpy()
     return _take(numbers, _within(marks, thread, at), -1)
 
 

@@ -13,7 +13,7 @@ from paraformer_bench.timeline import intervals
 from paraformer_bench.timeline.event import KERNEL
 from paraformer_bench.timeline.gates import fault, matched
 from paraformer_bench.timeline.intervals import Times
-from paraformer_bench.timeline.matching import Work, match
+from paraformer_bench.timeline.matching import PARTS, Work, match
 from paraformer_bench.timeline.memory import live_bytes
 from paraformer_bench.timeline.steps import Step, middle, steps
 from paraformer_bench.timeline.timeline import DeviceTime, Timeline, incomplete
@@ -25,6 +25,8 @@ _ON_CPU = "the operations are the host's own: nothing is launched"
 _NO_THREADS = "the threads that work within an operation do not show in a trace"
 _NO_LANES = "the lanes of a graph replay are no streams"
 
+_DRAWN = ["kind", "name", "operation", *PARTS, "lane", "correlation"]
+
 
 class View(NamedTuple):
     """A trace as numbers and as what a picture is drawn from.
@@ -33,7 +35,9 @@ class View(NamedTuple):
         timeline: The metrics.
         operations: Of the step that they are of, by start: ``start_seconds`` and ``end_seconds``
             since the step's start, ``name``, ``operation`` (the host's operation it belongs to,
-            or empty), ``branch`` (-1: none), ``lane``, ``kind``, ``launch_seconds``.
+            or empty), ``branch``, ``layer`` and ``place`` (-1: none; see `matching.PARTS`),
+            ``lane``, ``kind``, ``launch_seconds`` and ``correlation``, the same for what one
+            call launched.
         memory: See `memory.live_bytes`.
     """
 
@@ -219,14 +223,13 @@ def _seconds(nanoseconds: int) -> float:
 
 
 def _drawn(done: pd.DataFrame, step: Step) -> pd.DataFrame:
-    drawn = done[["kind", "name", "operation", "branch", "lane"]].copy()
+    drawn = done[_DRAWN].copy()
     for column, source in (("start", "start"), ("end", "end"), ("launch", "launch")):
         drawn[f"{column}_seconds"] = (done[source] - step.start) / 1e9
     return drawn.sort_values("start_seconds", kind="stable", ignore_index=True)
 
 
 def _nothing(timeline: Timeline) -> View:
-    columns = ["kind", "name", "operation", "branch", "lane"]
-    columns += ["start_seconds", "end_seconds", "launch_seconds"]
+    columns = [*_DRAWN, "start_seconds", "end_seconds", "launch_seconds"]
     memory = pd.DataFrame(columns=["seconds", "live_bytes"])
     return View(timeline, pd.DataFrame(columns=columns), memory)

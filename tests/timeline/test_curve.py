@@ -55,7 +55,7 @@ def test_chain_on_a_cpu_counts_operations() -> None:
 
 
 def test_concurrent_stays_concurrent() -> None:
-    deep = replace(ONE, kind=CONCURRENT, blocks_per_sm=8.0)
+    deep = replace(ONE, kind=CONCURRENT, blocks_per_sm=8.0, concurrency=3.5)
     assert along({1: ONE, 16: deep}).kind == CONCURRENT
     assert along({1: ONE, 16: replace(deep, kernels=192)}).kind == CONCURRENT
 

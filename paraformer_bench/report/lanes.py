@@ -1,0 +1,154 @@
+"""What a timeline's picture is made of: bars of one colour, and above them the net's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from paraformer_bench.timeline.kinds import KINDS, kind_of
+
+JOIN = "join"
+TOGETHER = "all branches"
+
+MOST_EXACT = 1_500
+"""Operations of a lane beyond this are drawn by columns."""
+
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Operations of one kind without a visible gap between them; times in seconds."""
+
+    start: float
+    end: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a lane that belongs to one part of the net; times in seconds.
+
+    Attributes:
+        start: Of its first operation.
+        end: Of its last one.
+        what: ``layer``, ``branch``, `JOIN` or `TOGETHER`.
+        number: Of the layer or branch; -1 otherwise.
+    """
+
+    start: float
+    end: float
+    what: str
+    number: int = -1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One stream of a GPU or thread of a host.
+
+    Attributes:
+        bars: By start.
+        parts: By start; operations outside of any part have none.
+        exact: Every operation is where it was; else what ran most of a column is drawn in it.
+    """
+
+    bars: list[Bar]
+    parts: list[Part]
+    exact: bool
+
+
+def lanes(operations: pd.DataFrame, resolution: float) -> list[Lane]:
+    """Return the lanes of a step in the order in which they begin.
+
+    Args:
+        operations: `timeline.metrics.View.operations`.
+        resolution: Seconds that nobody can tell apart.
+    """
+    kinds = [
+        kind_of(str(operation), str(name))
+        for operation, name in zip(operations["operation"], operations["name"], strict=True)
+    ]
+    whats, numbers = _parts(operations)
+    held = operations.assign(colour=kinds, what=whats, number=numbers)
+    return [_lane(group, resolution) for _, group in held.groupby("lane", sort=False)]
+
+
+def _lane(operations: pd.DataFrame, resolution: float) -> Lane:
+    starts = operations["start_seconds"].to_numpy(dtype=np.float64)
+    ends = operations["end_seconds"].to_numpy(dtype=np.float64)
+    exact = len(operations) <= MOST_EXACT
+    draw = _exact if exact else _by_columns
+    bars = draw(starts, ends, operations["colour"].tolist(), resolution)
+    parts = list(zip(operations["what"], operations["number"], strict=True))
+    return Lane(bars, _stretches(starts, ends, parts), exact)
+
+
+def _exact(starts: Times, ends: Times, kinds: Sequence[str], gap: float) -> list[Bar]:
+    bars: list[Bar] = []
+    for start, end, kind in zip(starts.tolist(), ends.tolist(), kinds, strict=True):
+        if bars and bars[-1].kind == kind and start - bars[-1].end < gap:
+            bars[-1] = Bar(bars[-1].start, max(bars[-1].end, end), kind)
+        else:
+            bars.append(Bar(start, end, kind))
+    return bars
+
+
+def _by_columns(starts: Times, ends: Times, kinds: Sequence[str], width: float) -> list[Bar]:
+    """Draw in each column what ran longest in it, and nothing where it was mostly idle."""
+    first = float(starts.min())
+    columns = int(np.ceil((float(ends.max()) - first) / width)) + 1
+    time = np.zeros((len(KINDS), columns))
+    rows = np.array([KINDS.index(kind) for kind in kinds])
+    for row, start, end in zip(
+        rows, (starts - first) / width, (ends - first) / width, strict=True
+    ):
+        low, high = int(start), int(end)
+        if low == high:
+            time[row, low] += end - start
+        else:
+            time[row, low] += low + 1 - start
+            time[row, low + 1 : high] += 1
+            time[row, high] += end - high
+    busy, most = time.sum(axis=0) >= 0.5, time.argmax(axis=0)
+    bars: list[Bar] = []
+    for column in np.flatnonzero(busy).tolist():
+        kind, start = KINDS[most[column]], first + column * width
+        if bars and bars[-1].kind == kind and start - bars[-1].end < width / 2:
+            bars[-1] = Bar(bars[-1].start, start + width, kind)
+        else:
+            bars.append(Bar(start, start + width, kind))
+    return bars
+
+
+def _parts(operations: pd.DataFrame) -> tuple[list[str], list[int]]:
+    """Say for each operation which part of the net it belongs to: what that is, and its number."""
+    rows = operations[["place", "layer", "branch"]]
+    branched = set(rows["place"][rows["branch"] >= 0])
+    whats, numbers = [], []
+    for place, layer, branch in rows.itertuples(index=False, name=None):
+        what, number = ("layer", layer) if layer >= 0 else ("", -1)
+        if branch >= 0:
+            what, number = "branch", branch
+        elif place >= 0:
+            what, number = (JOIN if place in branched else TOGETHER), -1
+        whats.append(what)
+        numbers.append(int(number))
+    return whats, numbers
+
+
+def _stretches(starts: Times, ends: Times, parts: Sequence[tuple[str, int]]) -> list[Part]:
+    found: list[Part] = []
+    before: Any = None
+    for start, end, part in zip(starts.tolist(), ends.tolist(), parts, strict=True):
+        if part == before and part[0]:
+            last = found[-1]
+            found[-1] = Part(last.start, max(last.end, end), *part)
+        elif part[0]:
+            found.append(Part(start, end, *part))
+        before = part
+    return found
