@@ -58,7 +58,7 @@ class Group:
         curves: What the timelines of each curve say together.
         columns: Of the table of numbers.
         rows: By curve and depth.
-        absent: Quantities that no row has, and why.
+        remarks: What the timelines do not show, and why.
         picture: None where there is nothing to draw, or no room.
         crowded: There was no room.
     """
@@ -67,7 +67,7 @@ class Group:
     curves: list[tuple[Line, CurveTimeline]]
     columns: list[Column]
     rows: list[Row]
-    absent: list[str]
+    remarks: list[str]
     picture: Picture | None
     crowded: bool
 
@@ -145,10 +145,17 @@ def _group(
         _curves(held),
         columns,
         [_row(line, traced, columns) for line, traced in held],
-        absent(every),
+        absent(every) + _unseen(held),
         None if crowded else drawing,
         crowded,
     )
+
+
+def _unseen(held: Sequence[tuple[Line, Traced]]) -> list[str]:
+    compiled = any(
+        line.runtime == "compile" and not traced.view.timeline.on_gpu for line, traced in held
+    )
+    return ["loops that a compiler made do not show on a CPU: gaps hold them"] if compiled else []
 
 
 def _curves(held: Sequence[tuple[Line, Traced]]) -> list[tuple[Line, CurveTimeline]]:

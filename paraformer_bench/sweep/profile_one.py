@@ -15,6 +15,8 @@ from paraformer_bench.profiling import Profile, ProfileJob
 from paraformer_bench.suite import Grid, Suite, expand, skip_reason
 from paraformer_bench.survey import choose_device, take_survey
 from paraformer_bench.sweep.profile import ProfilePass, launch_profiler
+from paraformer_bench.timeline.metrics import examine
+from paraformer_bench.timeline.words import say
 
 BROKEN_CASE = 3
 
@@ -74,8 +76,15 @@ def _told(profile: Profile, out: Path) -> list[str]:
     assert profile.file is not None
     assert under is not None
     assert free is not None
+    path = out / profile.file
+    timeline = examine(path).timeline
+    number = timeline.kernels if timeline.on_gpu else timeline.operations
+    what = (
+        f"{number:,} {'kernels' if timeline.on_gpu else 'operations'} a call; " if number else ""
+    )
     return [
-        str(out / profile.file),
+        str(path),
+        f"{what}{say(timeline)}",
         f"{profile.steps} calls; a call took {1e3 * under:.3f} ms under the profiler and "
         f"{1e3 * free:.3f} ms without it, neither of which is a result",
         "Perfetto: open https://ui.perfetto.dev and drop the file onto it",

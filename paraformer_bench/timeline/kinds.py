@@ -23,8 +23,8 @@ _NAMES: Mapping[str, str] = {
     NORM: r"layer_?norm|batch_?norm|rms_?norm|group_?norm",
     REDUCTION: r"softmax|reduce_|triton_(?:red|per)_|\bsum\b|\bmean\b|\bamax\b|cross_entropy"
     r"|nll_loss|logsumexp",
-    COPY: r"memcpy|memset|copy|\bcat\b|catarray|clone|\bstack\b|fill|\bzero_?\b|gather|scatter"
-    r"|index_select|\bindex\b",
+    COPY: r"memcpy|memset|copy|\bcat\b|catarray|clone|\bstack\b|fill|\b(?:zero|ones|zeros)_"
+    r"|gather|scatter|local_scalar|index_select|\bindex\b",
     ELEMENTWISE: r"elementwise|triton_poi_|gelu|relu|tanh|sigmoid|dropout|threshold"
     r"|\b_?(?:foreach_)?(?:add|sub|mul|div|pow|sqrt|rsqrt|addcmul|addcdiv|lerp|neg|exp|where)_?\b"
     r"|adam|sgd|multi_tensor",

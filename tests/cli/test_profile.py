@@ -132,7 +132,8 @@ def test_one_case(cli, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
-    path, told, perfetto, tensorboard = result.stdout.splitlines()
+    path, shows, told, perfetto, tensorboard = result.stdout.splitlines()
+    assert re.match(r"\d+ operations a call; one operation after another; ", shows)
     assert Path(path).parent == Path("my traces") / f"paraformer-loop-eager-d2-{REGIME}"
     with gzip.open(tmp_path / path) as file:
         names = {event["name"] for event in json.load(file)["traceEvents"]}

@@ -14,7 +14,10 @@ from paraformer_bench.case import Case
 from paraformer_bench.measure.capture import wake
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.profiler import profile_case
-from paraformer_bench.profiling import ProfileJob
+from paraformer_bench.profiling import Profile, ProfileJob
+from paraformer_bench.timeline.curve import BATCHED, along
+from paraformer_bench.timeline.metrics import examine
+from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, LAUNCH_BOUND, Timeline
 
 pytestmark = pytest.mark.gpu
 
@@ -28,14 +31,35 @@ def take(
     """Profile a case; return the number of its calls and the complete events of its trace."""
 
     def take(**fields: Any) -> tuple[int, Trace]:
-        wake(gpu.torch_device)
-        case = make_case(**fields)
-        profile = profile_case(case, gpu, ProfileJob("cuda:0", [case], str(tmp_path), seconds=0.1))
+        profile = _profile(gpu, make_case(**fields), tmp_path)
         with gzip.open(tmp_path / str(profile.file)) as file:
             events = json.load(file)["traceEvents"]
         return profile.steps, [event for event in events if event["ph"] == "X"]
 
     return take
+
+
+@pytest.fixture
+def look(
+    gpu: Device, make_case: Callable[..., Case], tmp_path: Path
+) -> Callable[..., dict[int, Timeline]]:
+    """Profile a curve at depths 1 and 16; return its timelines by depth."""
+
+    def look(**fields: Any) -> dict[int, Timeline]:
+        found = {}
+        for depth in (1, 16):
+            profile = _profile(gpu, make_case(depth=depth, **fields), tmp_path)
+            found[depth] = examine(tmp_path / str(profile.file)).timeline
+            assert found[depth].reason == ""
+            assert found[depth].on_gpu
+        return found
+
+    return look
+
+
+def _profile(gpu: Device, case: Case, folder: Path) -> Profile:
+    wake(gpu.torch_device)
+    return profile_case(case, gpu, ProfileJob("cuda:0", [case], str(folder), seconds=0.1))
 
 
 def kernels(events: Trace) -> Trace:
@@ -63,3 +87,35 @@ def test_replay_shows_its_kernels(take, execution: str) -> None:
     steps, replayed = take(runtime="graph", **same)
     assert len(kernels(replayed)) / steps >= 0.9 * len(kernels(eager)) / eager_steps
     assert not [e for e in replayed if e["name"].startswith("branch/")]
+
+
+def test_serial_net_and_loop_are_chains(look) -> None:
+    for model in ("serial", "paraformer"):
+        timelines = look(model=model, execution="loop")
+        curve = along(timelines)
+        assert curve.kind in (CHAIN, LAUNCH_BOUND)
+        assert curve.operations[1] > 8 * curve.operations[0]
+        assert timelines[16].chain_share > 0.95
+        assert timelines[16].matched >= 0.99
+
+
+@pytest.mark.parametrize("runtime", ["eager", "graph"])
+def test_stacked_branches_are_batched(look, runtime: str) -> None:
+    timelines = look(model="paraformer", execution="stacked", runtime=runtime)
+    assert along(timelines).kind == BATCHED
+    assert timelines[16].graph == (runtime == "graph")
+    assert timelines[16].blocks_per_sm > timelines[1].blocks_per_sm
+    assert timelines[16].waves is not None
+
+
+def test_branches_on_streams_overlap_when_a_graph_launches_them(look) -> None:
+    """Launched one by one, short kernels may never meet; a graph launches them at once."""
+    timelines = look(model="paraformer", execution="streams", runtime="graph")
+    assert along(timelines).kind == CONCURRENT
+    assert timelines[16].concurrency > 1.5
+    assert timelines[16].chain_share < 0.8
+
+
+def test_memory_is_the_gpus(look) -> None:
+    timelines = look(model="paraformer", execution="stacked")
+    assert timelines[16].peak_live_bytes > timelines[1].peak_live_bytes > 0

@@ -17,12 +17,14 @@ from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure import capture as subject
 from paraformer_bench.measure import profiler
-from paraformer_bench.measure.bench import build_model, make_input
+from paraformer_bench.measure.bench import _run, build_model, make_input
 from paraformer_bench.measure.capture import LEAST_STEPS, MOST_STEPS, annotate, capture
 from paraformer_bench.measure.counts import count
 from paraformer_bench.measure.device import Device, open_device
+from paraformer_bench.measure.training import recording
 from paraformer_bench.profiling import Profile, ProfileJob
 from paraformer_bench.registry import EXECUTIONS
+from paraformer_bench.timeline.metrics import examine
 
 Trace = list[dict[str, Any]]
 CPU = torch.device("cpu")
@@ -31,6 +33,15 @@ CPU = torch.device("cpu")
 def small(model: str = "paraformer", execution: str = "loop", depth: int = 2, **f: Any) -> Case:
     usual = Case(model, execution, "eager", depth, 64, 1, 64, 16, 1, 1, "float32", "cpu")
     return Case.from_json(usual.to_json() | f).check()
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """With more, a small net on a busy machine waits for the slowest of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -129,6 +140,33 @@ def test_branches_are_marked_in_their_order(take: Callable[..., Any]) -> None:
             assert mark["cat"] == "user_annotation"
 
 
+def named(step: Trace, beginning: str) -> list[str]:
+    """Names of the annotations with this beginning, in the order of their beginning."""
+    found = [event for event in step if event["name"].startswith(beginning)]
+    return [event["name"] for event in sorted(found, key=lambda event: event["ts"])]
+
+
+@pytest.mark.parametrize("scope", ["whole", "trunk"])
+def test_layers_of_a_serial_net_are_marked(take: Callable[..., Any], scope: str) -> None:
+    _, events = take(small("serial", depth=3, scope=scope))
+    for step in steps(events):
+        assert named(step, "layer/") == ["layer/0", "layer/1", "layer/2"]
+        for mark in (event for event in step if event["name"].startswith("layer/")):
+            assert [e["name"] for e in within(step, mark)].count("aten::addmm") == 4
+
+
+@pytest.mark.parametrize("execution", ["loop", "stacked"])
+def test_places_with_branches_are_marked(take: Callable[..., Any], execution: str) -> None:
+    _, events = take(small(execution=execution))
+    for step in steps(events):
+        assert named(step, "branches/") == ["branches/0"]
+        assert named(step, "layer/") == []
+    _, events = take(small("parallel_vit", execution, depth=2, branch_depth=1))
+    for step in steps(events):
+        assert named(step, "branches/") == ["branches/0", "branches/1"]
+        assert named(step, "layer/") == ["layer/0"]
+
+
 def test_branch_of_several_blocks_is_one(take: Callable[..., Any]) -> None:
     _, events = take(small(depth=4, branch_depth=2))
     assert marks(steps(events)[0]) == ["branch/0", "branch/1"]
@@ -168,6 +206,26 @@ def test_training_step_is_taken_whole(take: Callable[..., Any]) -> None:
         names = {event["name"] for event in step}
         assert "Optimizer.step#AdamW.step" in names
         assert marks(step) == ["branch/0", "branch/1"]
+
+
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize(
+    ("model", "execution"),
+    [("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked")],
+)
+def test_timeline_of_training_has_the_operations_that_were_dispatched(
+    take: Callable[..., Any], tmp_path: Path, model: str, execution: str
+) -> None:
+    case = small(model, execution, mode="train")
+    profile, _ = take(case)
+    with recording():
+        example = make_input(case, CPU, 0)
+        run = _run(case, build_model(case, CPU), example)
+        run(example)  # the optimiser makes its state at its first step and never again
+        dispatched = count(run, example).operations
+    timeline = examine(tmp_path / str(profile.file)).timeline
+    assert timeline.reason == ""
+    assert timeline.operations == dispatched
 
 
 def test_shapes_and_memory_are_on(take: Callable[..., Any], tmp_path: Path) -> None:

@@ -101,6 +101,14 @@ def test_operations_leave_out_views_and_allocations() -> None:
     assert count(nn.Linear(4, 4), x).operations == 1
 
 
+def test_marks_for_profilers_are_no_operations() -> None:
+    def marked(x: Tensor) -> Tensor:
+        with torch.profiler.record_function("here"):
+            return x + 1
+
+    assert count(marked, torch.zeros(2)).operations == 1
+
+
 def test_counting_calls_once_and_returns_to_normal() -> None:
     seen: list[Tensor] = []
     x = torch.randn(2, 2)

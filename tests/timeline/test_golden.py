@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paraformer_bench.timeline.curve import BATCHED, along
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.timeline import (
     CHAIN,
@@ -17,6 +19,7 @@ from paraformer_bench.timeline.timeline import (
     Timeline,
 )
 from paraformer_bench.timeline.words import say
+from tests.traces import Builder
 
 
 def check(timeline: Timeline, **expected: Any) -> None:
@@ -190,6 +193,51 @@ def test_one_branch_overlapping_itself_is_not_what_is_looked_for(builder: Any) -
         overlap_seconds=[10_000, 10_000, 30_000],
         concurrency=70_000 / 40_000,
     )
+
+
+def batched(builder: Any, branches: int) -> Timeline:
+    """All branches in each of three kernels, which take twice as long for eight times the work."""
+    length = 10_000 if branches == 1 else 20_000
+
+    def fill(step: int) -> None:
+        builder.mark("branches/0", 500, 9_500)
+        for number in range(3):
+            builder.call(number, 1_000 + 3_000 * number, 3_000 + 3_000 * number)
+            start = 10_001 + number * (length + 100)
+            builder.kernel(number, start, start + length, blocks=0.5 * branches)
+
+    return examine(builder.steps(fill).write()).timeline
+
+
+def test_batched_branches_are_parallel_inside_the_kernels(tmp_path: Path) -> None:
+    """Nothing overlaps and nothing grows in number: only the depths together tell it."""
+    one, eight = (batched(Builder(tmp_path / str(n)), n) for n in (1, 8))
+    for timeline in (one, eight):
+        check(timeline, kind=CHAIN, kernels=3, concurrency=1.0, chain_share=1.0, branches=0)
+    check(one, busy_seconds=30_000, span_seconds=40_201)
+    check(eight, busy_seconds=60_000, span_seconds=70_201)
+    curve = along({1: one, 8: eight})
+    assert (curve.kind, curve.operations) == (BATCHED, [3, 3])
+    assert curve.blocks_per_sm == [0.5, 4.0]
+    assert curve.waves == [0.5 / 8, 0.5]
+    assert "side by side inside" in curve.words
+
+
+def test_parts_of_the_net_reach_the_picture(builder: Any) -> None:
+    def fill(step: int) -> None:
+        builder.mark("layer/0", 500, 3_600)
+        builder.mark("branches/0", 3_700, 12_600)
+        builder.branch(0, 3_800, 6_600)
+        builder.branch(1, 6_700, 9_600)
+        for number in range(4):
+            builder.call(number, 1_000 + 3_000 * number, 3_000 + 3_000 * number)
+            builder.kernel(number, 20_000 + 5_000 * number, 24_000 + 5_000 * number)
+
+    operations = examine(builder.steps(fill).write()).operations
+    assert operations["layer"].tolist() == [0, -1, -1, -1]
+    assert operations["place"].tolist() == [-1, 0, 0, 0]
+    assert operations["branch"].tolist() == [-1, 0, 1, -1]
+    assert operations["correlation"].nunique() == 4
 
 
 def test_the_replay_of_a_graph(builder: Any) -> None:

@@ -45,6 +45,8 @@ from paraformer_bench.timeline.kinds import (
         ("aten::stack", COPY),
         ("aten::fill_", COPY),
         ("aten::zero_", COPY),
+        ("aten::ones_like", COPY),
+        ("aten::_local_scalar_dense", COPY),
         ("mylib::attention", ATTENTION),
         ("aten::nonzero", OTHER),
         ("aten::randn", OTHER),
