@@ -182,15 +182,27 @@ def profile(
 
 @cli.command()
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, metavar="[RUN]...")
-def report(runs: tuple[Path, ...]) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "md"]),
+    default="html",
+    show_default=True,
+    help="Rebuild the pages, or print Markdown for a pull request.",
+)
+def report(runs: tuple[Path, ...], form: str) -> None:
     """Judge runs again and rebuild their pages (without RUN: all in reports/)."""
     from paraformer_bench.report.build import build_report
     from paraformer_bench.report.index import build_index
+    from paraformer_bench.report.markdown import summary
     from paraformer_bench.run_folder import REPORTS, RUN
 
     folders = runs or tuple(path.parent for path in sorted(REPORTS.glob(f"*/{RUN}")))
     if not folders:
         raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
+    if form == "md":
+        click.echo("\n".join(map(summary, folders)), nl=False)
+        return
     for folder in folders:
         click.echo(build_report(folder))
     for parent in dict.fromkeys(folder.resolve().parent for folder in folders):

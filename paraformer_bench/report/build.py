@@ -16,6 +16,7 @@ from paraformer_bench.analysis.tables import block_table, case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
 from paraformer_bench.report.charts import MODEL, TRACED, charts
+from paraformer_bench.report.downloads import citation, downloads, write_parquet
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.series import line_of
@@ -27,8 +28,6 @@ from paraformer_bench.report.why import why
 from paraformer_bench.run_folder import (
     PAGE,
     PREDICTIONS,
-    RECORDS,
-    RUN,
     TIMELINES,
     VERDICTS,
     Run,
@@ -40,7 +39,7 @@ def build_report(folder: Path) -> Path:
     """Judge a run anew, write what follows from its records, and return the page.
 
     Written are ``verdicts.json``, ``predictions.json``, ``timelines.json`` (where there are
-    traces) and ``index.html``.
+    traces), ``cases.parquet`` (where pyarrow is installed) and ``index.html``.
 
     Building twice from the same records gives the same bytes.
 
@@ -55,7 +54,9 @@ def build_report(folder: Path) -> Path:
     traces = read_traces(run)
     if traces.traced:
         _write_list(folder / TIMELINES, [traced.to_json() for traced in traces.traced])
-    context = _context(run, verdicts, predictions, traces)
+    cases = _cases(run, traces)
+    write_parquet(folder, cases)
+    context = _context(run, cases, verdicts, predictions, traces)
     return page.write(folder / PAGE, page.render("run.html.j2", **context))
 
 
@@ -63,22 +64,33 @@ def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
     page.write(path, json.dumps(entries, indent=1, allow_nan=False) + "\n")
 
 
+def _cases(run: Run, traces: Traces) -> pd.DataFrame:
+    """Return the case table with the roofline time and what the timelines count."""
+    cases = case_table(run.records)
+    limits, _ = limits_of(run.info)
+    cases["floor"] = cases["case_id"].map(floors(run.records, limits)).astype("float64")
+    cases["traced_operations"] = cases["case_id"].map(counts(traces)).astype("float64")
+    return cases
+
+
 def _context(
-    run: Run, verdicts: Sequence[Verdict], predictions: Sequence[Prediction], traces: Traces
+    run: Run,
+    cases: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    predictions: Sequence[Prediction],
+    traces: Traces,
 ) -> dict[str, Any]:
     """Return everything the template of a run page names."""
     info = run.info
-    blocks, cases = block_table(run.records), case_table(run.records)
-    limits, _ = limits_of(info)
-    cases["floor"] = cases["case_id"].map(floors(run.records, limits)).astype("float64")
-    cases["traced_operations"] = cases["case_id"].map(counts(traces)).astype("float64")
+    name = facts.text(info, "name") or run.folder.resolve().name
+    blocks = block_table(run.records)
     all_regimes = regimes(cases)
     all_looks = looks(line_of(row) for row in cases.to_dict("records"))
     tables = verdict_tables(cases, verdicts, all_regimes)
     lines, grid = overview(tables, verdicts)
     figures = charts(cases, blocks, verdicts, predictions, all_regimes)
     return {
-        "name": facts.text(info, "name") or run.folder.resolve().name,
+        "name": name,
         "headline": headline(verdicts, info),
         "facts": _key_facts(info, blocks, cases, verdicts),
         "finished": info.get("finished") is not None,
@@ -106,7 +118,8 @@ def _context(
         "grids": facts.grids(info),
         "efficiency": facts.efficiency(info),
         "command": facts.command(info),
-        "files": [RECORDS, VERDICTS, PREDICTIONS, RUN, *([TIMELINES] if traces.traced else [])],
+        "downloads": downloads(run.folder),
+        "citation": citation(info, name, cases["device"].unique().tolist()),
         "csv": page.data_uri(_csv(cases), "text/csv"),
     }
 

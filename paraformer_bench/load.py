@@ -1,0 +1,147 @@
+"""A run as tables, for notebooks. Needs no torch. Seconds and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.floors import floors, limits_of
+from paraformer_bench.analysis.predictions import Prediction, predict
+from paraformer_bench.analysis.tables import block_table, case_table
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.report.traces import read_traces
+from paraformer_bench.run_folder import Run, read_run
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run, judged anew from its records. Every table is made when it is first asked for.
+
+    ``docs/data.md`` lists the columns of all tables.
+
+    Attributes:
+        run: As read from the disk.
+    """
+
+    run: Run
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Contents of ``run.json``: suite, command, environment, versions, commit."""
+        return self.run.info
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was wrong with the files, one line each."""
+        return self.run.warnings
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """A row a case: `analysis.tables.case_table`, and ``floor``, its roofline time (s)."""
+        table = case_table(self.run.records)
+        limits, _ = limits_of(self.run.info)
+        found = table["case_id"].map(floors(self.run.records, limits))
+        return table.assign(floor=found.astype("float64"))
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """A row a case and block: `analysis.tables.block_table`."""
+        return block_table(self.run.records)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """A row a timed call: ``case_id``, ``block``, ``basis``, ``round``, ``sample``, ``seconds``.
+
+        ``basis`` is ``wall`` or ``device``; ``round`` and ``sample`` count from 0, and no round is
+        known (-1) of a device time.
+        """
+        rows = []
+        for record in self.run.records:
+            key = (record.case.id, record.block)
+            rounds = [n for n, count in enumerate(record.rounds) for _ in range(count)]
+            rounds += [-1] * (len(record.wall_seconds) - len(rounds))
+            for number, (seconds, turn) in enumerate(
+                zip(record.wall_seconds, rounds, strict=False)
+            ):
+                rows.append((*key, "wall", turn, number, seconds))
+            for number, seconds in enumerate(record.device_seconds or ()):
+                rows.append((*key, "device", -1, number, seconds))
+        columns = ["case_id", "block", "basis", "round", "sample", "seconds"]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+        return table
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """A row a curve and basis: its fields as in ``verdicts.json``, nested ones spread out."""
+        return pd.json_normalize([_flat(verdict) for verdict in self._verdicts], sep="_")
+
+    @cached_property
+    def ratios(self) -> pd.DataFrame:
+        """A row a depth of a curve: time over that of its shallowest depth, with its bounds."""
+        return self._lists("ratios")
+
+    @cached_property
+    def speedups(self) -> pd.DataFrame:
+        """A row a depth of a parallel curve: time of the serial net over its time."""
+        return self._lists("speedup")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """A row a depth of a curve with a latency model: what it says and what was measured."""
+        rows = [
+            {"curve_id": entry["curve_id"], "basis": entry["basis"]} | step
+            for entry in (prediction.to_json() for prediction in self._predictions)
+            for step in entry.get("steps") or ()
+        ]
+        return pd.json_normalize(rows, sep="_")
+
+    @cached_property
+    def timelines(self) -> pd.DataFrame:
+        """A row a case with a trace: `timeline.timeline.Timeline`. Reads all traces."""
+        rows = [
+            {name: value for name, value in traced.to_json().items() if name != "case"}
+            for traced in read_traces(self.run).traced
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+    @cached_property
+    def _verdicts(self) -> list[Verdict]:
+        return verdict_file(self.run)
+
+    @cached_property
+    def _predictions(self) -> list[Prediction]:
+        return predict(self.run, self._verdicts)
+
+    def _lists(self, name: str) -> pd.DataFrame:
+        rows = [
+            {"curve_id": entry["curve_id"], "basis": entry["basis"]} | row
+            for entry in (verdict.to_json() for verdict in self._verdicts)
+            for row in entry[name]
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+
+def load_run(path: str | PathLike[str]) -> LoadedRun:
+    """Read a run folder for a notebook.
+
+    Args:
+        path: ``reports/<run>``.
+
+    Raises:
+        UsageError: It holds no readable run.
+    """
+    return LoadedRun(read_run(Path(path)))
+
+
+def _flat(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields of a verdict without those that have tables of their own."""
+    entry = verdict.to_json()
+    return {name: value for name, value in entry.items() if name not in ("ratios", "speedup")}

@@ -1,0 +1,126 @@
+"""The files of a run as its page offers them, and how to cite it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paraformer_bench import __version__
+from paraformer_bench.errors import UsageError
+from paraformer_bench.report import facts, units
+from paraformer_bench.run_folder import (
+    PARQUET,
+    PREDICTIONS,
+    RECORDS,
+    RUN,
+    TIMELINES,
+    VERDICTS,
+)
+
+_CONTENTS = {
+    RECORDS: "every timed call of every block",
+    VERDICTS: "the judgement of every curve",
+    PREDICTIONS: "the latency model of every curve",
+    TIMELINES: "what the kernel timelines show, in numbers",
+    RUN: "suite, command, machine, versions, commit",
+    PARQUET: "one row a case, as in cases.csv",
+}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file beside the page.
+
+    Attributes:
+        name: Of the file, and its link.
+        contents: What is in it.
+        size: For people.
+        sha256: Of its bytes, in hexadecimal.
+    """
+
+    name: str
+    contents: str
+    size: str
+    sha256: str
+
+
+def downloads(folder: Path) -> list[Download]:
+    """Return the files of a run that are there, with their hashes."""
+    found = []
+    for name, contents in _CONTENTS.items():
+        path = folder / name
+        if path.is_file():
+            data = path.read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            found.append(Download(name, contents, _size(len(data)), digest))
+    return found
+
+
+def write_parquet(folder: Path, cases: pd.DataFrame) -> None:
+    """Write the case table as Parquet where pyarrow is installed (extra ``parquet``).
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        return
+    flags = [[f"{flag}:{n}" for flag, n in held.items()] for held in cases["flags"]]
+    table = cases.assign(flags=flags)
+    try:
+        table.to_parquet(folder / PARQUET, engine="pyarrow", index=False)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder / PARQUET}: {error.strerror}") from None
+
+
+def citation(info: Mapping[str, Any], name: str, devices: Sequence[str]) -> str:
+    """Return BibTeX for a run and for the paper whose claim it is about."""
+    started = facts.text(info, "started")
+    year = started[:4] if re.match(r"\d{4}-", started) else ""
+    where = facts.hardware(devices, info)
+    commit = facts.commit(info)
+    note = ", ".join(
+        part for part in (where, f"commit {commit}" if commit else "", started[:10]) if part
+    )
+    key = re.sub(r"[^A-Za-z0-9-]", "", name) or "run"
+    fields = {
+        "title": f"paraformer_bench {__version__}: run {name}",
+        "year": year,
+        "note": note,
+    }
+    lines = [f"  {field:<7}= {{{_plain(value)}}}," for field, value in fields.items() if value]
+    return "\n".join(
+        (
+            f"@misc{{{key},",
+            *lines,
+            "}",
+            "@misc{wang2024dynamic,",
+            "  title  = {Dynamic Universal Approximation Theory: Foundations for Parallelism in "
+            "Neural Networks},",
+            "  author = {Wang, Wei and Li, Qing},",
+            "  year   = {2024},",
+            "  eprint = {2407.21670},",
+            "  archivePrefix = {arXiv},",
+            "}",
+        )
+    )
+
+
+def _plain(text: str) -> str:
+    """Return text that means nothing to TeX and cannot end its field."""
+    kept = re.sub(r"[{}\\]", " ", text)
+    return re.sub(r"([#$%&_])", r"\\\1", " ".join(kept.split()))
+
+
+def _size(number: int) -> str:
+    if number < 1000:
+        return f"{number} B"
+    if number < 1_000_000:
+        return f"{units.short(number / 1e3)} kB"
+    return f"{units.short(number / 1e6)} MB"
