@@ -17,6 +17,7 @@ from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
 from paraformer_bench.report.charts import MODEL, TRACED, charts
 from paraformer_bench.report.downloads import citation, downloads, write_parquet
+from paraformer_bench.report.filters import filters
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.series import line_of
@@ -96,6 +97,8 @@ def _context(
         "finished": info.get("finished") is not None,
         "blocks_seen": blocks["block"].nunique(),
         "blocks_planned": facts.table(info, "suite", "protocol").get("blocks"),
+        "looks": all_looks,
+        "filters": filters(all_looks, all_regimes),
         "tables": tables,
         "shared": shared(all_regimes),
         "overview_lines": lines,

@@ -13,7 +13,7 @@ from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import draw, series, style, svg, units
 from paraformer_bench.report.regimes import Regime
-from paraformer_bench.report.scales import Axis, frames
+from paraformer_bench.report.scales import Axis, Frame, frames
 from paraformer_bench.report.series import Line, Panel, Series
 from paraformer_bench.report.style import Look
 
@@ -65,16 +65,16 @@ class PanelView:
     """A drawn panel.
 
     Attributes:
-        label: Words for its regime.
+        regime: What it is about.
         svg: The drawing.
         depths: Heads of the table's columns.
-        rows: Label and cells of the table's rows.
+        rows: Number of the line, label and cells of the table's rows.
     """
 
-    label: str
+    regime: Regime
     svg: Markup
     depths: tuple[int, ...]
-    rows: list[tuple[str, list[str]]]
+    rows: list[tuple[int | None, str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,20 @@ class Chart:
     Attributes:
         key: Anchor in the page, and start of every id in its drawings.
         title: What is drawn.
-        unit: Quantity and unit of the values.
+        values: Quantity and unit of the values.
+        unit: What stands behind one of them.
         note: How to read it.
         panels: One a regime.
-        legend: Label and swatch of every curve.
+        legend: Number, label and swatch of every line.
     """
 
     key: str
     title: str
+    values: str
     unit: str
     note: str
     panels: list[PanelView]
-    legend: list[tuple[str, Markup]]
+    legend: list[tuple[int | None, str, Markup]]
 
 
 def charts(
@@ -131,49 +133,53 @@ def charts(
             "Latency against depth",
             latency + note,
             series.latency(cases, blocks, column),
-            Axis("time per call (ms)", growth, margin),
+            Axis("time per call (ms)", unit="ms", guides=growth, margin=margin),
         ),
         (
             MODEL,
             "Prediction and measurement",
             _MODEL.format(deepest=DEEPEST_FITTED),
             series.modelled(cases, column, predictions, basis),
-            Axis("time per call (ms)", {}, upright=DEEPEST_FITTED),
+            Axis("time per call (ms)", unit="ms", guides={}, upright=DEEPEST_FITTED),
         ),
         (
             "speedup",
             "Speed-up over the serial net",
             gain,
             series.speedup(cases, verdicts, basis),
-            Axis("serial time / this time", {1: "= L"}, unity=True),
+            Axis("serial time / this time", unit="×", guides={1: "= L"}, unity=True),
         ),
         (
             "throughput",
             "Throughput against depth",
             _THROUGHPUT,
             series.throughput(cases, column),
-            Axis("images per second", {}),
+            Axis("images per second", unit="images/s", guides={}),
         ),
         (
             "limit",
             "Percentage of the limit",
             _OF_LIMIT,
             series.of_limit(cases, column),
-            Axis("of the roofline (%)", {}),
+            Axis("of the roofline (%)", unit="%", guides={}),
         ),
         (
             TRACED,
             "Kernels against depth" if on_device else "Operations against depth",
             _TRACED.format(device="the GPU" if on_device else "the CPU"),
             series.traced_operations(cases),
-            Axis("kernels per call" if on_device else "operations per call", growth),
+            Axis(
+                "kernels per call" if on_device else "operations per call",
+                unit="kernels" if on_device else "operations",
+                guides=growth,
+            ),
         ),
         (
             "memory",
             "Memory against depth",
             spent,
             series.memory(cases),
-            Axis("peak memory (MiB)", {}),
+            Axis("peak memory (MiB)", unit="MiB", guides={}),
         ),
     ]
     if on_device:
@@ -182,7 +188,7 @@ def charts(
             "Latency by the wall clock",
             "As a caller sees it: launch, computation and synchronisation.",
             series.latency(cases, blocks.iloc[:0], "wall"),
-            Axis("time per call (ms)", growth, margin),
+            Axis("time per call (ms)", unit="ms", guides=growth, margin=margin),
         )
         wanted.insert(1, wall)
     all_looks = style.looks(series.line_of(row) for row in cases.to_dict("records"))
@@ -216,23 +222,19 @@ def _chart(
                 name = f"{key}-{len(views) + 1}"
                 what = f"{title}: {regime.full}"
                 drawing = svg.to_svg(figure, name, what, _describe(panel, axis))
-                rows = [(s.line.label, _cells(s, limits.depths)) for s in panel.series]
-                rows += [
-                    ("weights", [units.short(sizes.get(depth)) for depth in limits.depths])
-                    for sizes in panel.weights
-                ]
-                views.append(PanelView(regime.short, drawing, limits.depths, rows))
+                rows = _rows(panel, limits, looks)
+                views.append(PanelView(regime, drawing, limits.depths, rows))
         legend = _legend(key, panels, looks)
     if apart:
         note += " Each panel starts where its values do; a factor is equally tall in all of them."
     elif len(views) > 1:
         note += " All panels share one axis."
-    return Chart(key, title, axis.label, note, views, legend)
+    return Chart(key, title, axis.label, axis.unit, note, views, legend)
 
 
 def _legend(
     key: str, panels: Sequence[Panel], looks: Mapping[Line, Look]
-) -> list[tuple[str, Markup]]:
+) -> list[tuple[int | None, str, Markup]]:
     lines = dict.fromkeys(some.line for panel in panels for some in panel.series)
     entries: list[tuple[str, Look | None]] = [
         (line.label, looks[line])
@@ -244,8 +246,21 @@ def _legend(
     for number, (label, look) in enumerate(entries, start=1):
         words = look.words if look else "thin dotted line"
         name = f"{key}-swatch-{number}"
-        legend.append((label, svg.to_svg(draw.swatch(look), name, words, "legend")))
+        drawing = svg.to_svg(draw.swatch(look), name, words, "legend")
+        legend.append((look.number if look else None, label, drawing))
     return legend
+
+
+def _rows(
+    panel: Panel, limits: Frame, looks: Mapping[Line, Look]
+) -> list[tuple[int | None, str, list[str]]]:
+    rows: list[tuple[int | None, str, list[str]]] = [
+        (looks[some.line].number, some.line.label, _cells(some, limits.depths))
+        for some in panel.series
+    ]
+    for sizes in panel.weights:
+        rows.append((None, "weights", [units.short(sizes.get(depth)) for depth in limits.depths]))
+    return rows
 
 
 def _describe(panel: Panel, axis: Axis) -> str:

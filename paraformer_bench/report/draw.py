@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from paraformer_bench.report import svg
 from paraformer_bench.report.scales import Axis, Frame, depth_ticks, guide_start
 from paraformer_bench.report.series import Line, Panel, Series
 from paraformer_bench.report.style import GRID, INK, MUTED, PAPER, Look
@@ -34,7 +35,7 @@ def draw(panel: Panel, axis: Axis, limits: Frame, looks: Mapping[Line, Look]) ->
     first = min((s.points[0].depth for s in panel.series if s.points), default=0)
     for series in panel.series:
         if axis.margin and series.points:
-            _band(axes, series, axis.margin, looks[series.line].colour, limits)
+            _band(axes, series, axis.margin, looks[series.line], limits)
     for exponent, label in axis.guides.items():
         start = guide_start(panel, axis, first)
         if 0 < start < limits.high and limits.depths[-1] > first:
@@ -97,11 +98,16 @@ def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:
         axes.axvline(axis.upright * 2**0.5, color=MUTED, linewidth=1, linestyle=":")
 
 
-def _band(axes: Axes, series: Series, margin: float, colour: str, limits: Frame) -> None:
+def _band(axes: Axes, series: Series, margin: float, look: Look, limits: Frame) -> None:
     first, last = series.points[0].depth, limits.depths[-1]
     low, high = series.points[0].value / (1 + margin), series.points[0].value * (1 + margin)
     axes.fill(
-        (first, first, last, last), (low, high, high, low), color=colour, alpha=0.1, linewidth=0
+        (first, first, last, last),
+        (low, high, high, low),
+        color=look.colour,
+        alpha=0.1,
+        linewidth=0,
+        gid=svg.line_id(look.number),
     )
 
 
@@ -126,7 +132,7 @@ def _guide(axes: Axes, exponent: int, label: str, start: tuple[int, float], limi
 
 
 def _series(axes: Axes, series: Series, look: Look) -> None:
-    points = series.points
+    points, gid = series.points, svg.line_id(look.number)
     depths, values = [p.depth for p in points], [p.value for p in points]
     seen = [(p.depth, value) for p in points for value in p.blocks]
     segments(
@@ -135,10 +141,11 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
         color=look.colour,
         linewidth=0.8,
         alpha=0.5,
+        gid=gid,
     )
     known = [p for p in points if p.low and p.high]
     bars = [((p.depth, p.low or 0), (p.depth, p.high or 0)) for p in known]
-    segments(axes, bars, color=look.colour, linewidth=1.1)
+    segments(axes, bars, color=look.colour, linewidth=1.1, gid=gid)
     if series.model:  # what was measured are points, what is thought of them is the line
         depths_of_line, line = zip(*series.model, strict=True)
     else:
@@ -150,8 +157,12 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
         linewidth=1.6,
         linestyle=look.dash,
         clip_on=False,
+        gid=gid,
     )
-    axes.plot(depths, values, color=look.colour, linestyle="none", **_marker(look))
+    points_gid = svg.points_id(look.number)
+    axes.plot(
+        depths, values, color=look.colour, linestyle="none", gid=points_gid, **_marker(look)
+    )
 
 
 def segments(
@@ -181,6 +192,7 @@ def _lost(axes: Axes, series: Series, look: Look, height: float, limits: Frame) 
         markersize=5,
         markeredgewidth=1.5,
         color=look.colour,
+        gid=svg.line_id(look.number),
     )
     depths = limits.depths
     for number, (depth, status) in enumerate(lost):
@@ -197,6 +209,7 @@ def _lost(axes: Axes, series: Series, look: Look, height: float, limits: Frame) 
             color=INK,
             fontsize=9,
             annotation_clip=False,
+            gid=svg.line_id(look.number),
         )
 
 

@@ -58,7 +58,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (Path(__file__).parent / "templates" / "table.js").read_text(encoding="utf-8")
+    scripts = sorted((Path(__file__).parent / "templates").glob("*.js"))
+    script = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals.update(
         theme=style.THEME,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -22,11 +22,13 @@ class Regime:
         group: `Case.group`.
         short: What tells it from the other regimes of the run; everything if it is the only one.
         full: All of its conditions.
+        fields: The conditions by name, as text.
     """
 
     group: str
     short: str
     full: str
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
@@ -41,6 +43,7 @@ def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
             group,
             _SEPARATOR.join(word for name, word in held.items() if name in told),
             _SEPARATOR.join(held.values()),
+            held,
         )
         for group, held in words.items()
     }

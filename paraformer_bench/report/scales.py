@@ -22,6 +22,7 @@ class Axis:
 
     Attributes:
         label: Quantity and unit.
+        unit: What stands behind a value.
         guides: Exponent -> its label: lines proportional to L^exponent from the serial net's
             shallowest point.
         margin: Half-width of the band around each curve's shallowest value; 0 for none.
@@ -30,6 +31,7 @@ class Axis:
     """
 
     label: str
+    unit: str
     guides: Mapping[int, str]
     margin: float = 0.0
     unity: bool = False

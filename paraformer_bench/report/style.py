@@ -86,6 +86,7 @@ class Look:
         dash: Matplotlib's name of the line style.
         filled: The marker is filled; hollow where the runtime is not ``eager``.
         words: The same for those who cannot see it.
+        number: Of the line among those of the page.
     """
 
     colour: str
@@ -93,6 +94,7 @@ class Look:
     dash: str
     filled: bool
     words: str
+    number: int = 0
 
 
 def looks(lines: Iterable[Line]) -> dict[Line, Look]:
@@ -111,8 +113,8 @@ def looks(lines: Iterable[Line]) -> dict[Line, Look]:
     for number, kind in enumerate(kind for kind in kinds if kind not in slots):
         slots[kind] = every[number % len(every)]
     return {
-        line: _look(slots[line.model, line.execution, line.branch_depth], line.runtime)
-        for line in lines
+        line: _look(slots[line.model, line.execution, line.branch_depth], line.runtime, number)
+        for number, line in enumerate(lines)
     }
 
 
@@ -145,9 +147,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def _look(slot: int, runtime: str) -> Look:
+def _look(slot: int, runtime: str, number: int) -> Look:
     dash, dash_words = _DASHES.get(runtime, _OTHER_DASH)
     turn, colour = divmod(slot, len(_SERIES))
     marker, filled = _MARKERS[(colour + turn) % len(_MARKERS)], runtime == "eager"
     words = f"{dash_words} line, {'filled' if filled else 'hollow'} {_MARKER_WORDS[marker]}"
-    return Look(_SERIES[colour][0], marker, dash, filled, words)
+    return Look(_SERIES[colour][0], marker, dash, filled, words, number)

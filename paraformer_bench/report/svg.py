@@ -14,6 +14,7 @@ from paraformer_bench.report.units import printable
 
 _SVG = "http://www.w3.org/2000/svg"
 _TEXT = f"{{{_SVG}}}text"
+_OF_LINE = re.compile(r"(line|points)-(\d+)")
 _TEXT_RULES = ("font-size:10px", "fill:var(--muted)")
 """Said once for the whole drawing."""
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -25,6 +26,16 @@ _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?")
 _LEVEL = re.compile(r"M (\S+) (\S+) L (\S+) \2(?= M|$)")
 _AROUND_LETTER = re.compile(r" ?([A-Za-z]) ?")
 _NUMERIC = {"d", "x", "y", "width", "height", "transform"}
+
+
+def line_id(number: int) -> str:
+    """Return the ``gid`` of what belongs to a line of the page; it becomes ``data-line``."""
+    return f"line-{number}"
+
+
+def points_id(number: int) -> str:
+    """Return the ``gid`` of a line's markers, in the order of its points: ``data-points``."""
+    return f"points-{number}"
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
@@ -48,6 +59,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
             root.remove(child)
     for marker in root.iterfind(f".//{{{_SVG}}}defs/{{{_SVG}}}path"):
         marker.attrib.pop("style", None)  # whoever uses it says it again
+    _tell_lines(root)
     _prefix_ids(root, name)
     for element in root.iter():
         _tidy(element)
@@ -64,6 +76,13 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
         root.insert(place, element)
     ET.register_namespace("", _SVG)
     return Markup(ET.tostring(root, encoding="unicode").replace(" />", "/>"))
+
+
+def _tell_lines(root: ET.Element) -> None:
+    """Say whose each curve is, for the page's script."""
+    for group in root.iter(f"{{{_SVG}}}g"):
+        if match := _OF_LINE.fullmatch(group.get("id", "")):
+            group.set("data-points" if match[1] == "points" else "data-line", match[2])
 
 
 def _prefix_ids(root: ET.Element, name: str) -> None:

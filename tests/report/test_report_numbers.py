@@ -122,7 +122,7 @@ def test_branch_depths_of_one_group_share_a_panel(make: Any) -> None:
 
 
 def test_limits_hold_every_value_and_are_shared_when_near() -> None:
-    axis = Axis("ms", {0: "L⁰", 1: "L¹"})
+    axis = Axis("ms", "ms", {0: "L⁰", 1: "L¹"})
     line = Line("serial", "loop", "eager")
 
     def panel(scale: float) -> Panel:
@@ -143,7 +143,7 @@ def test_limits_hold_every_value_and_are_shared_when_near() -> None:
 def test_noise_of_a_flat_curve_does_not_fill_the_panel() -> None:
     points = (Point(1, 1.0), Point(2, 1.01))
     line = Line("serial", "loop", "eager")
-    (limits,) = frames([Panel("g", "cpu", (Series(line, points),))], Axis("ms", {}))
+    (limits,) = frames([Panel("g", "cpu", (Series(line, points),))], Axis("ms", "ms", {}))
     assert limits.high / limits.low >= 4
 
 

@@ -114,7 +114,7 @@ def test_numbers_of_a_timeline_stand_under_their_heads(
     heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', table)
     rows = [
         re.findall(r"<td[^>]*>(.*?)</td>", row)
-        for row in re.findall(r"<tr><th scope=\"row\">.*?</tr>", table)
+        for row in re.findall(r"<tr data-line=\"\d+\"><th scope=\"row\">.*?</tr>", table)
     ]
     assert len(rows) == 10
     streams = dict(zip(heads[1:], rows[9], strict=True))

@@ -1,4 +1,4 @@
-// Sorting by a click on a head, and filtering by text. Without it, every table stands as written.
+// Sorting by a click on a head. Without it, every table stands as written.
 "use strict";
 
 const bodies = (table) => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows]);
@@ -34,30 +34,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
       if (down) items.reverse();
       for (const item of items) item.parentNode.append(item);
     });
-  });
-}
-
-const verdicts = document.getElementById("verdicts");
-const regimes = verdicts ? [...verdicts.querySelectorAll("details.regime")] : [];
-const rows = regimes.flatMap((regime) => [...regime.querySelectorAll("tbody")]);
-if (rows.length > 8) {
-  const field = document.createElement("input");
-  field.type = "search";
-  field.placeholder = "Filter by model, execution, regime, verdict …";
-  field.setAttribute("aria-label", "Filter the verdicts");
-  verdicts.insertBefore(field, regimes[0]);
-  field.addEventListener("input", () => {
-    const wanted = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const regime of regimes) {
-      const title = regime.querySelector("summary").textContent;
-      let shown = 0;
-      for (const row of regime.querySelectorAll("tbody")) {
-        const text = (title + " " + row.textContent).toLowerCase();
-        row.hidden = !wanted.every((word) => text.includes(word));
-        shown += row.hidden ? 0 : 1;
-      }
-      regime.hidden = shown === 0;
-      if (wanted.length && shown) regime.open = true;
-    }
   });
 }
