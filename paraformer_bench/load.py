@@ -56,9 +56,9 @@ class LoadedRun:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """A row a timed call: ``case_id``, ``block``, ``basis``, ``round``, ``sample``, ``seconds``.
+        """A row a timed call.
 
-        ``basis`` is ``wall`` or ``device``; ``round`` and ``sample`` count from 0, and no round is
+        Columns: ``case_id``, ``block``, ``basis``, ``round``, ``sample``, ``seconds``. ``basis`` is ``wall`` or ``device``; ``round`` and ``sample`` count from 0, and no round is
         known (-1) of a device time.
         """
         rows = []

@@ -16,7 +16,7 @@ from paraformer_bench.analysis.tables import block_table, case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
 from paraformer_bench.report.charts import MODEL, TRACED, charts
-from paraformer_bench.report.downloads import citation, downloads, write_parquet
+from paraformer_bench.report.downloads import case_csv, citation, downloads, write_parquet
 from paraformer_bench.report.filters import filters
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes, shared
@@ -123,7 +123,7 @@ def _context(
         "command": facts.command(info),
         "downloads": downloads(run.folder),
         "citation": citation(info, name, cases["device"].unique().tolist()),
-        "csv": page.data_uri(_csv(cases), "text/csv"),
+        "csv": page.data_uri(case_csv(cases), "text/csv"),
     }
 
 
@@ -154,17 +154,3 @@ def _key_facts(
 def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
     found = facts.ceilings(info)
     return [("ceilings", found)] if found else []
-
-
-def _csv(cases: pd.DataFrame) -> str:
-    """Return the case table as CSV; flags as ``drift:3 throttled:1``."""
-    flags = [
-        " ".join(f"{flag}:{number}" for flag, number in row.items()) for row in cases["flags"]
-    ]
-    table = cases.drop(columns=["curve_id", "regime", "group", "method"]).assign(flags=flags)
-    # Before Python 3.11 the csv module refuses a null character.
-    table = table.map(lambda cell: units.printable(cell) if isinstance(cell, str) else cell)
-    whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "traced_operations"]
-    table[whole] = table[whole].round().astype("Int64")
-    text: str = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
-    return text

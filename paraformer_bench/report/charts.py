@@ -258,9 +258,10 @@ def _rows(
         (looks[some.line].number, some.line.label, _cells(some, limits.depths))
         for some in panel.series
     ]
-    for sizes in panel.weights:
-        rows.append((None, "weights", [units.short(sizes.get(depth)) for depth in limits.depths]))
-    return rows
+    return rows + [
+        (None, "weights", [units.short(sizes.get(depth)) for depth in limits.depths])
+        for sizes in panel.weights
+    ]
 
 
 def _describe(panel: Panel, axis: Axis) -> str:

@@ -63,6 +63,15 @@ def downloads(folder: Path) -> list[Download]:
     return found
 
 
+def case_csv(cases: pd.DataFrame) -> str:
+    """Return the case table as CSV; flags as ``drift:3 throttled:1``."""
+    table = _plain_table(cases)
+    # Before Python 3.11 the csv module refuses a null character.
+    table = table.map(lambda cell: units.printable(cell) if isinstance(cell, str) else cell)
+    text: str = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    return text
+
+
 def write_parquet(folder: Path, cases: pd.DataFrame) -> None:
     """Write the case table as Parquet where pyarrow is installed (extra ``parquet``).
 
@@ -71,12 +80,21 @@ def write_parquet(folder: Path, cases: pd.DataFrame) -> None:
     """
     if importlib.util.find_spec("pyarrow") is None:
         return
-    flags = [[f"{flag}:{n}" for flag, n in held.items()] for held in cases["flags"]]
-    table = cases.assign(flags=flags)
     try:
-        table.to_parquet(folder / PARQUET, engine="pyarrow", index=False)
+        _plain_table(cases).to_parquet(folder / PARQUET, engine="pyarrow", index=False)
     except OSError as error:
         raise UsageError(f"cannot write {folder / PARQUET}: {error.strerror}") from None
+
+
+def _plain_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the case table without the names that its other columns make up."""
+    flags = [
+        " ".join(f"{flag}:{number}" for flag, number in row.items()) for row in cases["flags"]
+    ]
+    table = cases.drop(columns=["curve_id", "regime", "group", "method"]).assign(flags=flags)
+    whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "traced_operations"]
+    table[whole] = table[whole].round().astype("Int64")
+    return table
 
 
 def citation(info: Mapping[str, Any], name: str, devices: Sequence[str]) -> str:

@@ -160,9 +160,7 @@ def _series(axes: Axes, series: Series, look: Look) -> None:
         gid=gid,
     )
     points_gid = svg.points_id(look.number)
-    axes.plot(
-        depths, values, color=look.colour, linestyle="none", gid=points_gid, **_marker(look)
-    )
+    axes.plot(depths, values, color=look.colour, linestyle="none", gid=points_gid, **_marker(look))
 
 
 def segments(

@@ -72,6 +72,7 @@
 
   function add(axis, field) {
     const label = document.createElement("label");
+    field.name = axis;
     label.append(axis === "text" ? "search" : axis, field);
     form.append(label);
     fields.set(axis, field);
