@@ -58,8 +58,9 @@ class LoadedRun:
     def samples(self) -> pd.DataFrame:
         """A row a timed call.
 
-        Columns: ``case_id``, ``block``, ``basis``, ``round``, ``sample``, ``seconds``. ``basis`` is ``wall`` or ``device``; ``round`` and ``sample`` count from 0, and no round is
-        known (-1) of a device time.
+        Columns: ``case_id``, ``block``, ``basis``, ``round``, ``sample``, ``seconds``. ``basis``
+        is ``wall`` or ``device``; ``round`` and ``sample`` count from 0; no round is known (-1)
+        of a device time.
         """
         rows = []
         for record in self.run.records:
@@ -78,8 +79,9 @@ class LoadedRun:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """A row a curve and basis: its fields as in ``verdicts.json``, nested ones spread out."""
-        return pd.json_normalize([_flat(verdict) for verdict in self._verdicts], sep="_")
+        """A row a curve and basis: the fields of ``verdicts.json``, the nested spread out."""
+        table: pd.DataFrame = pd.DataFrame([_flat(verdict) for verdict in self._verdicts])
+        return table
 
     @cached_property
     def ratios(self) -> pd.DataFrame:
@@ -143,5 +145,10 @@ def load_run(path: str | PathLike[str]) -> LoadedRun:
 
 def _flat(verdict: Verdict) -> dict[str, Any]:
     """Return the fields of a verdict without those that have tables of their own."""
-    entry = verdict.to_json()
-    return {name: value for name, value in entry.items() if name not in ("ratios", "speedup")}
+    row: dict[str, Any] = {}
+    for name, value in verdict.to_json().items():
+        if name in ("worst", "exponent"):
+            row |= {f"{name}_{part}": number for part, number in (value or {}).items()}
+        elif name not in ("ratios", "speedup"):
+            row[name] = value
+    return row

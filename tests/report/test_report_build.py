@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from typing import Any
@@ -218,3 +219,11 @@ def test_largest_run_stays_below_two_megabytes(make: Any, tmp_path: Any) -> None
         page = build_report(make.run(tmp_path / str(batch), records))
         sizes.append(page.stat().st_size)
     assert sizes[2] + 21 * (sizes[2] - sizes[1]) < 2e6
+
+
+def test_lists_its_files_with_their_hashes(make: Any, tmp_path: Any) -> None:
+    folder = make.run(tmp_path, make.study(depths=(1, 2)))
+    page = make.page(build_report(folder))
+    for name in ("records.jsonl", "verdicts.json", "predictions.json", "run.json"):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in page.text
+    assert "@misc{wang2024dynamic," in page.text
