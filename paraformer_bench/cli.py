@@ -191,10 +191,14 @@ def profile(
     help="Rebuild the pages, or print Markdown for a pull request.",
 )
 def report(runs: tuple[Path, ...], form: str) -> None:
-    """Judge runs again and rebuild their pages (without RUN: all in reports/)."""
+    """Judge runs again and rebuild their pages (without RUN: all in reports/).
+
+    Several runs that are named are put side by side on one more page.
+    """
     from paraformer_bench.report.build import build_report
     from paraformer_bench.report.index import build_index
     from paraformer_bench.report.markdown import summary
+    from paraformer_bench.report.side_by_side import write_side_by_side
     from paraformer_bench.run_folder import REPORTS, RUN
 
     folders = runs or tuple(path.parent for path in sorted(REPORTS.glob(f"*/{RUN}")))
@@ -208,6 +212,8 @@ def report(runs: tuple[Path, ...], form: str) -> None:
     for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
         if parent.name == REPORTS.name:
             click.echo(build_index(parent))
+    if len(runs) > 1:
+        click.echo(write_side_by_side(runs))
 
 
 @cli.command()

@@ -193,13 +193,13 @@ def charts(
         wanted.insert(1, wall)
     all_looks = style.looks(series.line_of(row) for row in cases.to_dict("records"))
     return [
-        _chart(key, title, note, panels, axis, all_looks, regimes)
+        chart(key, title, note, panels, axis, all_looks, regimes)
         for key, title, note, panels, axis in wanted
         if any(some.points for panel in panels for some in panel.series)
     ]
 
 
-def _chart(
+def chart(
     key: str,
     title: str,
     note: str,
@@ -208,6 +208,17 @@ def _chart(
     looks: Mapping[Line, Look],
     regimes: Mapping[str, Regime],
 ) -> Chart:
+    """Draw a figure with its legend and tables.
+
+    Args:
+        key: Anchor, and start of every id.
+        title: What is drawn.
+        note: How to read it.
+        panels: Those of one device share their axes where that leaves enough of them.
+        axis: What stands on the y axis.
+        looks: Of every line.
+        regimes: Words for the panels, by their groups.
+    """
     views: list[PanelView] = []
     apart = False
     devices = dict.fromkeys(panel.device for panel in panels)

@@ -96,7 +96,7 @@ def write_comparison(
             "compare.html.j2",
             title=_title(counts),
             tone=_CLASSES.get(next(v for v in ORDER if counts[v]), "open"),
-            sentence=_sentence(counts),
+            sentence=sentence(counts),
             shift=shift.words,
             names=[run.folder.resolve().name for run in (run_a, run_b)],
             differences=_differences(run_a.info, run_b.info),
@@ -119,7 +119,8 @@ def _title(counts: Mapping[str, int]) -> str:
     return "B is as fast as A."
 
 
-def _sentence(counts: Mapping[str, int]) -> str:
+def sentence(counts: Mapping[str, int]) -> str:
+    """Say how many cases came out how."""
     words = {
         SLOWER: "slower",
         FASTER: "faster",

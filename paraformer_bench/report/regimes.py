@@ -34,7 +34,7 @@ class Regime:
 def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
     """Return every regime of a case table by its group, in the order of the table."""
     rows: list[Any] = cases.drop_duplicates("group").to_dict("records")
-    words = {str(row["group"]): _words(row) for row in rows}
+    words = {str(row["group"]): words_of(row) for row in rows}
     fields = {name for held in words.values() for name in held}
     varying = {name for name in fields if len({held.get(name) for held in words.values()}) > 1}
     told = varying or fields
@@ -57,7 +57,7 @@ def shared(all_regimes: Mapping[str, Regime]) -> str:
     return _SEPARATOR.join(word for word in words[0] if all(word in held for held in words))
 
 
-def _words(row: Mapping[str, Any]) -> dict[str, str]:
+def words_of(row: Mapping[Any, Any]) -> dict[str, str]:
     """Name every condition; patch and heads only where they are not what one expects."""
     words = {
         "width": f"width {row['width']}",

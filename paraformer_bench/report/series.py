@@ -28,7 +28,9 @@ class Line:
 
     @property
     def label(self) -> str:
-        """Words for a legend or the head of a row."""
+        """Words for a legend or the head of a row; without an execution, of a whole run."""
+        if not self.execution:
+            return self.model
         label = f"{self.model} {self.execution}, {self.runtime}"
         return label if self.branch_depth == 1 else f"{label}, branch depth {self.branch_depth}"
 
