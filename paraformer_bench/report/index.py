@@ -10,6 +10,7 @@ from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.errors import UsageError
 from paraformer_bench.report import facts, page, units
 from paraformer_bench.report.headline import Headline, headline
+from paraformer_bench.report.sparkline import Spark, sparkline
 from paraformer_bench.run_folder import PAGE, RUN, read_run
 
 
@@ -26,6 +27,7 @@ class Entry:
         commit: Of the code that measured.
         finished: Whether the run came to its end.
         headline: What it says; null if it cannot be read.
+        sparks: Its curves as a small drawing.
         problem: Why it cannot be read; empty if it can.
     """
 
@@ -37,6 +39,7 @@ class Entry:
     commit: str
     finished: bool
     headline: Headline | None
+    sparks: list[Spark]
     problem: str
 
 
@@ -61,10 +64,11 @@ def _entry(folder: Path) -> Entry:
     link = f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else ""
     try:
         run = read_run(folder)
-        said = headline(verdict_file(run), run.info)
+        verdicts = verdict_file(run)
+        said = headline(verdicts, run.info)
     except Exception as error:  # one broken run, whatever ails it, must not hide the others
         problem = str(error) if isinstance(error, UsageError) else repr(error)
-        return Entry(folder.name, link, "", "", "", "", False, None, problem)
+        return Entry(folder.name, link, "", "", "", "", False, None, [], problem)
     info = run.info
     return Entry(
         name=facts.text(info, "name") or folder.name,
@@ -75,5 +79,6 @@ def _entry(folder: Path) -> Entry:
         commit=facts.commit(info),
         finished=info.get("finished") is not None,
         headline=said,
+        sparks=sparkline(verdicts),
         problem="",
     )

@@ -133,6 +133,18 @@ def test_narrowing_down_hides_all_else_and_can_be_sent(
     assert page.url.endswith("#memory")
 
 
+def test_a_mark_of_the_overview_leads_to_its_curve(
+    visit: Callable[..., Any], run_page: str
+) -> None:
+    page = visit(run_page)
+    page.locator("#verdicts details.regime").last.evaluate("fold => fold.open = false")
+    mark = page.locator("#verdicts .grid tbody tr").last.locator("a.mark").first
+    mark.click()
+    row = page.locator(f"[id='{(mark.get_attribute('href') or '')[1:]}']")
+    assert row.is_visible()
+    assert " ".join(row.locator("th").inner_text().split()) == "serial loop, eager"
+
+
 def test_search_looks_at_methods_verdicts_and_regimes(
     visit: Callable[..., Any], run_page: str
 ) -> None:

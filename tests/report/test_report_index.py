@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -70,3 +71,24 @@ def test_index_is_the_same_every_time(make: Any, tmp_path: Any) -> None:
     for name in ("a", "b"):
         make.run(tmp_path / name, make.study(depths=(1, 2)))
     assert build_index(tmp_path).read_bytes() == build_index(tmp_path).read_bytes()
+
+
+def test_growth_of_every_curve_is_drawn(make: Any, tmp_path: Any) -> None:
+    make.run(tmp_path / "reports" / "a", make.study())
+    source = build_index(tmp_path / "reports").read_text("utf-8")
+    lines = re.findall(r'<polyline class="(\w+)" points="([^"]+)"', source)
+    assert sorted(kind for kind, _ in lines) == ["parallel", "parallel", "serial"]
+    ends = {}
+    for kind, points in lines:
+        xs, ys = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
+        assert list(xs) == sorted(xs)
+        assert all(0 <= x <= 120 for x in xs)
+        assert all(0 <= y <= 44 for y in ys)
+        ends.setdefault(kind, []).append(ys[0] - ys[-1])
+    assert ends["serial"][0] > 30  # it rises, and up is a smaller y
+    assert min(map(abs, ends["parallel"])) < 3  # one of the two is level
+
+
+def test_a_run_with_one_depth_has_nothing_to_draw(make: Any, tmp_path: Any) -> None:
+    make.run(tmp_path / "reports" / "a", make.study(depths=(2,)))
+    assert "<polyline" not in build_index(tmp_path / "reports").read_text("utf-8")

@@ -104,6 +104,14 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
 
+  function reveal(place) {
+    const target = place && document.getElementById(place);
+    if (!target) return;
+    const folded = target.closest("details");
+    if (folded) folded.open = true;
+    target.scrollIntoView();
+  }
+
   window.addEventListener("hashchange", () => {
     const [place, query] = decodeFragment();
     if (query) {
@@ -112,11 +120,9 @@
     } else if (chosen.size) {
       write(place); // a link within the page keeps what was chosen
     }
-    const target = place && document.getElementById(place);
-    if (target) target.scrollIntoView();
+    reveal(place);
   });
   const place = read();
   apply();
-  const target = place && chosen.size && document.getElementById(place);
-  if (target) target.scrollIntoView();
+  reveal(place);
 })();
