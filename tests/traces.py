@@ -12,7 +12,7 @@ from typing import Any
 EPOCH = 1_700_000_000_123_456_789
 """Nanoseconds. As microseconds in a float64, times here are off by up to 125 ns."""
 
-STEP_EVERY = 10_000_000
+STEP_EVERY = 1_000_000_000
 
 H100 = {
     "id": 0,
@@ -42,7 +42,7 @@ class Builder:
         """Add steps; ``fill`` adds what is in each, given its number."""
         for number, length in enumerate(lengths):
             self._offset = EPOCH + number * STEP_EVERY
-            self._first = 1000 * (number + 1)
+            self._first = 1_000_000 * (number + 1)
             self.add("user_annotation", f"ProfilerStep#{number + 2}", 0, length)
             fill(number)
         return self

@@ -16,7 +16,12 @@ JOIN = "join"
 TOGETHER = "all branches"
 
 MOST_EXACT = 1_500
-"""Operations of a lane beyond this are drawn by columns."""
+"""Operations of a row beyond this are drawn by columns, as many in all lanes together."""
+
+_FEWEST_COLUMNS = 60
+
+_LEAST = 0.25
+"""Of the width of what can be told apart: no operation is drawn shorter."""
 
 Times = npt.NDArray[np.float64]
 
@@ -62,11 +67,12 @@ class Lane:
     exact: bool
 
 
-def lanes(operations: pd.DataFrame, resolution: float) -> list[Lane]:
+def lanes(operations: pd.DataFrame, seconds: float, resolution: float) -> list[Lane]:
     """Return the lanes of a step in the order in which they begin.
 
     Args:
         operations: `timeline.metrics.View.operations`.
+        seconds: Length of the axis.
         resolution: Seconds that nobody can tell apart.
     """
     kinds = [
@@ -75,31 +81,37 @@ def lanes(operations: pd.DataFrame, resolution: float) -> list[Lane]:
     ]
     whats, numbers = _parts(operations)
     held = operations.assign(colour=kinds, what=whats, number=numbers)
-    return [_lane(group, resolution) for _, group in held.groupby("lane", sort=False)]
+    width = 0.0
+    if len(operations) > MOST_EXACT:
+        columns = max(MOST_EXACT / operations["lane"].nunique(), _FEWEST_COLUMNS)
+        width = max(seconds / columns, resolution)
+    return [_lane(group, resolution, width) for _, group in held.groupby("lane", sort=False)]
 
 
-def _lane(operations: pd.DataFrame, resolution: float) -> Lane:
+def _lane(operations: pd.DataFrame, resolution: float, width: float) -> Lane:
     starts = operations["start_seconds"].to_numpy(dtype=np.float64)
     ends = operations["end_seconds"].to_numpy(dtype=np.float64)
-    exact = len(operations) <= MOST_EXACT
-    draw = _exact if exact else _by_columns
-    bars = draw(starts, ends, operations["colour"].tolist(), resolution)
+    kinds = operations["colour"].tolist()
+    if width:
+        bars = _by_columns(starts, ends, kinds, width)
+    else:
+        bars = _exact(starts, ends, kinds, _LEAST * resolution)
     parts = list(zip(operations["what"], operations["number"], strict=True))
-    return Lane(bars, _stretches(starts, ends, parts), exact)
+    return Lane(bars, _stretches(starts, ends, parts), not width)
 
 
-def _exact(starts: Times, ends: Times, kinds: Sequence[str], gap: float) -> list[Bar]:
+def _exact(starts: Times, ends: Times, kinds: Sequence[str], least: float) -> list[Bar]:
     bars: list[Bar] = []
     for start, end, kind in zip(starts.tolist(), ends.tolist(), kinds, strict=True):
-        if bars and bars[-1].kind == kind and start - bars[-1].end < gap:
+        if bars and bars[-1].kind == kind and start - bars[-1].end < least:
             bars[-1] = Bar(bars[-1].start, max(bars[-1].end, end), kind)
         else:
-            bars.append(Bar(start, end, kind))
+            bars.append(Bar(start, max(end, start + least), kind))
     return bars
 
 
 def _by_columns(starts: Times, ends: Times, kinds: Sequence[str], width: float) -> list[Bar]:
-    """Draw in each column what ran longest in it, and nothing where it was mostly idle."""
+    """Draw in each column what ran longest in it, for as long as anything ran in it."""
     first = float(starts.min())
     columns = int(np.ceil((float(ends.max()) - first) / width)) + 1
     time = np.zeros((len(KINDS), columns))
@@ -114,14 +126,15 @@ def _by_columns(starts: Times, ends: Times, kinds: Sequence[str], width: float) 
             time[row, low] += low + 1 - start
             time[row, low + 1 : high] += 1
             time[row, high] += end - high
-    busy, most = time.sum(axis=0) >= 0.5, time.argmax(axis=0)
+    share, most = np.minimum(time.sum(axis=0), 1), time.argmax(axis=0)
     bars: list[Bar] = []
-    for column in np.flatnonzero(busy).tolist():
+    for column in np.flatnonzero(share > 0).tolist():
         kind, start = KINDS[most[column]], first + column * width
-        if bars and bars[-1].kind == kind and start - bars[-1].end < width / 2:
-            bars[-1] = Bar(bars[-1].start, start + width, kind)
+        end = start + width * max(float(share[column]), _LEAST)
+        if bars and bars[-1].kind == kind and start - bars[-1].end < 1e-6 * width:
+            bars[-1] = Bar(bars[-1].start, end, kind)
         else:
-            bars.append(Bar(start, start + width, kind))
+            bars.append(Bar(start, end, kind))
     return bars
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -20,6 +21,9 @@ from paraformer_bench.timeline.words import say
 
 MOST_BYTES = 400_000
 """Pictures of timelines may take this much of a page; regimes that come later go without."""
+
+LEAST_BYTES = 6_000
+"""No picture is smaller: with less room left none is tried."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Group:
         curves: What the timelines of each curve say together.
         columns: Of the table of numbers.
         rows: By curve and depth.
-        remarks: What the timelines do not show, and why.
+        unseen: What ran and no timeline of it shows; empty if nothing.
+        remarks: Quantities that no timeline has, and why.
         picture: None where there is nothing to draw, or no room.
         crowded: There was no room.
     """
@@ -67,6 +72,7 @@ class Group:
     curves: list[tuple[Line, CurveTimeline]]
     columns: list[Column]
     rows: list[Row]
+    unseen: str
     remarks: list[str]
     picture: Picture | None
     crowded: bool
@@ -114,7 +120,7 @@ def timelines(
     missing: dict[str, list[str]] = {}
     for case, reason in traces.missing:
         missing.setdefault(reason, []).append(case.id)
-    others = [(file, quote(file)) for file in traces.others]
+    others = [(file, _link(file)) for file in traces.others]
     return Timelines(groups, _slowdown(traces.traced), others, list(missing.items()))
 
 
@@ -124,7 +130,7 @@ def counts(traces: Traces) -> dict[str, int]:
     for traced in traces.traced:
         timeline = traced.view.timeline
         number = timeline.kernels if timeline.on_gpu else timeline.operations
-        if timeline.kind != INCOMPLETE and number:
+        if timeline.kind != INCOMPLETE and number and not _compiled(traced):
             found[traced.case.id] = number
     return found
 
@@ -138,24 +144,33 @@ def _group(
 ) -> Group:
     every = [traced.view.timeline for _, traced in held]
     columns = shown(every)
-    drawing = picture(name, held, regime.full, looks)
-    crowded = drawing is not None and drawing.size > room
+    crowded = room < LEAST_BYTES
+    drawing = None if crowded else picture(name, held, regime.full, looks)
+    crowded = crowded or (drawing is not None and drawing.size > room)
     return Group(
         regime,
         _curves(held),
         columns,
         [_row(line, traced, columns) for line, traced in held],
-        absent(every) + _unseen(held),
+        _unseen(held),
+        absent(every),
         None if crowded else drawing,
         crowded,
     )
 
 
-def _unseen(held: Sequence[tuple[Line, Traced]]) -> list[str]:
-    compiled = any(
-        line.runtime == "compile" and not traced.view.timeline.on_gpu for line, traced in held
-    )
-    return ["loops that a compiler made do not show on a CPU: gaps hold them"] if compiled else []
+def _unseen(held: Sequence[tuple[Line, Traced]]) -> str:
+    if any(_compiled(traced) for _, traced in held):
+        return (
+            "On a CPU, a timeline of a compiled net shows matrix products and attention alone: "
+            "the loops that the compiler made leave gaps, and are not counted."
+        )
+    return ""
+
+
+def _compiled(traced: Traced) -> bool:
+    """Whether part of the operations cannot be seen."""
+    return traced.case.runtime == "compile" and traced.case.device == "cpu"
 
 
 def _curves(held: Sequence[tuple[Line, Traced]]) -> list[tuple[Line, CurveTimeline]]:
@@ -179,7 +194,7 @@ def _row(line: Line, traced: Traced, columns: Sequence[Column]) -> Row:
         [column.cell(timeline) for column in columns],
         units.times(slower),
         traced.file,
-        quote(traced.file),
+        _link(traced.file),
         f"{units.short(traced.bytes / 1e3)} kB",
     )
 
@@ -189,3 +204,8 @@ def _slowdown(traced: Sequence[Traced]) -> str:
     if not known:
         return ""
     return f"{units.times(median(known))} in the median, {units.times(known[-1])} at most"
+
+
+def _link(file: str) -> str:
+    """Return a path as a link, whatever bytes its name holds."""
+    return quote(os.fsencode(file))

@@ -10,6 +10,15 @@ from paraformer_bench.profiling import ENDING, TRACES, Profile
 from paraformer_bench.run_folder import Run
 from paraformer_bench.timeline.metrics import View, examine
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "file": (str,),
+    "reason": (str,),
+    "steps": (int,),
+    "bytes": (int,),
+    "seconds_per_call_profiled": (int, float),
+    "seconds_per_call_unprofiled": (int, float),
+}
+
 
 @dataclass(frozen=True)
 class Traced:
@@ -56,6 +65,8 @@ def read_traces(run: Run) -> Traces:
     profiles = _profiles(run.info)
     files: dict[str, list[str]] = {}
     for path in sorted(run.folder.glob(f"{TRACES}/*/*{ENDING}")):
+        if not path.is_file():
+            continue
         files.setdefault(path.parent.name, []).append(path.relative_to(run.folder).as_posix())
     traced, missing = [], []
     for case_id, case in cases.items():
@@ -67,7 +78,8 @@ def read_traces(run: Run) -> Traces:
             file = (named or found)[-1]
             path = run.folder / file
             known = profile if named else None
-            traced.append(Traced(case, file, path.stat().st_size, known, examine(path)))
+            view = examine(path, on_gpu=case.device != "cpu")
+            traced.append(Traced(case, file, path.stat().st_size, known, view))
         elif profile:
             missing.append((case, profile.reason or "its trace is not kept beside this page"))
     return Traces(traced, [file for held in files.values() for file in held], missing)
@@ -78,6 +90,10 @@ def _profiles(info: dict[str, Any]) -> dict[str, Profile]:
     listed = info.get("profiles")
     found = {}
     for case_id, entry in (listed if isinstance(listed, dict) else {}).items():
-        if isinstance(entry, dict):
+        if isinstance(entry, dict) and all(
+            value is None or isinstance(value, _TYPES[name])
+            for name, value in entry.items()
+            if name in _TYPES
+        ):
             found[str(case_id)] = Profile.from_json(entry)
     return found

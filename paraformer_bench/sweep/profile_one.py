@@ -65,19 +65,19 @@ def profile_one(
     if profile.file is None:
         print(f"no timeline of {case.id}: {profile.reason}", file=sys.stderr)
         return BROKEN_CASE
-    for line in _told(profile, out):
+    for line in _told(profile, out, case.device != "cpu"):
         print(line)
     return 0
 
 
-def _told(profile: Profile, out: Path) -> list[str]:
+def _told(profile: Profile, out: Path, on_gpu: bool) -> list[str]:
     """What was taken and how to look at it."""
     under, free = profile.seconds_per_call_profiled, profile.seconds_per_call_unprofiled
     assert profile.file is not None
     assert under is not None
     assert free is not None
     path = out / profile.file
-    timeline = examine(path).timeline
+    timeline = examine(path, on_gpu).timeline
     number = timeline.kernels if timeline.on_gpu else timeline.operations
     what = (
         f"{number:,} {'kernels' if timeline.on_gpu else 'operations'} a call; " if number else ""

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, INCOMPLETE, Timeline
+from paraformer_bench.timeline.timeline import (
+    CHAIN,
+    CONCURRENT,
+    INCOMPLETE,
+    LAUNCH_BOUND,
+    Timeline,
+)
 from paraformer_bench.timeline.words import WORDS, say
 
 BATCHED = "batched"
@@ -20,11 +26,14 @@ FLAT = "flat"
 SAME = 1.1
 """What grows by less than this factor from the shallowest to the deepest timeline is flat."""
 
+LEAST_SLOPE = 0.05
+"""Fewer operations for each block than this are none."""
+
 CURVE_WORDS = WORDS | {
     CHAIN: "one operation after another, and with depth more of them",
-    BATCHED: "one operation after another and no more of them at greater depth, but larger ones: "
-    "the branches run side by side inside them",
-    FLAT: "no more operations at greater depth, and none that the trace shows to be larger",
+    BATCHED: "one operation after another and hardly more of them at greater depth, but larger "
+    "ones: what depth adds runs side by side inside them",
+    FLAT: "hardly more operations at greater depth, and none that the trace shows to be larger",
 }
 
 
@@ -94,10 +103,12 @@ def _words(kind: str, slope: float | None, deepest: Timeline) -> str:
     if slope is None:
         return say(deepest)
     if kind in (BATCHED, FLAT):
-        return CURVE_WORDS[kind]
+        bound = deepest.kind == LAUNCH_BOUND
+        return f"{CURVE_WORDS[kind]}; {say(deepest)}" if bound else CURVE_WORDS[kind]
     if kind == CHAIN:
         return f"{CURVE_WORDS[kind]} ({slope:.3g} more for each block)"
-    return f"{say(deepest)}; {slope:.3g} more of them for each block"
+    more = f"{slope:.3g} more of them for each block" if slope > LEAST_SLOPE else ""
+    return f"{say(deepest)}; {more or 'hardly more of them at greater depth'}"
 
 
 def _why(timelines: Mapping[int, Timeline]) -> str:

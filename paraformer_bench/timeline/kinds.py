@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 PRODUCT = "matrix product"
 ATTENTION = "attention"
@@ -15,21 +14,43 @@ OTHER = "other"
 
 KINDS = (PRODUCT, ATTENTION, NORM, ELEMENTWISE, REDUCTION, COPY, OTHER)
 
-# What decides comes first: a kernel's name holds those of its template arguments too.
-_NAMES: Mapping[str, str] = {
-    ATTENTION: r"attention|fmha|flash_(?:fwd|bwd)",
-    PRODUCT: r"gemm|xmma|nvjet|cutlass|cublas|splitk|wgmma|triton_tem"
-    r"|addmv|addmm|\bmm\b|bmm|matmul|\bdot\b|convolution|convolve|mkldnn_linear|_mm\b",
-    NORM: r"layer_?norm|batch_?norm|rms_?norm|group_?norm",
-    REDUCTION: r"softmax|reduce_|triton_(?:red|per)_|\bsum\b|\bmean\b|\bamax\b|cross_entropy"
-    r"|nll_loss|logsumexp",
-    COPY: r"memcpy|memset|copy|\bcat\b|catarray|clone|\bstack\b|fill|\b(?:zero|ones|zeros)_"
-    r"|gather|scatter|local_scalar|index_select|\bindex\b",
-    ELEMENTWISE: r"elementwise|triton_poi_|gelu|relu|tanh|sigmoid|dropout|threshold"
-    r"|\b_?(?:foreach_)?(?:add|sub|mul|div|pow|sqrt|rsqrt|addcmul|addcdiv|lerp|neg|exp|where)_?\b"
-    r"|adam|sgd|multi_tensor",
-}
-_PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _NAMES.items()}
+# What decides comes first. A kernel's name holds those of its template arguments too, and one that
+# Inductor wrote those of all operations that it was made from: its beginning says what it is.
+_NAMES: tuple[tuple[str, str], ...] = (
+    (OTHER, r"^nccl"),
+    (PRODUCT, r"^triton_tem_(?!.*(?:attention|flex))"),
+    (ELEMENTWISE, r"^triton_poi_"),
+    (NORM, r"^triton_(?:red|per)_.*layer_norm"),
+    (REDUCTION, r"^triton_(?:red|per)_"),
+    (
+        ATTENTION,
+        r"attention|fmha|sdpa|flex_|_attn_|flash_?attn|flash_(?:fwd|bwd|fprop|bprop)",
+    ),
+    (
+        PRODUCT,
+        r"gemm|gemv|xmma|nvjet|cutlass|cublas|splitk|wgmma|winograd|conv2d|conv_depthwise"
+        r"|addmv|addmm|\bmm\b|bmm|matmul|\bdot\b|convolution|convolve|_linear\b|_linear_pointwise"
+        r"|_mm\b",
+    ),
+    (NORM, r"layer_?norm|batch_?norm|rms_?norm|group_?norm|GammaBeta"),
+    (
+        REDUCTION,
+        r"softmax|reduce_|\bsum\b|\bmean\b|\bamax\b|cross_entropy|nll_loss|mse_loss|logsumexp",
+    ),
+    (
+        COPY,
+        r"memcpy|memset|copy|\bcat\b|catarray|clone|\bstack\b|fill|\b(?:zero|zeros|ones|full)_?\b"
+        r"|\b(?:zeros|ones|full)_like\b|foreach_zero_|gather|scatter|local_scalar|index_select"
+        r"|\bindex\b|(?:select|slice)_backward|nchwToNhwc|nhwcToNchw|im2col|col2im",
+    ),
+    (
+        ELEMENTWISE,
+        r"elementwise|gelu|relu|tanh|sigmoid|dropout|threshold|adam|sgd|multi_tensor"
+        r"|\b_?(?:foreach_)?(?:add|sub|mul|div|pow|sqrt|rsqrt|addcmul|addcdiv|lerp|neg|exp|where)"
+        r"_?\b",
+    ),
+)
+_PATTERNS = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _NAMES]
 
 
 def kind_of(operation: str, name: str) -> str:
@@ -41,7 +62,7 @@ def kind_of(operation: str, name: str) -> str:
         name: Of what ran: a kernel's, or again the operation's.
     """
     for text in (operation.rpartition("::")[2], name):
-        for kind, pattern in _PATTERNS.items():
+        for kind, pattern in _PATTERNS:
             if pattern.search(text):
                 return kind
     return OTHER

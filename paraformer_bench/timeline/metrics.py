@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,18 +47,25 @@ class View(NamedTuple):
     memory: pd.DataFrame
 
 
-def examine(path: Path) -> View:
-    """Read a trace and reduce it. A broken one is ``incomplete`` with its reason."""
-    return view(read_trace(path))
+def examine(path: Path, on_gpu: bool = False) -> View:
+    """Read a trace and reduce it. A broken one is ``incomplete`` with its reason.
+
+    Args:
+        path: Of the trace.
+        on_gpu: It is known that a GPU worked: a trace of the host alone is incomplete.
+    """
+    return view(read_trace(path), on_gpu)
 
 
-def view(trace: Trace) -> View:
-    """Reduce a trace to the metrics of its step of median length."""
+def view(trace: Trace, on_gpu: bool = False) -> View:
+    """Reduce a trace to the metrics of its step of median length; see `examine`."""
     if trace.status != OK:
         return _nothing(incomplete(trace.reason))
     found = steps(trace.events)
     work = match(trace.events, found)
     reason = fault(work, found, trace.malformed)
+    if on_gpu and not work.on_gpu:
+        reason = "it holds nothing that ran on the GPU"
     if reason:
         return _nothing(incomplete(reason, on_gpu=work.on_gpu, steps=len(found)))
     step = middle(found)
@@ -179,10 +187,12 @@ def _mean(
 ) -> float | None:
     """Mean over the kernels' time; None if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()
-    if not np.isfinite(values).all() or not lengths.sum():
-        why[name] = "the trace does not say it of every kernel"
-        return None
-    return float(np.average(values, weights=lengths))
+    if np.isfinite(values).all() and lengths.sum():
+        mean = float(np.average(values, weights=lengths))
+        if math.isfinite(mean):
+            return mean
+    why[name] = "the trace does not say it of every kernel"
+    return None
 
 
 def _elements(done: pd.DataFrame, work: Work, why: dict[str, str]) -> int | None:

@@ -34,8 +34,10 @@ def test_batched_work_shows_in_shapes_where_a_kernel_always_has_the_same_blocks(
 
 
 def test_launch_bound_and_batched_is_batched() -> None:
-    shallow = replace(ONE, kind=LAUNCH_BOUND)
-    assert along({1: shallow, 16: replace(shallow, blocks_per_sm=8.0)}).kind == BATCHED
+    shallow = replace(ONE, kind=LAUNCH_BOUND, launch_bound=0.75)
+    curve = along({1: shallow, 16: replace(shallow, blocks_per_sm=8.0)})
+    assert curve.kind == BATCHED
+    assert curve.words.endswith("waiting for the host)")
 
 
 def test_chain() -> None:
@@ -80,3 +82,15 @@ def test_nothing_complete() -> None:
     curve = along({1: incomplete("cut off"), 16: incomplete("cut off")})
     assert (curve.kind, curve.words) == (INCOMPLETE, "trace incomplete: cut off")
     assert along({}).words == "trace incomplete: there is none"
+
+
+def test_no_noise_of_the_fit_in_the_sentence() -> None:
+    """The slope through equal numbers comes out as 5e-17."""
+    deep = replace(ONE, kind=CONCURRENT, concurrency=2.0)
+    words = along({1: deep, 3: deep, 16: deep}).words
+    assert words.startswith("operations ran side by side: 2.00 at once on average; ")
+    assert words.endswith("; hardly more of them at greater depth")
+    more = replace(deep, kernels=192)
+    assert along({1: deep, 16: more}).words.endswith("; 12 more of them for each block")
+    fewer = replace(deep, kernels=6)
+    assert along({1: deep, 16: fewer}).words.endswith("; hardly more of them at greater depth")
