@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
 BLOCKS = 8
-"""Samples a benchmark gets. With 6 against 6 asv's Mann-Whitney test, which asks for p < 0.002, can
-never say that two commits differ; a 99% interval of a median without assumptions needs 8."""
+"""Samples a benchmark gets. With 6 against 6 asv's Mann-Whitney test, which asks for p < 0.002,
+can never say that two commits differ; a 99% interval of a median without assumptions needs 8."""
 
 DEPTHS = (1, 4, 16)
 BATCH = 8
