@@ -1,5 +1,7 @@
 """What is tracked of the nets. All numbers are those of the sweep: nothing is timed here.
 
+There are fewer on the GPU, as asv starts a process for each even where there is none.
+
 asv takes smaller for better, so there is time per image instead of throughput, and the inverse of
 "constant up to". A ``version`` is written out, so that an edit does not orphan the history: change
 it when the numbers mean something else.
@@ -10,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import runs
-from .runs import BATCH, DEPTHS, MIDDLE, NAMES, Cache, OnCpu, OnGpu, Value, grid
+from .runs import BATCH, CPU, DEPTHS, GPU, MIDDLE, NAMES, Cache, OnCpu, OnGpu, Value, grid
 
 _CURVE = [name for name in NAMES if name != "depth"]
 
@@ -33,11 +35,11 @@ class _Inference:
 
 
 class CpuInference(_Inference, OnCpu):
-    params = grid(OnCpu, DEPTHS)
+    params = grid(CPU, ["eager"], DEPTHS)
 
 
 class GpuInference(_Inference, OnGpu):
-    params = grid(OnGpu, DEPTHS)
+    params = grid(GPU, ["eager", "graph"], [DEPTHS[0], DEPTHS[-1]])
 
     def track_device_time(self, cache: Cache, *case: Any) -> Value:
         return runs.samples(cache, "device", "inference", case)
@@ -58,11 +60,11 @@ class _Batch:
 
 
 class CpuBatch(_Batch, OnCpu):
-    params = grid(OnCpu, [MIDDLE], BATCH)
+    params = grid(CPU, ["eager"], [MIDDLE], BATCH)
 
 
 class GpuBatch(_Batch, OnGpu):
-    params = grid(OnGpu, [MIDDLE], BATCH)
+    params = grid(GPU, ["graph"], [MIDDLE], BATCH)
 
 
 class _Training:
@@ -83,11 +85,11 @@ class _Training:
 
 
 class CpuTraining(_Training, OnCpu):
-    params = grid(OnCpu, [MIDDLE])
+    params = grid(CPU, ["eager"], [MIDDLE])
 
 
 class GpuTraining(_Training, OnGpu):
-    params = grid(OnGpu, [MIDDLE])
+    params = grid(GPU, ["graph"], [MIDDLE])
 
 
 class _Curve:
@@ -108,11 +110,11 @@ class _Curve:
 
 
 class CpuCurve(_Curve, OnCpu):
-    params = grid(OnCpu, None)
+    params = grid(CPU, ["eager"], None)
 
 
 class GpuCurve(_Curve, OnGpu):
-    params = grid(OnGpu, None)
+    params = grid(GPU, ["graph"], None)
 
 
 class Counts(OnCpu):
@@ -120,7 +122,7 @@ class Counts(OnCpu):
 
     version = "1"
     param_names = NAMES
-    params = grid(OnCpu, DEPTHS[-1:])
+    params = grid(CPU, ["eager"], DEPTHS[-1:])
 
     def track_parameter_bytes(self, cache: Cache, *case: Any) -> Value:
         return runs.exact(cache, "parameter_bytes", "inference", case)

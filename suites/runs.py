@@ -21,6 +21,7 @@ BLOCKS = 8
 """Samples a benchmark gets. With 6 against 6 asv's Mann-Whitney test, which asks for p < 0.002,
 can never say that two commits differ; a 99% interval of a median without assumptions needs 8."""
 
+CPU, GPU = "cpu", "cuda:0"
 DEPTHS = (1, 4, 16)
 BATCH = 8
 """Images at once where the time per image is tracked."""
@@ -61,11 +62,8 @@ _TRACKED = ("peak_bytes", "parameter_bytes", "flops", "operations")
 class OnCpu:
     """Base of the benchmarks that read the sweep on the CPU."""
 
-    device = "cpu"
-    runtimes = ("eager",)
-
     def setup_cache(self) -> Cache:
-        return measure(OnCpu.device, OnCpu.runtimes)
+        return measure(CPU, ["eager"])
 
     setup_cache.timeout = 1800  # a minute on an idle machine
 
@@ -73,21 +71,20 @@ class OnCpu:
 class OnGpu:
     """Base of the benchmarks that read the sweep on GPU 0."""
 
-    device = "cuda:0"
-    runtimes = ("eager", "graph")
-
     def setup_cache(self) -> Cache:
-        return measure(OnGpu.device, OnGpu.runtimes)
+        return measure(GPU, ["eager", "graph"])
 
     setup_cache.timeout = 1800
 
 
-def grid(place: type[OnCpu | OnGpu], depths: Iterable[int] | None, batch: int = 1) -> list[Any]:
-    """Return the values of the parameters `NAMES`; those of a curve without depths."""
-    values = [["serial", "paraformer"], ["loop", "stacked"], list(place.runtimes)]
+def grid(
+    device: str, runtimes: Iterable[str], depths: Iterable[int] | None, batch: int = 1
+) -> list[Any]:
+    """Return the values of the parameters `NAMES`; those of a curve have no depths."""
+    values = [["serial", "paraformer"], ["loop", "stacked"], list(runtimes)]
     if depths is not None:
         values.append(list(depths))
-    return [*values, [192], [batch], ["float32"], [place.device]]
+    return [*values, [192], [batch], ["float32"], [device]]
 
 
 def measure(device: str, runtimes: Iterable[str]) -> Cache:
@@ -182,7 +179,7 @@ def exact(cache: Cache, field: str, mode: str, case: Case) -> Value:
         not_available(f"this commit does not record {field}")
     if len(values) > 1:
         raise RuntimeError(f"{field} is not the same in all blocks: {sorted(values, key=str)}")
-    return float(values.pop())
+    return values.pop()
 
 
 def exponent(cache: Cache, curve: Case) -> Value:
@@ -239,7 +236,7 @@ def _entries(cache: Cache, mode: str, case: Case) -> list[dict[str, Any]]:
         not_available(cache["refused"])
     entries = cache["cases"].get((case, mode))
     if entries is None:
-        not_available("there is no such case in this commit")
+        not_available("not in the sweep: a serial net has no branches to stack")
     measured = [entry for entry in entries if entry["status"] == "ok"]
     if not measured:
         status, reason = entries[0]["status"], entries[0]["reason"]

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def test_exponent_is_a_slope_for_each_block(cpu: Asv) -> None:
 
 def test_constant_up_to_is_given_as_its_inverse_and_on_wall_time(gpu: Asv) -> None:
     name = "nets.GpuCurve.track_inverse_of_constant_up_to"
-    assert gpu(name, model="serial", execution="loop", runtime="graph") == 0.25
+    assert gpu(name, model="serial", execution="loop") == 0.25
 
 
 def test_device_time_is_apart_from_wall_time(gpu: Asv) -> None:
-    case = {"model": "serial", "execution": "loop", "runtime": "graph", "depth": 4}
+    case = {"model": "serial", "execution": "loop", "runtime": "graph", "depth": 16}
     wall = gpu("nets.GpuInference.track_latency", **case)
     device = gpu("nets.GpuInference.track_device_time", **case)
     assert device["samples"] == pytest.approx([0.5 * s for s in wall["samples"]])
@@ -188,3 +189,27 @@ def test_a_count_that_differs_between_blocks_is_an_error(
     asv = Asv(tmp_path, runs.reduce(folder))
     with pytest.raises(RuntimeError, match="flops is not the same in all blocks"):
         asv("nets.Counts.track_flops", model="serial", execution="loop")
+
+
+def test_the_commands_are_timed_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = SUITES.parent / "reports" / "example-cpu"
+    shutil.copytree(example, tmp_path / "run", ignore=shutil.ignore_patterns("traces"))
+    asv = Asv(tmp_path, {"refused": None, "folder": str(tmp_path / "run")})
+    monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
+    monkeypatch.setattr("suites.cost.Commands.repeat", 1)
+    (tmp_path / "run" / "index.html").unlink()
+    for name in ("import", "report"):
+        found = asv._at(f"cost.Commands.timeraw_{name}")
+        assert [second > 0 for second in found["samples"]] == [True]
+    assert (tmp_path / "run" / "index.html").is_file()
+
+
+def test_a_commit_without_a_run_has_no_report_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = Asv(tmp_path, {"refused": "no such command"})._at("cost.Commands.timeraw_report")
+    assert math.isnan(found)
