@@ -100,6 +100,7 @@ def measure(device: str, runtimes: Iterable[str]) -> Cache:
     suite = folder.with_suffix(".toml")
     parts = list(_GRIDS)
     options = ["--profile", "none"]
+    declined: dict[str, str] = {}
     while True:
         suite.write_text(suite_text(parts, runtimes), encoding="utf-8")
         request = ["--suite", str(suite), "--device", device, "--out", str(folder), *options]
@@ -108,13 +109,14 @@ def measure(device: str, runtimes: Iterable[str]) -> Cache:
             options = []  # a commit from before there were timelines
         elif code == _REFUSED and "train" in said and "train" in parts:
             parts.remove("train")  # a commit from before training
+            declined["train"] = said
         else:
             break
     if code == _REFUSED:
         return {"refused": said}
     if code not in (0, 3):
         raise RuntimeError(f"sweep ended with exit code {code}: {said}")
-    return reduce(folder)
+    return reduce(folder) | {"declined": declined}
 
 
 def suite_text(parts: Iterable[str], runtimes: Iterable[str]) -> str:
@@ -138,9 +140,10 @@ mode = "{mode}"
 def reduce(folder: Path) -> Cache:
     """Return what is tracked of a run.
 
-    ``cases`` holds, by case and mode, an entry a block, in the order of the blocks: what became
-    of it, its median times in seconds, and its counts. ``curves`` holds by its shallowest case to
-    which depth a curve of wall times is constant.
+    ``cases`` has, by case and mode, an entry a block in the order of the blocks: what became of
+    it, its median times in seconds, its counts. ``curves`` has, by its shallowest case, to which
+    depth a curve of wall times is constant. ``refused`` and ``declined`` (by mode) are what the
+    commit said to what it would not do; here, nothing.
     """
     cases: dict[tuple[Case, str], list[dict[str, Any]]] = {}
     lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
@@ -157,7 +160,13 @@ def reduce(folder: Path) -> Cache:
         for verdict in verdicts
         if verdict["basis"] == "wall" and verdict["mode"] == "inference"
     }
-    return {"refused": None, "cases": cases, "curves": curves, "folder": str(folder)}
+    return {
+        "refused": None,
+        "declined": {},
+        "cases": cases,
+        "curves": curves,
+        "folder": str(folder),
+    }
 
 
 def samples(cache: Cache, field: str, mode: str, case: Case, share: int = 1) -> Value:
@@ -236,7 +245,8 @@ def _entries(cache: Cache, mode: str, case: Case) -> list[dict[str, Any]]:
         not_available(cache["refused"])
     entries = cache["cases"].get((case, mode))
     if entries is None:
-        not_available("not in the sweep: a serial net has no branches to stack")
+        nothing = "not in the sweep: a serial net has no branches to stack"
+        not_available(cache["declined"].get(mode, nothing))
     measured = [entry for entry in entries if entry["status"] == "ok"]
     if not measured:
         status, reason = entries[0]["status"], entries[0]["reason"]

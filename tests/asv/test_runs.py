@@ -73,7 +73,9 @@ def test_an_old_commit_is_asked_for_what_it_knows(
         return 0, "constant"
 
     asked = commit(answer)
-    assert runs.measure("cpu", ("eager",))["refused"] is None
+    cache = runs.measure("cpu", ("eager",))
+    assert cache["refused"] is None
+    assert cache["declined"] == {"train": "error: unknown mode 'train': known: inference"}
     assert len(asked) == 3
     assert 'mode = "inference"' in asked[-1][1]
 
