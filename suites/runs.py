@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,10 @@ from asv_runner.benchmarks.mark import SkipNotImplemented
 BLOCKS = 8
 """Samples a benchmark gets. With 6 against 6 asv's Mann-Whitney test, which asks for p < 0.002,
 can never say that two commits differ; a 99% interval of a median without assumptions needs 8."""
+
+THREADS = "1"
+"""Of PyTorch on the CPU. Where a neighbour takes a core, the threads of a pool wait for each other
+and calls take 40 times as long on two cores; a single one takes twice as long at worst."""
 
 CPU, GPU = "cpu", "cuda:0"
 DEPTHS = (1, 4, 16)
@@ -274,6 +279,7 @@ def _command(*arguments: str) -> tuple[int, str]:
     """Run a command of the installed commit; return its exit code and its last line."""
     done = subprocess.run(
         [sys.executable, "-m", "paraformer_bench", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": THREADS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

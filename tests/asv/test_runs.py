@@ -114,6 +114,17 @@ def test_a_command_is_that_of_the_installed_commit(tmp_path: Path) -> None:
     assert re.match("error: unknown suite 'no-such-suite'", said)
 
 
+def test_the_sweep_has_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "paraformer_bench"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import os; print(os.environ['OMP_NUM_THREADS'])")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert runs._command("sweep") == (0, "1")
+
+
 def test_the_benchmarks_import_nothing_of_the_package() -> None:
     see = "import sys, suites.nets, suites.cost; print([m for m in sys.modules if 'para' in m])"
     done = subprocess.run([sys.executable, "-c", see], cwd=ROOT, capture_output=True, text=True)
