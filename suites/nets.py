@@ -39,7 +39,7 @@ class CpuInference(_Inference, OnCpu):
 
 
 class GpuInference(_Inference, OnGpu):
-    params = grid(GPU, ["eager", "graph"], [DEPTHS[0], DEPTHS[-1]])
+    params = grid(GPU, ["graph"], [DEPTHS[0], DEPTHS[-1]])
 
     def track_device_time(self, cache: Cache, *case: Any) -> Value:
         return runs.samples(cache, "device", "inference", case)

@@ -65,7 +65,7 @@ def cpu(tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> A
 @pytest.fixture
 def gpu(tmp_path: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Asv:
     monkeypatch.chdir(tmp_path)
-    return Asv(tmp_path, runs.reduce(make_run("cuda:0", ("eager", "graph"))))
+    return Asv(tmp_path, runs.reduce(make_run("cuda:0", ("graph",))))
 
 
 def test_latency_is_the_block_medians_in_the_order_of_the_blocks(cpu: Asv) -> None:
@@ -118,7 +118,7 @@ def test_constant_up_to_is_given_as_its_inverse_and_on_wall_time(gpu: Asv) -> No
 
 
 def test_device_time_is_apart_from_wall_time(gpu: Asv) -> None:
-    case = {"model": "serial", "execution": "loop", "runtime": "graph", "depth": 16}
+    case = {"model": "serial", "execution": "loop", "depth": 16}
     wall = gpu("nets.GpuInference.track_latency", **case)
     device = gpu("nets.GpuInference.track_device_time", **case)
     assert device["samples"] == pytest.approx([0.5 * s for s in wall["samples"]])
