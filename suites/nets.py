@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import runs
-from .runs import BATCH, CPU, DEPTHS, GPU, MIDDLE, NAMES, Cache, OnCpu, OnGpu, Value, grid
+from .runs import BATCH, CPU, DEPTHS, GPU, NAMES, SHALLOW, Cache, OnCpu, OnGpu, Value, grid
 
 _CURVE = [name for name in NAMES if name != "depth"]
 
@@ -39,7 +39,7 @@ class CpuInference(_Inference, OnCpu):
 
 
 class GpuInference(_Inference, OnGpu):
-    params = grid(GPU, ["graph"], [DEPTHS[0], DEPTHS[-1]])
+    params = grid(GPU, ["graph"], DEPTHS[-1:])
 
     def track_device_time(self, cache: Cache, *case: Any) -> Value:
         return runs.samples(cache, "device", "inference", case)
@@ -60,11 +60,11 @@ class _Batch:
 
 
 class CpuBatch(_Batch, OnCpu):
-    params = grid(CPU, ["eager"], [MIDDLE], BATCH)
+    params = grid(CPU, ["eager"], [SHALLOW], BATCH)
 
 
 class GpuBatch(_Batch, OnGpu):
-    params = grid(GPU, ["graph"], [MIDDLE], BATCH)
+    params = grid(GPU, ["graph"], [SHALLOW], BATCH)
 
 
 class _Training:
@@ -85,11 +85,11 @@ class _Training:
 
 
 class CpuTraining(_Training, OnCpu):
-    params = grid(CPU, ["eager"], [MIDDLE])
+    params = grid(CPU, ["eager"], [SHALLOW])
 
 
 class GpuTraining(_Training, OnGpu):
-    params = grid(GPU, ["graph"], [MIDDLE])
+    params = grid(GPU, ["graph"], [SHALLOW])
 
 
 class _Curve:

@@ -30,7 +30,7 @@ CPU, GPU = "cpu", "cuda:0"
 DEPTHS = (1, 4, 16)
 BATCH = 4
 """Images at once where the time per image is tracked."""
-MIDDLE = 4
+SHALLOW = 2
 """Depth of the nets that are trained, and of those that see a batch."""
 
 NAMES = ("model", "execution", "runtime", "depth", "width", "batch", "dtype", "device")
@@ -47,15 +47,15 @@ name = "asv"
 [protocol]
 blocks = {BLOCKS}
 rounds = 2
-seconds_per_case = 0.15
+seconds_per_case = 0.1
 target_relative_error = 0.01
 timeout_seconds = 120
 """
 
 _GRIDS = {
     "inference": (DEPTHS, 1, "inference"),
-    "batch": ((MIDDLE,), BATCH, "inference"),
-    "train": ((MIDDLE,), 1, "train"),
+    "batch": ((SHALLOW,), BATCH, "inference"),
+    "train": ((SHALLOW,), 1, "train"),
 }
 """Depths, batch and mode of each part of the sweep."""
 

@@ -39,7 +39,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         folder.mkdir()
         lines, verdicts = [], []
         parts = [(depth, 1, "inference") for depth in runs.DEPTHS]
-        parts += [(runs.MIDDLE, runs.BATCH, "inference"), (runs.MIDDLE, 1, "train")]
+        parts += [(runs.SHALLOW, runs.BATCH, "inference"), (runs.SHALLOW, 1, "train")]
         # Blocks in disorder: a resumed run may write them so.
         for block in reversed(range(runs.BLOCKS)):
             for (model, execution), runtime, part in product(CURVES, runtimes, parts):

@@ -83,13 +83,13 @@ def test_latency_is_the_block_medians_in_the_order_of_the_blocks(cpu: Asv) -> No
 
 def test_time_per_image_is_that_of_a_batch_shared_out(cpu: Asv) -> None:
     found = cpu("nets.CpuBatch.track_time_per_image", model="serial", execution="loop")
-    expected = [seconds("serial", "loop", runs.MIDDLE, block) for block in range(runs.BLOCKS)]
+    expected = [seconds("serial", "loop", runs.SHALLOW, block) for block in range(runs.BLOCKS)]
     assert found["samples"] == pytest.approx(expected)
 
 
 def test_a_training_step_is_not_an_inference_call(cpu: Asv) -> None:
     found = cpu("nets.CpuTraining.track_step", model="serial", execution="loop")
-    assert found["samples"][0] == pytest.approx(3 * seconds("serial", "loop", runs.MIDDLE, 0))
+    assert found["samples"][0] == pytest.approx(3 * seconds("serial", "loop", runs.SHALLOW, 0))
 
 
 def test_memory_is_what_each_block_saw(cpu: Asv) -> None:
@@ -118,7 +118,7 @@ def test_constant_up_to_is_given_as_its_inverse_and_on_wall_time(gpu: Asv) -> No
 
 
 def test_device_time_is_apart_from_wall_time(gpu: Asv) -> None:
-    case = {"model": "serial", "execution": "loop", "depth": 16}
+    case = {"model": "serial", "execution": "loop"}
     wall = gpu("nets.GpuInference.track_latency", **case)
     device = gpu("nets.GpuInference.track_device_time", **case)
     assert device["samples"] == pytest.approx([0.5 * s for s in wall["samples"]])

@@ -103,8 +103,8 @@ def test_todays_sweep_takes_the_suite(tmp_path: Path) -> None:
     assert suite.protocol.blocks == runs.BLOCKS
     assert [(grid.depth, grid.batch, grid.mode) for grid in suite.grids] == [
         (runs.DEPTHS, (1,), ("inference",)),
-        ((runs.MIDDLE,), (runs.BATCH,), ("inference",)),
-        ((runs.MIDDLE,), (1,), ("train",)),
+        ((runs.SHALLOW,), (runs.BATCH,), ("inference",)),
+        ((runs.SHALLOW,), (1,), ("train",)),
     ]
 
 
