@@ -6,7 +6,7 @@ before is only judged again. The commits, in a clone of this repository: nothing
 ``stacked`` takes 10% longer, nothing, ``stacked`` holds twice the memory, nothing. ``asv run``
 measures the range; then each of three judges names commits:
 
-- ours: ``python -m paraformer_bench regressions --json``;
+- ours: ``python -m paraformer_bench regressions --json -``;
 - ``asv compare`` of each commit with the one before it, at a factor of 1.05;
 - asv's step detector, as ``asv publish`` reports it.
 
@@ -23,7 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -112,11 +112,11 @@ def judge(clone: Path, commits: Sequence[str]) -> Verdicts:
 
 
 def ours(clone: Path, commits: Sequence[str]) -> list[int]:
-    """Commits that our own command names."""
-    command = [sys.executable, "-m", "paraformer_bench", "regressions", "--json"]
+    """Commits at which our own command names a change, for the better too: none was planted."""
+    command = [sys.executable, "-m", "paraformer_bench", "regressions", "--json", "-"]
     # 1 says that there is a regression.
-    found = json.loads(_run(command, cwd=clone, codes=(0, 1), package=ROOT))
-    return _numbers((change["commit"] for change in found["changes"]), commits)
+    found = json.loads(_run(command, cwd=clone, codes=(0, 1)))
+    return _numbers((change["commit"] for change in found), commits)
 
 
 def compare(clone: Path, commits: Sequence[str]) -> list[int]:
@@ -139,17 +139,13 @@ def steps(clone: Path, commits: Sequence[str]) -> list[int]:
     return _numbers((hashes[str(after)] for _, after, *_ in jumps), commits)
 
 
-def _numbers(found: object, commits: Sequence[str]) -> list[int]:
+def _numbers(found: Iterable[str], commits: Sequence[str]) -> list[int]:
     return sorted({commits.index(commit) for commit in found})
 
 
-def _run(
-    command: Sequence[str], cwd: Path, codes: tuple[int, ...] = (0,), package: Path | None = None
-) -> str:
-    """Run a command and return its output; end with it if the exit code is another."""
+def _run(command: Sequence[str], cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
+    """Run a command, with the clone's package; end here if its exit code is not expected."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    if package:
-        environment["PYTHONPATH"] = str(package)
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )

@@ -49,6 +49,14 @@ def test_asv_names_a_commit_where_it_marks_something_as_worse(
     assert planted_commits.compare(tmp_path, ["aaaa", "bbbb"]) == named
 
 
+def test_ours_are_all_changes_that_the_command_tells(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = json.dumps([{"commit": "cccc", "ratio": 1.1}, {"commit": "bbbb"}, {"commit": "cccc"}])
+    monkeypatch.setattr(planted_commits, "_run", lambda *_, **__: said)
+    assert planted_commits.ours(tmp_path, ["aaaa", "bbbb", "cccc"]) == [1, 2]
+
+
 def test_steps_are_named_by_the_first_commit_with_the_new_level(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
