@@ -3,6 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 RUN ?=
+COMMITS ?= 3
 
 VENV_PYTHON := .venv/bin/python
 # Written last, so it exists only if everything is installed; make compares its date.
@@ -10,7 +11,7 @@ READY := .venv/.ready
 SAY := @echo "paraformer_bench:"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep report test lint format clean
+.PHONY: help setup sweep report asv test lint format clean
 
 help: ## this list
 	@echo "Usage: make TARGET [ARGS=\"--options\"] [PYTHON=python3.12]"
@@ -23,6 +24,12 @@ sweep: $(READY) ## measure, judge and report:  make sweep ARGS="--budget 8m --su
 
 report: $(READY) ## rebuild the pages of all runs, or of some:  make report RUN=reports/x
 	@$(VENV_PYTHON) -m paraformer_bench report $(RUN)
+
+# Code 2 says that a benchmark failed, and the output which: an old commit may well, and stops nothing.
+asv: $(READY) ## follow the suite over the last commits, new ones only:  make asv COMMITS=10
+	@$(VENV_PYTHON) -m asv run --skip-existing "HEAD -$(COMMITS)" || [ $$? -eq 2 ]
+	@$(VENV_PYTHON) -m asv publish --no-pull
+	$(SAY) "asv's pages are in reports/asv; show them with: $(VENV_PYTHON) -m asv preview"
 
 test: $(READY) ## run the tests:  make test ARGS="tests/test_packaging.py -x"
 	@$(VENV_PYTHON) -m pytest $(ARGS)

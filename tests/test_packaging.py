@@ -133,6 +133,7 @@ case "$*" in
     "--version") echo "Python 3.x" ;;
     "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     "-m pip install "*) exit "${FAKE_INSTALL:-0}" ;;
+    "-m asv run "*) exit "${FAKE_ASV:-0}" ;;
 esac
 """
 
@@ -156,7 +157,7 @@ class Make:
         self._log.write_text("", encoding="utf-8")
         # A `make` around this test must not hand its own flags and variables down.
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        clean = {k: v for k, v in clean.items() if k not in ("ARGS", "RUN", "PYTHON")}
+        clean = {k: v for k, v in clean.items() if k not in ("ARGS", "RUN", "COMMITS", "PYTHON")}
         return subprocess.run(
             [MAKE, *words, "PYTHON=./python"],
             cwd=self.folder,
@@ -192,6 +193,17 @@ def test_make_installs_once_and_passes_arguments_on(make: Make) -> None:
     assert make.asked == ["-m paraformer_bench report"]
     make("report", "RUN=reports/x")
     assert make.asked == ["-m paraformer_bench report reports/x"]
+
+
+def test_make_asv_measures_new_commits_and_publishes_even_if_a_benchmark_failed(
+    make: Make,
+) -> None:
+    make("asv")
+    assert make.asked[-2:] == ["-m asv run --skip-existing HEAD -3", "-m asv publish --no-pull"]
+    assert make("asv", "COMMITS=10", FAKE_ASV="2").returncode == 0
+    assert make.asked == ["-m asv run --skip-existing HEAD -10", "-m asv publish --no-pull"]
+    assert make("asv", FAKE_ASV="1").returncode != 0
+    assert make.asked == ["-m asv run --skip-existing HEAD -3"]
 
 
 def test_make_installs_again_when_the_pins_change(make: Make) -> None:

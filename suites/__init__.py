@@ -1,0 +1,1 @@
+"""Sweep definitions (``*.toml``) and the asv benchmarks (``*.py``); docs/regressions.md."""
