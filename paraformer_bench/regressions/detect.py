@@ -1,0 +1,200 @@
+"""Which series of a panel changed at which commit, beyond what chance and the machine explain.
+
+The model: the logarithm of a value is a level of its series, which steps at few commits, plus what
+the machine did to all series of the commit alike, plus scatter. `scatter` says how large that is,
+`steps` finds the levels; here they take turns until nothing moves any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.regressions import scatter
+from paraformer_bench.regressions.steps import Level, Sums, find_steps
+
+FALSE_ALARMS = 0.005
+"""Chance that a history without any change is called one with, over all series and commits."""
+CONFIDENCE = 0.95
+"""Of the interval around the size of a change; two-sided."""
+_ROUNDS = 5
+_POLISHES = 3
+_NEARLY = 9.0
+"""A step moves to a commit at which more series changed if it fits there nearly as well: three
+standard errors."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One series changed at one commit.
+
+    Attributes:
+        series: Row of the panel.
+        commit: Column of the panel: the first with the new level.
+        change: New level minus old one, in logarithms where the panel is.
+        low: Lower bound of ``change``.
+        high: Upper bound.
+        before: Old level.
+        after: New level.
+    """
+
+    series: int
+    commit: int
+    change: float
+    low: float
+    high: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found in a panel.
+
+    Attributes:
+        steps: By commit, then by series.
+        values: Trimmed means of the blocks, what the machine did taken out: series x commits.
+        variances: Of each of them.
+        shift: What the machine did at each commit, 0 where it is not known.
+        levels: Of each series at each commit.
+    """
+
+    steps: list[Step]
+    values: Array
+    variances: Array
+    shift: Array
+    levels: Array
+
+
+def detect(blocks: Array, timed: bool, tests: int) -> Fit:
+    """Find the steps in a panel of series.
+
+    Args:
+        blocks: Block medians, or their logarithms: series x commits x blocks, NaN for missing.
+        timed: They are times, on one machine: what moves most of them is the machine.
+        tests: How many places for a step there are in all panels that are judged together.
+    """
+    raw, error, dof = scatter.trimmed(scatter.same_blocks(blocks) if timed else blocks)
+    commits = np.flatnonzero(np.isfinite(raw).any(axis=0))
+    values = raw[:, commits]
+    variances, series_dof = scatter.steadied(error[:, commits], dof[:, commits])
+    together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
+    none: list[list[int]] = [[] for _ in values]
+    shift = _polished(values, variances, none, np.zeros(len(commits)), together)
+    gaps = scatter.sides(values - shift, variances)
+    variances = variances + (
+        np.where(together, scatter.own_scatter(gaps), scatter.ALONE**2)
+        if timed
+        else scatter.usual_scatter(gaps)
+    )
+    known = np.where(np.isfinite(series_dof), series_dof, 1.0)
+    critical = stdtrit(known, 1 - FALSE_ALARMS / (2 * max(tests, 1)))
+    found = none
+    for _ in range(_ROUNDS):
+        shift = _polished(values, variances, found, shift, together)
+        sums = Sums(values - shift, variances)
+        before, found = found, find_steps(sums, critical**2, len(commits))
+        if found == before:
+            break
+    found = [_with_data(cuts, row) for cuts, row in zip(found, np.isfinite(values), strict=True)]
+    found = _agreed(sums, found, critical, len(commits))
+    half = stdtrit(known, (1 + CONFIDENCE) / 2)
+    steps = [
+        step
+        for series, cuts in enumerate(found)
+        for step in _steps(sums, series, cuts, half[series], commits)
+    ]
+    levels = np.full(raw.shape, np.nan)
+    levels[:, commits] = sums.levels(found)[0]
+    every_shift, every_variance = np.zeros(raw.shape[1]), np.full(raw.shape, np.nan)
+    every_shift[commits] = shift
+    every_variance[:, commits] = variances
+    steps.sort(key=lambda step: (step.commit, step.series))
+    return Fit(steps, raw - every_shift, every_variance, every_shift, levels)
+
+
+def _polished(
+    values: Array, variances: Array, steps: list[list[int]], shift: Array, together: Array
+) -> Array:
+    """What the machine did at each commit, given where the levels change: medians in turns."""
+    if not together.any():
+        return shift
+    for _ in range(_POLISHES):
+        levels, counts = Sums(values - shift, variances).levels(steps)
+        shift = shift + scatter.common_shift(values - shift, levels, counts) * together
+    return np.asarray(shift - scatter.median(shift[together], 0) * together, dtype=np.float64)
+
+
+def _with_data(cuts: list[int], seen: Array) -> list[int]:
+    """Move each step to the first commit from there on that has a value."""
+    places = np.flatnonzero(seen)
+    return [int(places[np.searchsorted(places, cut)]) for cut in cuts]
+
+
+def _agreed(
+    sums: Sums, found: list[list[int]], critical: Array, commits: int
+) -> list[list[int]]:
+    """Let series that changed at nearly the same commit agree on one.
+
+    One commit is the cause of most changes that lie close together, and all of their series know
+    more of its place than each alone. A step moves only if its own series hardly objects, and
+    stays where the data of its series are.
+    """
+    free = {(series, k) for series, cuts in enumerate(found) for k in range(len(cuts))}
+    cuts = [list(each) for each in found]
+    while free:
+        gains: dict[int, float] = {}
+        members: dict[int, list[tuple[int, int]]] = {}
+        for place in sorted({cuts[series][k] for series, k in free}):
+            gains[place] = 0.0
+            members[place] = []
+            for series, k in sorted(free):
+                gain = _gain(sums, cuts[series], series, k, place, commits)
+                loss = _gain(sums, cuts[series], series, k, cuts[series][k], commits) - gain
+                if loss < _NEARLY and gain > critical[series] ** 2:
+                    gains[place] += gain
+                    members[place].append((series, k))
+        best = max(gains, key=lambda place: gains[place])
+        for series, k in members[best]:
+            cuts[series][k] = best
+        still = free - set(members[best])
+        if still == free:
+            break
+        free = still
+    return cuts
+
+
+def _gain(
+    sums: Sums, cuts: list[int], series: int, k: int, place: int, commits: int
+) -> float:
+    """By how much a step of a series at ``place``, in place of its k-th, lowers the cost."""
+    start = cuts[k - 1] if k else 0
+    end = cuts[k + 1] if k + 1 < len(cuts) else commits
+    if not start < place < end:
+        return -np.inf
+    left, right = sums.level(series, start, place), sums.level(series, place, end)
+    if not left.count or not right.count:
+        return -np.inf
+    return (right.mean - left.mean) ** 2 / (left.variance + right.variance)
+
+
+def _steps(
+    sums: Sums, series: int, cuts: list[int], half: float, commits: Array
+) -> list[Step]:
+    ends = [0, *cuts, len(commits)]
+    levels = [sums.level(series, *pair) for pair in zip(ends, ends[1:], strict=False)]
+    return [
+        _step(series, int(commits[cut]), left, right, half)
+        for cut, left, right in zip(cuts, levels, levels[1:], strict=False)
+    ]
+
+
+def _step(series: int, commit: int, left: Level, right: Level, half: float) -> Step:
+    change = right.mean - left.mean
+    reach = half * (left.variance + right.variance) ** 0.5
+    return Step(
+        series, commit, change, change - reach, change + reach, left.mean, right.mean
+    )

@@ -1,0 +1,168 @@
+"""From block medians to one value a commit, and how far each of these can be believed.
+
+All values are logarithms (or plain values, for what can be zero or negative); arrays are series x
+commits, or series x commits x blocks, with NaN for what is missing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import digamma
+
+from paraformer_bench.analysis.intervals import Array, Means
+from paraformer_bench.analysis.moderated import moderate
+
+FEWEST_BLOCKS = 3
+"""With fewer a value has no scatter that could be believed."""
+FEWEST_TOGETHER = 5
+"""Series from which on the median over them tells how fast the machine was."""
+FINEST = 1e-3
+"""Smallest standard error that is believed. Memory often is the same page for page in all blocks
+of a commit, and a page more in all blocks of the next."""
+ALONE = 0.10
+"""Scatter from run to run of times that too few others stand beside to tell how fast the machine
+was: such runs were up to 30% apart."""
+_TRIM = 0.25
+_OWN = 6.0
+"""Degrees of freedom with which what all cells tell of a cell's variance stands against its own."""
+_MOST_CORRECTED = 1.5
+_MIDDLE = 0.4549
+"""Median of the square of a normal variable."""
+
+
+def same_blocks(blocks: Array) -> Array:
+    """Take out of each block what all series of its commit have in common there.
+
+    A worker visits all cases, so that a burst of a few seconds hits many of them in the same block.
+    Only series with all blocks of their commit take part.
+    """
+    counts = np.isfinite(blocks).sum(axis=2)
+    full = (counts == counts.max(axis=0)) & (counts > 0)
+    apart = np.where(full[..., None], blocks - median(blocks, 2)[..., None], np.nan)
+    common = median(apart, 0)
+    common -= median(common, 1)[:, None]
+    taken = full & (full.sum(axis=0) >= FEWEST_TOGETHER)
+    return blocks - np.where(taken[..., None], common, 0.0)
+
+
+def trimmed(blocks: Array) -> tuple[Array, Array, Array]:
+    """Return trimmed mean, its squared standard error and degrees of freedom.
+
+    The lowest and highest quarter of the blocks are left out of the mean and pulled in for its
+    error, so that one or two blocks that a neighbour slowed say little. Cells with fewer than
+    `FEWEST_BLOCKS` are NaN.
+
+    Source: K. K. Yuen, The two-sample trimmed t for unequal population variances,
+    Biometrika 61 (1974).
+    """
+    ordered = np.sort(blocks, axis=2)  # NaN comes last
+    count = np.isfinite(ordered).sum(axis=2)
+    cut = (_TRIM * count).astype(np.intp)
+    place = np.arange(blocks.shape[2])
+    inside = (place >= cut[..., None]) & (place < (count - cut)[..., None])
+    kept = np.where(count >= FEWEST_BLOCKS, count - 2 * cut, np.nan)
+    mean = np.where(inside, ordered, 0.0).sum(axis=2) / kept
+    last = np.maximum(count - cut - 1, 0)[..., None]
+    low = np.take_along_axis(ordered, cut[..., None], axis=2)
+    high = np.take_along_axis(ordered, last, axis=2)
+    pulled = np.where(place < count[..., None], np.clip(ordered, low, high), 0.0)
+    centre = pulled.sum(axis=2) / np.maximum(count, 1)
+    squares = np.where(place < count[..., None], pulled - centre[..., None], 0.0) ** 2
+    error = squares.sum(axis=2) / (kept * (kept - 1))
+    return mean, error, kept - 1
+
+
+def steadied(error: Array, dof: Array) -> tuple[Array, Array]:
+    """Let squared standard errors of all cells help each other; return them and series' dof.
+
+    That of a cell is taken to be one of its series times one of its commit (some benchmarks are
+    noisier, and at some commits the machine was); both from means of logarithms, so that a few
+    wild ones count little. The factor of a commit is never below 1. The cell's own error then
+    joins with its own degrees of freedom.
+    """
+    floor = np.maximum(error, FINEST**2)
+    # Mean of the logarithm of a chi-square over its degrees of freedom.
+    logs = np.log(floor) - digamma(dof / 2) + np.log(dof / 2)
+    commit = np.zeros(error.shape[1])
+    series = _mean(logs, axis=1)
+    if len(error) >= FEWEST_TOGETHER:
+        for _ in range(3):
+            commit = _mean(logs - series[:, None], axis=0)
+            series = _mean(logs - commit, axis=1)
+        commit = np.maximum(np.nan_to_num(commit - median(commit, 0)), 0.0)
+        series = _mean(logs - commit, axis=1)
+    count = np.where(np.isfinite(dof), dof, 0.0).sum(axis=1)
+    count[~np.isfinite(series) | (count == 0)] = np.nan
+    sd = np.exp(series / 2)
+    pooled = moderate(Means(sd, sd, count, np.ones_like(count), sd))
+    expected = pooled.sd[:, None] ** 2 * np.exp(commit)
+    # The correction above is that of a chi-square, which these errors are only nearly.
+    ratios = floor / expected
+    seen = np.isfinite(ratios)
+    if seen.any():
+        expected *= np.clip(ratios[seen].mean(), 1.0, _MOST_CORRECTED)
+    joined = (_OWN * expected + dof * floor) / (_OWN + dof)
+    # A cell whose few blocks happen to agree is no better than the others.
+    return np.maximum(np.maximum(joined, expected), FINEST**2), pooled.dof
+
+
+def common_shift(values: Array, levels: Array, counts: Array) -> Array:
+    """Return how far each commit lies above the levels in most series: what the machine did.
+
+    A level that a single commit holds lies where its commit does and says nothing.
+    """
+    apart = np.where(counts > 1, values - levels, np.nan)
+    told = np.isfinite(apart).sum(axis=0) >= FEWEST_TOGETHER
+    return np.asarray(np.where(told, median(apart, 0), 0.0), dtype=np.float64)
+
+
+def sides(values: Array, variances: Array) -> Array:
+    """Variance from each commit to the next beyond what the blocks of both explain, one a gap.
+
+    Where most series differ by more than their errors, the machine did not slow all cases alike.
+    NaN where fewer than `FEWEST_TOGETHER` series tell.
+    """
+    steps = np.diff(values, axis=1)
+    expected = variances[:, 1:] + variances[:, :-1]
+    told = np.isfinite(steps).sum(axis=0) >= FEWEST_TOGETHER
+    # Half of the squared steps must lie above `_MIDDLE` times their variance.
+    beyond = np.maximum(median(steps**2 / _MIDDLE - expected, 0), 0.0)
+    return np.asarray(np.where(told, beyond, np.nan), dtype=np.float64)
+
+
+def own_scatter(gaps: Array) -> Array:
+    """Variance that each commit adds by itself, of times that share a machine.
+
+    What scatters on both sides of a commit is its own; a change of the code scatters on one side.
+    So the smaller side counts. The first and the last commit have one side only.
+    """
+    return np.nan_to_num(
+        np.fmin(np.concatenate([[np.nan], gaps]), np.concatenate([gaps, [np.nan]]))
+    )
+
+
+def usual_scatter(gaps: Array) -> float:
+    """Variance that every commit adds, of values that share no machine speed, such as memory.
+
+    From the median gap, the lower one of two: a change of the code may move all series at once,
+    at fewer than half of the commits. With a single gap nothing is known of it.
+    """
+    known = np.sort(gaps[np.isfinite(gaps)])
+    return float(known[(len(known) - 1) // 2] / 2) if len(known) >= 2 else 0.0
+
+
+def median(values: Array, axis: int) -> Array:
+    """Median of what is not NaN, and NaN where nothing is: many times as fast as numpy's."""
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    count = np.expand_dims(np.isfinite(ordered).sum(axis=axis), axis)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
+    high = np.take_along_axis(ordered, count // 2 % ordered.shape[axis], axis)
+    return np.asarray(((low + high) / 2).squeeze(axis), dtype=np.float64)
+
+
+def _mean(values: Array, axis: int) -> Array:
+    """Mean without NaN; NaN where there is nothing."""
+    seen = np.isfinite(values)
+    count = seen.sum(axis=axis)
+    total = np.where(seen, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
