@@ -26,6 +26,9 @@ _TRIM = 0.25
 _OWN = 6.0
 """Degrees of freedom with which what all cells tell of a cell's variance stands against its own."""
 _MOST_CORRECTED = 1.5
+_FAR = 3.0
+"""What lies farther from the median than this many standard deviations, as half of the series tell
+them, is a change of its own: it takes no part in what the others have in common."""
 _MIDDLE = 0.4549
 """Median of the square of a normal variable."""
 
@@ -113,7 +116,10 @@ def common_shift(values: Array, levels: Array, counts: Array) -> Array:
     """
     apart = np.where(counts > 1, values - levels, np.nan)
     told = np.isfinite(apart).sum(axis=0) >= FEWEST_TOGETHER
-    return np.asarray(np.where(told, median(apart, 0), 0.0), dtype=np.float64)
+    middle = median(apart, 0)
+    spread = median(np.abs(apart - middle), 0) / np.sqrt(_MIDDLE)
+    most = np.where(np.abs(apart - middle) <= _FAR * spread, apart, np.nan)
+    return np.asarray(np.where(told, median(most, 0), 0.0), dtype=np.float64)
 
 
 def sides(values: Array, variances: Array) -> Array:
@@ -127,6 +133,8 @@ def sides(values: Array, variances: Array) -> Array:
     told = np.isfinite(steps).sum(axis=0) >= FEWEST_TOGETHER
     # Half of the squared steps must lie above `_MIDDLE` times their variance.
     beyond = np.maximum(median(steps**2 / _MIDDLE - expected, 0), 0.0)
+    near = steps**2 <= _FAR**2 * (expected + beyond)
+    beyond = np.maximum(median(np.where(near, steps**2 / _MIDDLE - expected, np.nan), 0), 0.0)
     return np.asarray(np.where(told, beyond, np.nan), dtype=np.float64)
 
 
