@@ -8,15 +8,16 @@ the machine did to all series of the commit alike, plus scatter. `scatter` says 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy.special import stdtrit
 
-from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.analysis.intervals import Array, t_quantile
 from paraformer_bench.regressions import scatter
+from paraformer_bench.regressions.scatter import Booleans
 from paraformer_bench.regressions.steps import Level, Sums, find_steps
 
-FALSE_ALARMS = 0.005
+FALSE_ALARMS = 0.001
 """Chance that a history without any change is called one with, over all series and commits."""
 CONFIDENCE = 0.95
 """Of the interval around the size of a change; two-sided."""
@@ -69,15 +70,20 @@ class Fit:
     levels: Array
 
 
-def detect(blocks: Array, timed: bool, tests: int) -> Fit:
+def detect(blocks: Array, timed: bool, tests: int, paired: Booleans | None = None) -> Fit:
     """Find the steps in a panel of series.
 
     Args:
         blocks: Block medians, or their logarithms: series x commits x blocks, NaN for missing.
         timed: They are times, on one machine: what moves most of them is the machine.
         tests: How many places for a step there are in all panels that are judged together.
+        paired: Where blocks of times stand in the order in which they were measured: series x
+            commits; everywhere if null.
     """
-    raw, error, dof = scatter.trimmed(scatter.same_blocks(blocks) if timed else blocks)
+    if timed:
+        everywhere = np.ones(blocks.shape[:2], dtype=np.bool_)
+        blocks = scatter.same_blocks(blocks, everywhere if paired is None else paired)
+    raw, error, dof = scatter.trimmed(blocks)
     commits = np.flatnonzero(np.isfinite(raw).any(axis=0))
     values = raw[:, commits]
     variances, series_dof = scatter.steadied(error[:, commits], dof[:, commits])
@@ -91,7 +97,7 @@ def detect(blocks: Array, timed: bool, tests: int) -> Fit:
         else scatter.usual_scatter(gaps)
     )
     known = np.where(np.isfinite(series_dof), series_dof, 1.0)
-    critical = stdtrit(known, 1 - FALSE_ALARMS / (2 * max(tests, 1)))
+    critical = t_quantile(1 - FALSE_ALARMS / (2 * max(tests, 1)), known)
     found = none
     for _ in range(_ROUNDS):
         shift = _polished(values, variances, found, shift, together)
@@ -101,11 +107,11 @@ def detect(blocks: Array, timed: bool, tests: int) -> Fit:
             break
     found = [_with_data(cuts, row) for cuts, row in zip(found, np.isfinite(values), strict=True)]
     found = _agreed(sums, found, critical, len(commits))
-    half = stdtrit(known, (1 + CONFIDENCE) / 2)
+    half = t_quantile((1 + CONFIDENCE) / 2, known)
     steps = [
         step
         for series, cuts in enumerate(found)
-        for step in _steps(sums, series, cuts, half[series], commits)
+        for step in _steps(sums, series, cuts, float(half[series]), commits.tolist())
     ]
     levels = np.full(raw.shape, np.nan)
     levels[:, commits] = sums.levels(found)[0]
@@ -134,9 +140,7 @@ def _with_data(cuts: list[int], seen: Array) -> list[int]:
     return [int(places[np.searchsorted(places, cut)]) for cut in cuts]
 
 
-def _agreed(
-    sums: Sums, found: list[list[int]], critical: Array, commits: int
-) -> list[list[int]]:
+def _agreed(sums: Sums, found: list[list[int]], critical: Array, commits: int) -> list[list[int]]:
     """Let series that changed at nearly the same commit agree on one.
 
     One commit is the cause of most changes that lie close together, and all of their series know
@@ -167,9 +171,7 @@ def _agreed(
     return cuts
 
 
-def _gain(
-    sums: Sums, cuts: list[int], series: int, k: int, place: int, commits: int
-) -> float:
+def _gain(sums: Sums, cuts: list[int], series: int, k: int, place: int, commits: int) -> float:
     """By how much a step of a series at ``place``, in place of its k-th, lowers the cost."""
     start = cuts[k - 1] if k else 0
     end = cuts[k + 1] if k + 1 < len(cuts) else commits
@@ -182,12 +184,12 @@ def _gain(
 
 
 def _steps(
-    sums: Sums, series: int, cuts: list[int], half: float, commits: Array
+    sums: Sums, series: int, cuts: list[int], half: float, commits: list[int]
 ) -> list[Step]:
     ends = [0, *cuts, len(commits)]
-    levels = [sums.level(series, *pair) for pair in zip(ends, ends[1:], strict=False)]
+    levels = [sums.level(series, *pair) for pair in pairwise(ends)]
     return [
-        _step(series, int(commits[cut]), left, right, half)
+        _step(series, commits[cut], left, right, half)
         for cut, left, right in zip(cuts, levels, levels[1:], strict=False)
     ]
 
@@ -195,6 +197,4 @@ def _steps(
 def _step(series: int, commit: int, left: Level, right: Level, half: float) -> Step:
     change = right.mean - left.mean
     reach = half * (left.variance + right.variance) ** 0.5
-    return Step(
-        series, commit, change, change - reach, change + reach, left.mean, right.mean
-    )
+    return Step(series, commit, change, change - reach, change + reach, left.mean, right.mean)

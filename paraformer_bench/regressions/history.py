@@ -101,7 +101,9 @@ def judged(
 
 
 def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
-    full = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    full = _git(
+        repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    ).strip()
     if full:
         return full
     matches = [commit for commit in hashes if commit.startswith(name)]

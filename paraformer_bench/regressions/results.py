@@ -1,7 +1,7 @@
 """asv's result files, read without asv: one series of values over commits a benchmark.
 
-The format is that of asv 0.6 (``asv/results.py``): ``<results>/<machine>/<commit>-<environment>.json``
-beside a ``machine.json``, and ``<results>/benchmarks.json`` with what each benchmark is.
+The format is that of asv 0.6 (``asv/results.py``): ``<machine>/<commit>-<environment>.json``, with
+a ``machine.json`` beside it, and ``benchmarks.json`` with what each benchmark is.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _read_file(
                 name = Name(machine, environment, benchmark, params)
                 unit = str(entry.get("unit") or "")
                 found.setdefault(name, Series(name, unit)).cells[commit] = cell
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             results.warnings.append(f"{path}: {benchmark} {error}")
 
 
@@ -228,7 +228,7 @@ def _cells(
         if column is None:  # asv writes null for a list of nulls
             column = [None] * len(combinations)
         if not isinstance(column, list) or len(column) != len(combinations):
-            raise ValueError(f"has not one {key} for each of {len(combinations)} sets of parameters")
+            raise ValueError(f"has not one {key} for each of {len(combinations)} parameters")
         columns[key] = column
     for k, combination in enumerate(combinations):
         params = tuple(zip(names, combination, strict=True))

@@ -7,10 +7,13 @@ commits, or series x commits x blocks, with NaN for what is missing.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import digamma
+import numpy.typing as npt
+from scipy.special import digamma, polygamma
 
 from paraformer_bench.analysis.intervals import Array, Means
 from paraformer_bench.analysis.moderated import moderate
+
+Booleans = npt.NDArray[np.bool_]
 
 FEWEST_BLOCKS = 3
 """With fewer a value has no scatter that could be believed."""
@@ -24,7 +27,8 @@ ALONE = 0.10
 was: such runs were up to 30% apart."""
 _TRIM = 0.25
 _OWN = 6.0
-"""Degrees of freedom with which what all cells tell of a cell's variance stands against its own."""
+"""Degrees of freedom with which what all cells tell of one's variance stands against its own."""
+_WILDER = 1.25
 _MOST_CORRECTED = 1.5
 _FAR = 3.0
 """What lies farther from the median than this many standard deviations, as half of the series tell
@@ -33,19 +37,20 @@ _MIDDLE = 0.4549
 """Median of the square of a normal variable."""
 
 
-def same_blocks(blocks: Array) -> Array:
+def same_blocks(blocks: Array, paired: Booleans) -> Array:
     """Take out of each block what all series of its commit have in common there.
 
-    A worker visits all cases, so that a burst of a few seconds hits many of them in the same block.
-    Only series with all blocks of their commit take part.
+    A worker visits all cases, so a burst of a few seconds hits many of them in the same block.
+    Only series with all blocks of their commit take part, and those whose blocks are ``paired``
+    (series x commits): theirs stand in the order in which they were measured.
     """
     counts = np.isfinite(blocks).sum(axis=2)
-    full = (counts == counts.max(axis=0)) & (counts > 0)
+    full = (counts == counts.max(axis=0)) & (counts > 0) & paired
     apart = np.where(full[..., None], blocks - median(blocks, 2)[..., None], np.nan)
     common = median(apart, 0)
     common -= median(common, 1)[:, None]
     taken = full & (full.sum(axis=0) >= FEWEST_TOGETHER)
-    return blocks - np.where(taken[..., None], common, 0.0)
+    return np.asarray(blocks - np.where(taken[..., None], common, 0.0), dtype=np.float64)
 
 
 def trimmed(blocks: Array) -> tuple[Array, Array, Array]:
@@ -86,15 +91,18 @@ def steadied(error: Array, dof: Array) -> tuple[Array, Array]:
     floor = np.maximum(error, FINEST**2)
     # Mean of the logarithm of a chi-square over its degrees of freedom.
     logs = np.log(floor) - digamma(dof / 2) + np.log(dof / 2)
-    commit = np.zeros(error.shape[1])
+    commit: Array = np.zeros(error.shape[1])
     series = _mean(logs, axis=1)
     if len(error) >= FEWEST_TOGETHER:
         for _ in range(3):
             commit = _mean(logs - series[:, None], axis=0)
             series = _mean(logs - commit, axis=1)
-        commit = np.maximum(np.nan_to_num(commit - median(commit, 0)), 0.0)
+        above = np.nan_to_num(commit - median(commit, 0))
+        commit = np.asarray(np.maximum(above, 0.0), dtype=np.float64)
         series = _mean(logs - commit, axis=1)
-    count = np.where(np.isfinite(dof), dof, 0.0).sum(axis=1)
+    # The mean of such logarithms varies as the logarithm of one chi-square with so many degrees of
+    # freedom would; those of trimmed means vary by a quarter more.
+    count = np.nan_to_num(2 / (_WILDER * polygamma(1, dof / 2))).sum(axis=1)
     count[~np.isfinite(series) | (count == 0)] = np.nan
     sd = np.exp(series / 2)
     pooled = moderate(Means(sd, sd, count, np.ones_like(count), sd))
@@ -106,7 +114,8 @@ def steadied(error: Array, dof: Array) -> tuple[Array, Array]:
         expected *= np.clip(ratios[seen].mean(), 1.0, _MOST_CORRECTED)
     joined = (_OWN * expected + dof * floor) / (_OWN + dof)
     # A cell whose few blocks happen to agree is no better than the others.
-    return np.maximum(np.maximum(joined, expected), FINEST**2), pooled.dof
+    most = np.maximum(np.maximum(joined, expected), FINEST**2)
+    return np.asarray(most, dtype=np.float64), pooled.dof
 
 
 def common_shift(values: Array, levels: Array, counts: Array) -> Array:
@@ -144,9 +153,8 @@ def own_scatter(gaps: Array) -> Array:
     What scatters on both sides of a commit is its own; a change of the code scatters on one side.
     So the smaller side counts. The first and the last commit have one side only.
     """
-    return np.nan_to_num(
-        np.fmin(np.concatenate([[np.nan], gaps]), np.concatenate([gaps, [np.nan]]))
-    )
+    left, right = np.concatenate([[np.nan], gaps]), np.concatenate([gaps, [np.nan]])
+    return np.asarray(np.nan_to_num(np.fmin(left, right)), dtype=np.float64)
 
 
 def usual_scatter(gaps: Array) -> float:

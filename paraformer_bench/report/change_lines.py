@@ -1,0 +1,155 @@
+"""Changes over commits as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paraformer_bench.regressions.history import Commit
+from paraformer_bench.regressions.judge import (
+    IMPROVEMENT,
+    REGRESSION,
+    SMALL,
+    Change,
+    Gap,
+    Judgement,
+)
+from paraformer_bench.regressions.kinds import BYTES, EXACT, SECONDS, first_word
+from paraformer_bench.report import units
+
+_MOST_NAMES = 3
+_MOVED = 0.05
+"""How far a machine must have moved to be worth a word."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one commit changed, the largest first.
+
+    Attributes:
+        commit: The commit.
+        changes: Regressions first; those below the threshold are left out.
+    """
+
+    commit: Commit
+    changes: list[Change]
+
+    @property
+    def worse(self) -> bool:
+        """Whether anything became worse."""
+        return self.changes[0].verdict == REGRESSION
+
+
+def groups(changes: Sequence[Change]) -> list[Group]:
+    """Return what each commit changed beyond the threshold, the most important commit first."""
+    held: dict[str, list[Change]] = {}
+    for change in changes:
+        if change.verdict != SMALL:
+            held.setdefault(change.commit.hash, []).append(change)
+    found = []
+    for members in held.values():
+        members.sort(key=lambda change: (change.verdict != REGRESSION, -change.size))
+        found.append(Group(members[0].commit, members))
+    return sorted(found, key=lambda group: (not group.worse, -group.changes[0].size))
+
+
+def lines(judgement: Judgement) -> list[str]:
+    """Return everything worth saying, a line each: changes, then gaps, then the sum."""
+    said = []
+    for group in groups(judgement.changes):
+        said.append(titled(group.commit))
+        said += [f"  {_change(change)}" for change in group.changes]
+    said += [gap_line(gap) for gap in judgement.gaps]
+    said += notes(judgement)
+    return [*said, summary(judgement)]
+
+
+def summary(judgement: Judgement) -> str:
+    """Say in one line what was found."""
+    verdicts = [change.verdict for change in judgement.changes]
+    worse, better = verdicts.count(REGRESSION), verdicts.count(IMPROVEMENT)
+    told = [units.count(worse, "regression"), units.count(better, "improvement")]
+    if verdicts.count(SMALL):
+        told.append(f"{verdicts.count(SMALL)} sure but below the threshold")
+    commits = len({change.commit.hash for change in judgement.changes if change.verdict != SMALL})
+    judged = len([c for c in judgement.history.commits if c.hash in judgement.judged])
+    return (
+        f"{', '.join(told)}, at {commits} of {units.count(judged, 'commit')}; "
+        f"{units.count(len(judgement.tracks), 'benchmark')} with data, "
+        f"threshold {units.percent(judgement.threshold)}"
+    )
+
+
+def notes(judgement: Judgement) -> list[str]:
+    """Say what a reader must know of the machine and of the order of commits."""
+    said = []
+    moved = [m for m in judgement.moved if abs(m.ratio - 1) > _MOVED]
+    if moved:
+        ends = min(m.ratio for m in moved), max(m.ratio for m in moved)
+        span = " and ".join(f"{units.short(end)}×" for end in dict.fromkeys(ends))
+        said.append(
+            f"note: at {units.count(len(moved), 'commit')} most times moved together, by up to "
+            f"{span}: that is taken for the machine and left out"
+        )
+    history = judgement.history
+    if history.left_out:
+        count = units.count(len(history.left_out), "commit")
+        said.append(f"note: {count} with results not in the history of HEAD, left out")
+    if not history.from_git:
+        said.append("note: no repository here knows these commits; they are ordered by date")
+    return said
+
+
+def titled(commit: Commit) -> str:
+    """Return short hash and subject."""
+    return f"{commit.short}  {commit.subject}".rstrip()
+
+
+def gap_line(gap: Gap) -> str:
+    """Say what had no data at a commit."""
+    if gap.whole:
+        return f"no data at {titled(gap.commit)}: {gap.reason}, all {len(gap.names)} benchmarks"
+    names = ", ".join(name.label for name in gap.names[:_MOST_NAMES])
+    more = f" and {len(gap.names) - _MOST_NAMES} more" if len(gap.names) > _MOST_NAMES else ""
+    return f"no data at {titled(gap.commit)}: {gap.reason}: {names}{more}"
+
+
+def size(change: Change) -> str:
+    """Return the ratio, or the difference where there is none."""
+    if change.ratio is not None:
+        return f"{change.ratio:.3f}×" if change.ratio < 100 else units.times(change.ratio)
+    return f"{change.after - change.before:+.3g}"
+
+
+def interval(change: Change) -> str:
+    """Return the interval of the ratio; exact values have none."""
+    if change.kind == EXACT:
+        return "exact"
+    if change.low is None or change.high is None:
+        return ""
+    return f"{change.low:.3f} to {change.high:.3f}"
+
+
+def values(change: Change) -> str:
+    """Return the levels before and after."""
+    return f"{value(change.before, change.unit)} → {value(change.after, change.unit)}"
+
+
+def value(number: float, unit: str) -> str:
+    """Return a number with its unit, as people read it."""
+    word = first_word(unit)
+    rest = unit[len(word) :].rstrip() if unit.lower().startswith(word) else ""
+    if word in SECONDS:
+        return units.time(number * SECONDS[word]) + rest
+    if word in BYTES:
+        return f"{units.short(number * BYTES[word] * units.MIB)} MiB{rest}"
+    return f"{units.short(number)} {unit}".rstrip()
+
+
+def _change(change: Change) -> str:
+    reach = interval(change)
+    where = f" on {change.name.machine}" if change.name.machine else ""
+    return (
+        f"{change.verdict.upper():<11}  {size(change)}{f' ({reach})' if reach else ''}  "
+        f"{change.name.label}  {values(change)}{where}"
+    )
