@@ -70,7 +70,13 @@ class Fit:
     levels: Array
 
 
-def detect(blocks: Array, timed: bool, tests: int, paired: Booleans | None = None) -> Fit:
+def detect(
+    blocks: Array,
+    timed: bool,
+    tests: int,
+    paired: Booleans | None = None,
+    least: float = 0.0,
+) -> Fit:
     """Find the steps in a panel of series.
 
     Args:
@@ -79,6 +85,7 @@ def detect(blocks: Array, timed: bool, tests: int, paired: Booleans | None = Non
         tests: How many places for a step there are in all panels that are judged together.
         paired: Where blocks of times stand in the order in which they were measured: series x
             commits; everywhere if null.
+        least: Scatter from run to run that values that are no times have at least.
     """
     if timed:
         everywhere = np.ones(blocks.shape[:2], dtype=np.bool_)
@@ -90,11 +97,11 @@ def detect(blocks: Array, timed: bool, tests: int, paired: Booleans | None = Non
     together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
     none: list[list[int]] = [[] for _ in values]
     shift = _polished(values, variances, none, np.zeros(len(commits)), together)
-    gaps = scatter.sides(values - shift, variances)
+    gaps = scatter.sides(values - shift, variances, scatter.FEWEST_TOGETHER if timed else 1)
     variances = variances + (
         np.where(together, scatter.own_scatter(gaps), scatter.ALONE**2)
         if timed
-        else scatter.usual_scatter(gaps)
+        else max(scatter.usual_scatter(gaps), least**2)
     )
     known = np.where(np.isfinite(series_dof), series_dof, 1.0)
     critical = t_quantile(1 - FALSE_ALARMS / (2 * max(tests, 1)), known)

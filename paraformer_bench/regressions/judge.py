@@ -14,12 +14,13 @@ from paraformer_bench.analysis.intervals import Array
 from paraformer_bench.regressions.detect import Fit, Step, detect
 from paraformer_bench.regressions.history import Commit, History
 from paraformer_bench.regressions.kinds import (
-    COUNTS,
     EXACT,
     PLAIN,
     RATIO,
     TIME,
+    device_of,
     first_word,
+    is_sentinel,
     kind_of,
 )
 from paraformer_bench.regressions.results import (
@@ -32,9 +33,11 @@ from paraformer_bench.regressions.results import (
     Series,
 )
 from paraformer_bench.regressions.scatter import FEWEST_BLOCKS
+from paraformer_bench.regressions.scatter import PLAIN as PLAIN_SCATTER
+from paraformer_bench.regressions.sentinel import anchored
 
 THRESHOLD = 0.05
-"""Change that counts, if nothing else is said. Counts have none: every change of theirs does."""
+"""Change that counts, if nothing else is said. Of exact values every change counts."""
 
 REGRESSION, IMPROVEMENT, SMALL = "regression", "improvement", "below threshold"
 NOT_THERE, NO_RESULT, TOO_FEW = "not measured", "failed", "too few samples"
@@ -170,6 +173,7 @@ class Judgement:
         gaps: What had no data at the judged commits.
         tracks: All series with data, in the order of the results.
         moved: What the machine did to each commit's times.
+        unjudged: Benchmarks with values, and nowhere enough samples to know how they scatter.
         tests: Places for a change, over all series with scatter.
     """
 
@@ -180,6 +184,7 @@ class Judgement:
     gaps: list[Gap] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
+    unjudged: list[Name] = field(default_factory=list)
     tests: int = 0
 
     @property
@@ -215,7 +220,10 @@ def judge(
     places = {commit.hash: place for place, commit in enumerate(history.commits)}
     judgement.tracks.sort(key=lambda track: order[track.series.name])
     judgement.changes.sort(key=lambda c: (places[c.commit.hash], -c.size, order[c.name]))
-    judgement.gaps = list(_gaps(results, history, judged, kinds))
+    judgement.unjudged = [
+        series.name for panel in scattering for series in panel.without_scatter()
+    ]
+    judgement.gaps = list(_gaps(results, history, kinds, judgement))
     return judgement
 
 
@@ -223,7 +231,7 @@ def _panel(series: Series, kind: str) -> tuple[str, ...]:
     """What must be equal for series to be judged together."""
     shared = (kind, series.name.machine, series.name.environment)
     if kind == TIME:  # of a GPU and of a CPU one can be slow without the other
-        return (*shared, dict(series.name.params).get("device", "cpu").strip("'"))
+        return (*shared, device_of(series.name))
     return (*shared, first_word(series.unit))
 
 
@@ -238,18 +246,24 @@ class _Panel:
         held = [[_held(s.cells.get(c.hash), kind) for c in self.commits] for s in members]
         most = max((len(blocks) for row in held for blocks, _ in row), default=0)
         self.blocks = np.full((len(members), len(self.commits), max(most, 1)), np.nan)
-        self.paired = np.zeros(self.blocks.shape[:2], dtype=np.bool_)
+        self.measured = np.zeros(self.blocks.shape[:2], dtype=np.bool_)
         for k, row in enumerate(held):
-            for commit, (blocks, paired) in enumerate(row):
+            for commit, (blocks, measured) in enumerate(row):
                 self.blocks[k, commit, : len(blocks)] = blocks
-                self.paired[k, commit] = paired
+                self.measured[k, commit] = measured
         counts = np.isfinite(self.blocks).sum(axis=2)
         self.usable = counts >= FEWEST_BLOCKS
         self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
 
     def fit(self, judgement: Judgement) -> None:
         """Judge series with scatter."""
-        fit = detect(self.blocks, self.kind == TIME, judgement.tests, self.paired)
+        least = PLAIN_SCATTER if self.kind == PLAIN else 0.0
+        tracked = np.array([[series.tracked] for series in self.members])
+        paired = self.measured & tracked
+        fit = detect(self.blocks, self.kind == TIME, judgement.tests, paired, least)
+        sentinels = [k for k, series in enumerate(self.members) if is_sentinel(series.name)]
+        if self.kind == TIME and sentinels:
+            fit = anchored(fit, sentinels[0])
         for step in fit.steps:
             change = self._change(step, judgement.threshold)
             if change.commit.hash in judgement.judged:
@@ -285,17 +299,24 @@ class _Panel:
             high,
         )
 
+    def without_scatter(self) -> list[Series]:
+        """Return series that have values but nowhere enough samples."""
+        return [
+            series
+            for series, usable in zip(self.members, self.usable, strict=True)
+            if not usable.any() and any(cell.status == OK for cell in series.cells.values())
+        ]
+
     def follow(self, judgement: Judgement) -> None:
         """Judge series without scatter: any difference is a change."""
         for series in self.members:
             last: tuple[Commit, float] | None = None
-            limit = 0.0 if first_word(series.unit) in COUNTS else judgement.threshold
             for commit in self.commits:
                 cell = series.cells.get(commit.hash)
                 if cell is None or cell.status != OK:
                     continue
                 if last is not None and cell.value != last[1] and commit.hash in judgement.judged:
-                    judgement.changes.append(_exact(series, *last, commit, cell.value, limit))
+                    judgement.changes.append(_exact(series, *last, commit, cell.value))
                 last = (commit, cell.value)
         self.show(judgement, None)
 
@@ -337,8 +358,8 @@ class _Panel:
             )
 
     def _seen(self, series: int, commit: int) -> Array:
-        if not self.paired[series, commit]:
-            return np.array([])  # made up from quartiles
+        if not self.measured[series, commit]:
+            return np.array([])  # they stand for quartiles
         row = self.blocks[series, commit]
         return np.asarray(row[np.isfinite(row)], dtype=np.float64)
 
@@ -374,10 +395,10 @@ def _held(cell: Cell | None, kind: str) -> tuple[list[float], bool]:
 
 
 def _exact(
-    series: Series, previous: Commit, before: float, commit: Commit, after: float, limit: float
+    series: Series, previous: Commit, before: float, commit: Commit, after: float
 ) -> Change:
     ratio = after / before if before > 0 and after > 0 else None
-    verdict = _verdict(before, after, ratio, limit)
+    verdict = _verdict(before, after, ratio, 0.0)
     return Change(
         commit,
         previous,
@@ -408,13 +429,15 @@ def _relative(before: float, after: float) -> float:
 
 
 def _gaps(
-    results: Results, history: History, judged: frozenset[str], kinds: Mapping[Name, str]
+    results: Results, history: History, kinds: Mapping[Name, str], judgement: Judgement
 ) -> Iterable[Gap]:
     groups: dict[tuple[str, str], list[Series]] = {}
+    skipped = set(judgement.unjudged)
     for series in results.series:
-        groups.setdefault((series.name.machine, series.name.environment), []).append(series)
+        if series.name not in skipped:
+            groups.setdefault((series.name.machine, series.name.environment), []).append(series)
     for commit in history.commits:
-        if commit.hash not in judged:
+        if commit.hash not in judgement.judged:
             continue
         found: dict[tuple[str, bool], list[Name]] = {}
         for key, members in groups.items():

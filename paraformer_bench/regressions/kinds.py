@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paraformer_bench.regressions.results import OK, Cell, Series
+from paraformer_bench.regressions.results import OK, Cell, Name, Series
 
 TIME, RATIO, PLAIN, EXACT = "time", "ratio", "plain", "exact"
 """Times, which share the speed of a machine. Other positive values, such as memory. Values that
@@ -64,18 +64,37 @@ def kind_of(series: Series) -> str:
     if unit in SECONDS:
         return TIME
     cells = [cell for cell in series.cells.values() if cell.status == OK]
-    if _never_scatter(cells, sizes=unit in BYTES, counted=unit in COUNTS):
+    if _never_scatter(cells, unit):
         return EXACT
     values = (value for cell in cells for value in (cell.value, *cell.samples))
     return RATIO if all(value > 0 for value in values) else PLAIN
 
 
-def _never_scatter(cells: Iterable[Cell], sizes: bool, counted: bool) -> bool:
-    """Whether values are exact: equal samples at every commit; of counts and sizes one will do."""
-    fewest = 1 if sizes or counted else 2
+def _never_scatter(cells: Iterable[Cell], unit: str) -> bool:
+    """Whether values are exact: samples that are all alike at every commit.
+
+    Of counts one sample will do. Sizes are exact if there is but one, such as that of the
+    parameters: memory in use may be the same in all blocks of a commit, and a page more later.
+    """
+    if unit in BYTES:
+        return all(cell.count == 1 for cell in cells)
+    fewest = 1 if unit in COUNTS else 2
     return all(
         cell.count >= fewest
         and len(set(cell.samples)) <= 1
         and (cell.quartiles is None or cell.quartiles[0] == cell.quartiles[1])
         for cell in cells
     )
+
+
+def device_of(name: Name) -> str:
+    """Return ``cpu`` or ``gpu``: whose speed a time depends on."""
+    device = dict(name.params).get("device", "").strip("'")
+    if not device:
+        device = "gpu" if any(p.startswith("Gpu") for p in name.benchmark.split(".")) else "cpu"
+    return "cpu" if device == "cpu" else "gpu"
+
+
+def is_sentinel(name: Name) -> bool:
+    """Whether it is the time of something that never changes."""
+    return "sentinel" in name.benchmark.lower()

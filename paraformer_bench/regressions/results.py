@@ -74,11 +74,13 @@ class Series:
     Attributes:
         name: What it is of.
         unit: Of its values, as the benchmark states it.
+        tracked: Its samples are numbers that it returned (``track_``), not times that asv took.
         cells: Full commit hash -> what was seen there; commits without the benchmark are absent.
     """
 
     name: Name
     unit: str
+    tracked: bool = True
     cells: dict[str, Cell] = field(default_factory=dict)
 
 
@@ -201,8 +203,8 @@ def _read_file(
                 continue  # what it measured then is not what it measures now
             for params, cell in _cells(values, entry):
                 name = Name(machine, environment, benchmark, params)
-                unit = str(entry.get("unit") or "")
-                found.setdefault(name, Series(name, unit)).cells[commit] = cell
+                series = Series(name, str(entry.get("unit") or ""), entry.get("type") == "track")
+                found.setdefault(name, series).cells[commit] = cell
         except (ValueError, TypeError, OverflowError) as error:
             results.warnings.append(f"{path}: {benchmark} {error}")
 

@@ -25,6 +25,8 @@ of a commit, and a page more in all blocks of the next."""
 ALONE = 0.10
 """Scatter from run to run of times that too few others stand beside to tell how fast the machine
 was: such runs were up to 30% apart."""
+PLAIN = 0.05
+"""Scatter from run to run of values that can be zero, such as the exponent of a curve of times."""
 _TRIM = 0.25
 _OWN = 6.0
 """Degrees of freedom with which what all cells tell of one's variance stands against its own."""
@@ -131,15 +133,15 @@ def common_shift(values: Array, levels: Array, counts: Array) -> Array:
     return np.asarray(np.where(told, median(most, 0), 0.0), dtype=np.float64)
 
 
-def sides(values: Array, variances: Array) -> Array:
+def sides(values: Array, variances: Array, fewest: int) -> Array:
     """Variance from each commit to the next beyond what the blocks of both explain, one a gap.
 
     Where most series differ by more than their errors, the machine did not slow all cases alike.
-    NaN where fewer than `FEWEST_TOGETHER` series tell.
+    NaN where fewer than ``fewest`` series tell.
     """
     steps = np.diff(values, axis=1)
     expected = variances[:, 1:] + variances[:, :-1]
-    told = np.isfinite(steps).sum(axis=0) >= FEWEST_TOGETHER
+    told = np.isfinite(steps).sum(axis=0) >= fewest
     # Half of the squared steps must lie above `_MIDDLE` times their variance.
     beyond = np.maximum(median(steps**2 / _MIDDLE - expected, 0), 0.0)
     near = steps**2 <= _FAR**2 * (expected + beyond)

@@ -91,6 +91,13 @@ def notes(judgement: Judgement) -> list[str]:
             f"note: at {units.count(len(moved), 'commit')} most times moved together, by up to "
             f"{span}: that is taken for the machine and left out"
         )
+    if judgement.unjudged:
+        names = ", ".join(name.label for name in judgement.unjudged[:_MOST_NAMES])
+        more = len(judgement.unjudged) - _MOST_NAMES
+        said.append(
+            f"note: not judged, as one value a commit says nothing of its scatter: {names}"
+            + (f" and {more} more" if more > 0 else "")
+        )
     history = judgement.history
     if history.left_out:
         count = units.count(len(history.left_out), "commit")

@@ -85,7 +85,7 @@ class AsvFolder:
 
 
 def _cell(samples: Any) -> tuple[Any, list[float] | None]:
-    """Result and samples: a number is a result without samples, None failed, NaN does not apply."""
+    """Result and samples: a number has no samples, None failed, NaN does not apply."""
     if samples is None or isinstance(samples, (int, float)):
         return samples, None
     numbers = [float(sample) for sample in samples]

@@ -127,3 +127,34 @@ def test_a_commit_on_which_the_machine_ran_wild_names_nothing(asv: Any, truths: 
     asv.write(5, {"latency.track_time": ("seconds", params, times)})
     judgement = look(asv.path, None, 0.05, None, None)[0]
     assert [change for change in judgement.changes if change.kind == "time"] == []
+
+
+def test_beside_a_sentinel_most_times_slower_is_the_code(
+    judged: Any, asv: Any, truths: Any, tmp_path: Path
+) -> None:
+    """All 12 times move: with the sentinel, the machine did; without it, the code."""
+
+    def verdicts(sentinel_too: bool) -> tuple[set[tuple[int, str]], set[float]]:
+        folder = truths.folder(tmp_path / str(sentinel_too))
+        rng = random.Random(5)
+        for number in range(8):
+            factor = 1.3 if number >= 5 else 1.0
+            times = [
+                [1e-3 * (k + 1) * factor * math.exp(rng.gauss(0, 0.01)) for _ in range(8)]
+                for k in range(12)
+            ]
+            machine = factor if sentinel_too else 1.0
+            still = [2e-3 * machine * math.exp(rng.gauss(0, 0.01)) for _ in range(8)]
+            depths = {"depth": [str(k) for k in range(12)]}
+            folder.write(
+                number,
+                {
+                    "nets.track_latency": ("seconds", depths, times),
+                    "machine.track_sentinel": ("seconds", {}, [still]),
+                },
+            )
+        judgement = look(folder.path, None, 0.05, None, None)[0]
+        return set(told(judgement)), {round(c.ratio, 1) for c in judgement.changes}
+
+    assert verdicts(sentinel_too=True) == (set(), set())
+    assert verdicts(sentinel_too=False) == ({(5, "nets.track_latency")}, {1.3})
