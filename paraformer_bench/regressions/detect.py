@@ -76,6 +76,7 @@ def detect(
     tests: int,
     paired: Booleans | None = None,
     least: float = 0.0,
+    sentinel: int | None = None,
 ) -> Fit:
     """Find the steps in a panel of series.
 
@@ -85,6 +86,7 @@ def detect(
         tests: How many places for a step there are in all panels that are judged together.
         paired: Where blocks of times stand in the order in which they were measured: series x
             commits; everywhere if null.
+        sentinel: Row of a time that never changes, if there is one.
         least: Scatter from run to run that values that are no times have at least.
     """
     if timed:
@@ -100,6 +102,7 @@ def detect(
     gaps = scatter.sides(values - shift, variances, scatter.FEWEST_TOGETHER if timed else 1)
     variances = variances + (
         np.where(together, scatter.own_scatter(gaps), scatter.ALONE**2)
+        + scatter.unevenness(shift, None if sentinel is None else values[sentinel])
         if timed
         else max(scatter.usual_scatter(gaps), least**2)
     )

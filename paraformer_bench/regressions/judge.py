@@ -260,10 +260,12 @@ class _Panel:
         least = PLAIN_SCATTER if self.kind == PLAIN else 0.0
         tracked = np.array([[series.tracked] for series in self.members])
         paired = self.measured & tracked
-        fit = detect(self.blocks, self.kind == TIME, judgement.tests, paired, least)
+        timed = self.kind == TIME
         sentinels = [k for k, series in enumerate(self.members) if is_sentinel(series.name)]
-        if self.kind == TIME and sentinels:
-            fit = anchored(fit, sentinels[0])
+        sentinel = sentinels[0] if timed and sentinels else None
+        fit = detect(self.blocks, timed, judgement.tests, paired, least, sentinel)
+        if sentinel is not None:
+            fit = anchored(fit, sentinel)
         for step in fit.steps:
             change = self._change(step, judgement.threshold)
             if change.commit.hash in judgement.judged:

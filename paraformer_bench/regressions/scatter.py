@@ -27,6 +27,9 @@ ALONE = 0.10
 was: such runs were up to 30% apart."""
 PLAIN = 0.05
 """Scatter from run to run of values that can be zero, such as the exponent of a curve of times."""
+_CALM = 0.262
+"""As far as a machine may move and still be taken to be slower for all cases alike: 30%."""
+_UNEVEN = 0.5
 _TRIM = 0.25
 _OWN = 6.0
 """Degrees of freedom with which what all cells tell of one's variance stands against its own."""
@@ -157,6 +160,25 @@ def own_scatter(gaps: Array) -> Array:
     """
     left, right = np.concatenate([[np.nan], gaps]), np.concatenate([gaps, [np.nan]])
     return np.asarray(np.nan_to_num(np.fmin(left, right)), dtype=np.float64)
+
+
+def unevenness(shift: Array, sentinel: Array | None) -> Array:
+    """Variance of each commit's times because its machine was not slow but overrun.
+
+    A machine that is slower by a third is slower by about as much for all. One on which others
+    have taken the cores is ten times as slow for some cases, and as fast as ever for others. Where
+    a sentinel stayed calm the machine was calm, whatever most times did.
+
+    Args:
+        shift: What most times did, in logarithms.
+        sentinel: Logarithms of the sentinel's; null if there is none.
+    """
+    known = np.sort(shift)
+    apart = np.abs(shift - known[(len(known) - 1) // 2])
+    if sentinel is not None:
+        own = np.abs(sentinel - median(sentinel, 0))
+        apart = np.fmin(apart, own)
+    return np.asarray((_UNEVEN * np.maximum(apart - _CALM, 0.0)) ** 2, dtype=np.float64)
 
 
 def usual_scatter(gaps: Array) -> float:
