@@ -18,7 +18,7 @@ from paraformer_bench.regressions.kinds import BYTES, EXACT, SECONDS, first_word
 from paraformer_bench.report import units
 
 _MOST_NAMES = 3
-_MOVED = 0.05
+MOVED = 0.05
 """How far a machine must have moved to be worth a word."""
 
 
@@ -83,7 +83,7 @@ def summary(judgement: Judgement) -> str:
 def notes(judgement: Judgement) -> list[str]:
     """Say what a reader must know of the machine and of the order of commits."""
     said = []
-    moved = [m for m in judgement.moved if abs(m.ratio - 1) > _MOVED]
+    moved = [m for m in judgement.moved if abs(m.ratio - 1) > MOVED]
     if moved:
         ends = min(m.ratio for m in moved), max(m.ratio for m in moved)
         span = " and ".join(f"{units.short(end)}×" for end in dict.fromkeys(ends))
