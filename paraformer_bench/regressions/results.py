@@ -52,19 +52,20 @@ class Name:
         environment: Name of the environment in asv.
         benchmark: Name of the benchmark in asv.
         params: Its parameters, as asv writes them: name -> value.
+        fixed: Those of which the benchmark has one value only; no part of the name.
     """
 
     machine: str
     environment: str
     benchmark: str
     params: tuple[tuple[str, str], ...] = ()
+    fixed: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def label(self) -> str:
-        """Benchmark and values of its parameters."""
-        if not self.params:
-            return self.benchmark
-        return f"{self.benchmark}({', '.join(value.strip(chr(39)) for _, value in self.params)})"
+        """Benchmark and values of its parameters, but for those that are always the same."""
+        values = [value.strip("'") for name, value in self.params if name not in self.fixed]
+        return f"{self.benchmark}({', '.join(values)})" if values else self.benchmark
 
 
 @dataclass
@@ -201,8 +202,8 @@ def _read_file(
             version = values.get("version")
             if version is not None and entry.get("version", version) != version:
                 continue  # what it measured then is not what it measures now
-            for params, cell in _cells(values, entry):
-                name = Name(machine, environment, benchmark, params)
+            for params, fixed, cell in _cells(values, entry):
+                name = Name(machine, environment, benchmark, params, fixed)
                 series = Series(name, str(entry.get("unit") or ""), entry.get("type") == "track")
                 found.setdefault(name, series).cells[commit] = cell
         except (ValueError, TypeError, OverflowError) as error:
@@ -211,8 +212,8 @@ def _read_file(
 
 def _cells(
     values: Mapping[str, Any], entry: Mapping[str, Any]
-) -> Iterator[tuple[tuple[tuple[str, str], ...], Cell]]:
-    """Yield each set of parameters with its cell.
+) -> Iterator[tuple[tuple[tuple[str, str], ...], frozenset[str], Cell]]:
+    """Yield each set of parameters, those of one value only, and its cell.
 
     Raises:
         ValueError: The row contradicts itself.
@@ -224,6 +225,7 @@ def _cells(
     names = names if isinstance(names, list) and len(names) == len(axes) else []
     names = [str(name) for name in names] or [f"param{k + 1}" for k in range(len(axes))]
     combinations = list(product(*(map(str, axis) for axis in axes)))
+    fixed = frozenset(name for name, axis in zip(names, axes, strict=True) if len(axis) == 1)
     columns: dict[str, list[Any]] = {}
     for key in ("result", "samples", "stats_q_25", "stats_q_75", "stats_repeat"):
         column = values.get(key)
@@ -234,7 +236,7 @@ def _cells(
         columns[key] = column
     for k, combination in enumerate(combinations):
         params = tuple(zip(names, combination, strict=True))
-        yield params, _cell(*(columns[key][k] for key in columns))
+        yield params, fixed, _cell(*(columns[key][k] for key in columns))
 
 
 def _cell(result: object, samples: object, q25: object, q75: object, count: object) -> Cell:

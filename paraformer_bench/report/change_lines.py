@@ -138,7 +138,9 @@ def interval(change: Change) -> str:
 
 
 def values(change: Change) -> str:
-    """Return the levels before and after."""
+    """Return the levels before and after; of exact values every digit."""
+    if change.kind == EXACT:
+        return f"{change.before:,.15g} → {change.after:,.15g} {change.unit}".rstrip()
     return f"{value(change.before, change.unit)} → {value(change.after, change.unit)}"
 
 
