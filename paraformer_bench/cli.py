@@ -271,12 +271,12 @@ def regressions(
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
     from paraformer_bench.regressions.command import look
-    from paraformer_bench.report.change_lines import lines
+    from paraformer_bench.report.change_lines import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 
     judgement, warnings = look(results, machine, threshold, last, commits)
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(one_line(f"warning: {warning}"), err=True)
     if json_file is not None:
         write_json(json_file, judgement.changes)
     if json_file != "-":

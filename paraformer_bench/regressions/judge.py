@@ -112,7 +112,7 @@ class Gap:
         commit: Where.
         reason: `NOT_THERE`, `NO_RESULT` or `TOO_FEW`.
         names: Which.
-        whole: None of the machine's and environment's benchmarks has data there.
+        whole: They are all benchmarks of the machine and environment.
     """
 
     commit: Commit
@@ -446,7 +446,7 @@ def _gaps(
             if commit.hash not in results.measured.get(key, ()):
                 continue
             reasons = {s.name: _reason(s.cells.get(commit.hash), kinds[s.name]) for s in members}
-            whole = _HAS_DATA not in reasons.values()
+            whole = len(set(reasons.values()) - {NOT_APPLICABLE}) == 1
             for name, reason in reasons.items():
                 if reason not in (_HAS_DATA, NOT_APPLICABLE):
                     found.setdefault((reason, whole), []).append(name)

@@ -28,7 +28,7 @@ class Cell:
     """What one benchmark gave at one commit.
 
     Attributes:
-        status: `OK`, `NOT_APPLICABLE` (NaN) or `FAILED` (null).
+        status: `OK`, `NOT_APPLICABLE` (NaN, infinity) or `FAILED` (null).
         value: asv's result; NaN if there is none.
         samples: Finite samples in the order in which they were taken: block medians. Empty where
             asv was run without ``--record-samples``.
@@ -243,7 +243,7 @@ def _cell(result: object, samples: object, q25: object, q75: object, count: obje
     if result is None:
         return Cell(FAILED)
     value = _number(result)
-    if math.isnan(value):
+    if not math.isfinite(value):
         return Cell(NOT_APPLICABLE)
     if samples is not None and not isinstance(samples, list):
         raise ValueError("has samples that are no list")

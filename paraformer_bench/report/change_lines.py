@@ -15,6 +15,7 @@ from paraformer_bench.regressions.judge import (
     Judgement,
 )
 from paraformer_bench.regressions.kinds import BYTES, EXACT, SECONDS, first_word
+from paraformer_bench.regressions.results import Name
 from paraformer_bench.report import units
 
 _MOST_NAMES = 3
@@ -59,9 +60,14 @@ def lines(judgement: Judgement) -> list[str]:
     for group in groups(judgement.changes):
         said.append(titled(group.commit))
         said += [f"  {_change(change)}" for change in group.changes]
-    said += [gap_line(gap) for gap in judgement.gaps]
+    said += [_gap(gap) for gap in merged(judgement.gaps)]
     said += notes(judgement)
-    return [*said, summary(judgement)]
+    return [one_line(line) for line in (*said, summary(judgement))]
+
+
+def one_line(text: str) -> str:
+    """Return text that any terminal can show, on one line."""
+    return units.printable(text).replace("\r", " ").replace("\n", " ")
 
 
 def summary(judgement: Judgement) -> str:
@@ -92,11 +98,9 @@ def notes(judgement: Judgement) -> list[str]:
             f"{span}: that is taken for the machine and left out"
         )
     if judgement.unjudged:
-        names = ", ".join(name.label for name in judgement.unjudged[:_MOST_NAMES])
-        more = len(judgement.unjudged) - _MOST_NAMES
         said.append(
-            f"note: not judged, as one value a commit says nothing of its scatter: {names}"
-            + (f" and {more} more" if more > 0 else "")
+            "note: not judged, as one value a commit says nothing of its scatter: "
+            + some(judgement.unjudged)
         )
     history = judgement.history
     if history.left_out:
@@ -112,13 +116,38 @@ def titled(commit: Commit) -> str:
     return f"{commit.short}  {commit.subject}".rstrip()
 
 
-def gap_line(gap: Gap) -> str:
-    """Say what had no data at a commit."""
+@dataclass(frozen=True)
+class Gaps:
+    """Commits at which the same benchmarks have no data for the same reason."""
+
+    commits: tuple[Commit, ...]
+    reason: str
+    names: tuple[Name, ...]
+    whole: bool
+
+
+def merged(gaps: Sequence[Gap]) -> list[Gaps]:
+    """Put gaps that differ in nothing but the commit together."""
+    held: dict[tuple[str, tuple[Name, ...], bool], list[Commit]] = {}
+    for gap in gaps:
+        held.setdefault((gap.reason, gap.names, gap.whole), []).append(gap.commit)
+    return [Gaps(tuple(commits), *key) for key, commits in held.items()]
+
+
+def some(names: Sequence[Name]) -> str:
+    """Return the first few names."""
+    more = len(names) - _MOST_NAMES
+    told = ", ".join(name.label for name in names[:_MOST_NAMES])
+    return f"{told} and {more} more" if more > 0 else told
+
+
+def _gap(gap: Gaps) -> str:
+    where = titled(gap.commits[0])
+    if len(gap.commits) > 1:
+        where = f"{len(gap.commits)} commits, {gap.commits[0].short} to {gap.commits[-1].short}"
     if gap.whole:
-        return f"no data at {titled(gap.commit)}: {gap.reason}, all {len(gap.names)} benchmarks"
-    names = ", ".join(name.label for name in gap.names[:_MOST_NAMES])
-    more = f" and {len(gap.names) - _MOST_NAMES} more" if len(gap.names) > _MOST_NAMES else ""
-    return f"no data at {titled(gap.commit)}: {gap.reason}: {names}{more}"
+        return f"no data at {where}: {gap.reason}, all {len(gap.names)} benchmarks"
+    return f"no data at {where}: {gap.reason}: {some(gap.names)}"
 
 
 def size(change: Change) -> str:

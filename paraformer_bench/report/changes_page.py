@@ -113,10 +113,7 @@ def write_changes(folder: Path, judgement: Judgement, warnings: Sequence[str]) -
                 for m in judgement.moved
                 if abs(m.ratio - 1) > change_lines.MOVED
             ],
-            gaps=[
-                (gap.commit, gap.reason, len(gap.names), [n.label for n in gap.names])
-                for gap in judgement.gaps
-            ],
+            gaps=change_lines.merged(judgement.gaps),
             tests=judgement.tests,
             threshold=judgement.threshold,
             warnings=warnings,
@@ -164,7 +161,7 @@ def _panels(judgement: Judgement, names: Sequence[Name]) -> list[Panel]:
 
 def _axis(track: Track) -> tuple[float, str]:
     """Return the factor to the unit of the axis, and that unit."""
-    unit = track.series.unit
+    unit = units.printable(track.series.unit)
     word = first_word(unit)
     rest = unit[len(word) :]
     largest = max(abs(value) for value in track.values)
