@@ -52,7 +52,8 @@ class Change:
 
     Attributes:
         commit: The first with the new level.
-        previous: The last with the old one; between the two there may be commits without data.
+        previous: The last with the old one.
+        between: Commits between the two, of the history or the results, that have no data.
         name: Of the benchmark.
         unit: Of ``before`` and ``after``.
         kind: `kinds.TIME`, `kinds.RATIO`, `kinds.PLAIN` or `kinds.EXACT`.
@@ -66,6 +67,7 @@ class Change:
 
     commit: Commit
     previous: Commit
+    between: int
     name: Name
     unit: str
     kind: str
@@ -89,6 +91,7 @@ class Change:
             "commit": self.commit.hash,
             "subject": self.commit.subject,
             "previous": self.previous.hash,
+            "between": self.between,
             "machine": self.name.machine,
             "environment": self.name.environment,
             "benchmark": self.name.benchmark,
@@ -290,6 +293,7 @@ class _Panel:
         return Change(
             self.commits[step.commit],
             self.commits[int(seen[-1])],
+            _between(self.commits[int(seen[-1]) + 1 : step.commit + 1]),
             series.name,
             series.unit,
             self.kind,
@@ -312,14 +316,15 @@ class _Panel:
     def follow(self, judgement: Judgement) -> None:
         """Judge series without scatter: any difference is a change."""
         for series in self.members:
-            last: tuple[Commit, float] | None = None
-            for commit in self.commits:
+            last: tuple[int, float] | None = None
+            for place, commit in enumerate(self.commits):
                 cell = series.cells.get(commit.hash)
                 if cell is None or cell.status != OK:
                     continue
                 if last is not None and cell.value != last[1] and commit.hash in judgement.judged:
-                    judgement.changes.append(_exact(series, *last, commit, cell.value))
-                last = (commit, cell.value)
+                    known = self.commits[last[0] : place + 1]
+                    judgement.changes.append(_exact(series, known, last[1], cell.value))
+                last = (place, cell.value)
         self.show(judgement, None)
 
     def show(self, judgement: Judgement, fit: Fit | None) -> None:
@@ -396,14 +401,18 @@ def _held(cell: Cell | None, kind: str) -> tuple[list[float], bool]:
     return [middle + spread * float(ndtri((k + 0.5) / count)) for k in range(count)], False
 
 
-def _exact(
-    series: Series, previous: Commit, before: float, commit: Commit, after: float
-) -> Change:
+def _between(commits: Sequence[Commit]) -> int:
+    """Count what has no data between a commit and the last of those that follow it."""
+    return sum(commit.between + 1 for commit in commits) - 1
+
+
+def _exact(series: Series, commits: Sequence[Commit], before: float, after: float) -> Change:
     ratio = after / before if before > 0 and after > 0 else None
     verdict = _verdict(before, after, ratio, 0.0)
     return Change(
-        commit,
-        previous,
+        commits[-1],
+        commits[0],
+        _between(commits[1:]),
         series.name,
         series.unit,
         EXACT,

@@ -36,6 +36,11 @@ class Group:
     changes: list[Change]
 
     @property
+    def between(self) -> int:
+        """Most commits without data just before this one: they may be the cause."""
+        return max(change.between for change in self.changes)
+
+    @property
     def worse(self) -> bool:
         """Whether anything became worse."""
         return self.changes[0].verdict == REGRESSION
@@ -58,11 +63,17 @@ def lines(judgement: Judgement) -> list[str]:
     """Return everything worth saying, a line each: changes, then gaps, then the sum."""
     said = []
     for group in groups(judgement.changes):
-        said.append(titled(group.commit))
+        said.append(titled(group.commit) + _doubt(group.between))
         said += [f"  {_change(change)}" for change in group.changes]
     said += [_gap(gap) for gap in merged(judgement.gaps)]
     said += notes(judgement)
     return [one_line(line) for line in (*said, summary(judgement))]
+
+
+def _doubt(between: int) -> str:
+    if not between:
+        return ""
+    return f"  (or {units.count(between, 'commit')} just before it, without data)"
 
 
 def one_line(text: str) -> str:

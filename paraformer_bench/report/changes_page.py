@@ -104,7 +104,7 @@ def write_changes(folder: Path, judgement: Judgement, warnings: Sequence[str]) -
             first=commits[0],
             last=commits[-1],
             commits=len(commits),
-            groups=[(group.commit, [_row(c) for c in group.changes]) for group in groups],
+            groups=[(group, [_row(c) for c in group.changes]) for group in groups],
             small=[_row(change) for change in small],
             panels=_panels(judgement, changed[:MOST_FIGURES]),
             left_out=max(len(changed) - MOST_FIGURES, 0),

@@ -131,7 +131,9 @@ def test_what_had_no_data_is_said(run: Any, asv: Any, truths: Any) -> None:
     assert "no data at 00000007: failed, all 20 benchmarks" in gaps
     # The change is still found, and between commits that have data.
     changed = json.loads(run("--json", "-")[1])
-    assert {(c["commit"], c["previous"]) for c in changed} == {(truths.hash(3), truths.hash(1))}
+    where = {(c["commit"], c["previous"], c["between"]) for c in changed}
+    assert where == {(truths.hash(3), truths.hash(1), 1)}
+    assert "00000004  (or 1 commit just before it, without data)" in out
 
 
 def test_values_without_scatter_that_is_known_are_not_judged(
