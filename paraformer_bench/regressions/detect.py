@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import bdtrc
 
 from paraformer_bench.analysis.intervals import Array, t_quantile
 from paraformer_bench.regressions import scatter
@@ -23,6 +24,10 @@ CONFIDENCE = 0.95
 """Of the interval around the size of a change; two-sided."""
 _ROUNDS = 5
 _POLISHES = 3
+_HINT = 0.00135
+"""One-sided p-value of a step that counts only in company: three standard errors."""
+_COMPANY = 3
+"""Fewest series that must step the same way at a commit for hints to count."""
 _NEARLY = 9.0
 """A step moves to a commit at which more series changed if it fits there nearly as well: three
 standard errors."""
@@ -108,15 +113,15 @@ def detect(
     )
     known = np.where(np.isfinite(series_dof), series_dof, 1.0)
     critical = t_quantile(1 - FALSE_ALARMS / (2 * max(tests, 1)), known)
+    hint = t_quantile(1 - _HINT, known)
     found = none
     for _ in range(_ROUNDS):
         shift = _polished(values, variances, found, shift, together)
         sums = Sums(values - shift, variances)
-        before, found = found, find_steps(sums, critical**2, len(commits))
+        before, found = found, _found(sums, values, critical, hint)
         if found == before:
             break
-    found = [_with_data(cuts, row) for cuts, row in zip(found, np.isfinite(values), strict=True)]
-    found = _agreed(sums, found, critical, len(commits))
+    found = _agreed(sums, found, hint, len(commits))
     half = t_quantile((1 + CONFIDENCE) / 2, known)
     steps = [
         step
@@ -142,6 +147,47 @@ def _polished(
         levels, counts = Sums(values - shift, variances).levels(steps)
         shift = shift + scatter.common_shift(values - shift, levels, counts) * together
     return np.asarray(shift - scatter.median(shift[together], 0) * together, dtype=np.float64)
+
+
+def _found(sums: Sums, values: Array, critical: Array, hint: Array) -> list[list[int]]:
+    """Steps that are sure by themselves, and such as are sure because others step with them."""
+    commits = values.shape[1]
+    seen = np.isfinite(values)
+
+    def steps(price: Array) -> list[list[int]]:
+        cuts = find_steps(sums, price**2, commits)
+        moved = [_with_data(each, row) for each, row in zip(cuts, seen, strict=True)]
+        return _agreed(sums, moved, price, commits)
+
+    sure, hints = steps(critical), steps(hint)
+    members: dict[tuple[int, bool], list[int]] = {}
+    for series, cuts in enumerate(hints):
+        ends = [0, *cuts, commits]
+        for k, cut in enumerate(cuts):
+            left, right = (sums.level(series, *ends[k + j : k + j + 2]) for j in (0, 1))
+            up = right.mean > left.mean
+            members.setdefault((cut, up), []).append(series)
+    needed = _needed(int((seen.sum(axis=1) > 1).sum()), commits)
+    for (cut, _), rows in members.items():
+        for series in rows if len(rows) >= needed else ():
+            cuts = sorted({*sure[series], cut})
+            gains = [_gain(sums, cuts, series, k, c, commits) for k, c in enumerate(cuts)]
+            if min(gains) > hint[series] ** 2:
+                sure[series] = cuts
+    return sure
+
+
+def _needed(series: int, commits: int) -> int:
+    """How many series must step the same way at one commit so that chance is no explanation.
+
+    Of independent series without a change, so many go beyond the hint's p-value at any commit and
+    in any direction with a probability of at most `FALSE_ALARMS`.
+    """
+    counts = range(_COMPANY, series + 1)
+    chances = (2 * (commits - 1) * bdtrc(count - 1, series, _HINT) for count in counts)
+    return next(
+        (count for count, p in zip(counts, chances, strict=True) if p <= FALSE_ALARMS), series + 1
+    )
 
 
 def _with_data(cuts: list[int], seen: Array) -> list[int]:
