@@ -104,14 +104,13 @@ def detect(
     together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
     none: list[list[int]] = [[] for _ in values]
     shift = _polished(values, variances, none, np.zeros(len(commits)), together)
-    gaps = scatter.sides(values - shift, variances, scatter.FEWEST_TOGETHER if timed else 1)
-    variances = variances + (
-        np.where(together, scatter.own_scatter(gaps), scatter.ALONE**2)
-        + scatter.unevenness(shift, None if sentinel is None else values[sentinel])
-        if timed
-        else max(scatter.usual_scatter(gaps), least**2)
-    )
-    known = np.where(np.isfinite(series_dof), series_dof, 1.0)
+    gaps = scatter.gaps(values - shift, variances, scatter.FEWEST_TOGETHER if timed else 1)
+    own = scatter.own_scatter(gaps) if timed else scatter.usual_scatter(gaps)
+    known = scatter.joined_dof(variances, series_dof, own, gaps.dof)
+    if timed:
+        calm = None if sentinel is None else values[sentinel]
+        own = np.where(together, own, scatter.ALONE**2) + scatter.unevenness(shift, calm)
+    variances = variances + np.maximum(own, least**2)
     critical = t_quantile(1 - FALSE_ALARMS / (2 * max(tests, 1)), known)
     hint = t_quantile(1 - _HINT, known)
     found = none

@@ -6,6 +6,8 @@ commits, or series x commits x blocks, with NaN for what is missing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, polygamma
@@ -136,30 +138,89 @@ def common_shift(values: Array, levels: Array, counts: Array) -> Array:
     return np.asarray(np.where(told, median(most, 0), 0.0), dtype=np.float64)
 
 
-def sides(values: Array, variances: Array, fewest: int) -> Array:
-    """Variance from each commit to the next beyond what the blocks of both explain, one a gap.
+@dataclass(frozen=True)
+class Gaps:
+    """By how much values differ from commit to commit beyond what the blocks of both explain.
+
+    Attributes:
+        each: Variance of that, one a gap between commits; NaN where too few series tell.
+        usual: The same of all gaps together.
+        dof: Degrees of freedom of ``usual``, about.
+    """
+
+    each: Array
+    usual: float
+    dof: float
+
+
+def gaps(values: Array, variances: Array, fewest: int) -> Gaps:
+    """Compare each commit with the next.
 
     Where most series differ by more than their errors, the machine did not slow all cases alike.
-    NaN where fewer than ``fewest`` series tell.
+    Half of the squared differences should lie above `_MIDDLE` times their variance, those that
+    are changes of their own left out.
+
+    Args:
+        values: Series x commits, what most have in common taken out.
+        variances: Squared errors from the blocks.
+        fewest: Series without which a gap tells nothing.
     """
-    steps = np.diff(values, axis=1)
+    steps = np.diff(values, axis=1) ** 2
     expected = variances[:, 1:] + variances[:, :-1]
     told = np.isfinite(steps).sum(axis=0) >= fewest
-    # Half of the squared steps must lie above `_MIDDLE` times their variance.
-    beyond = np.maximum(median(steps**2 / _MIDDLE - expected, 0), 0.0)
-    near = steps**2 <= _FAR**2 * (expected + beyond)
-    beyond = np.maximum(median(np.where(near, steps**2 / _MIDDLE - expected, np.nan), 0), 0.0)
-    return np.asarray(np.where(told, beyond, np.nan), dtype=np.float64)
+    each = np.where(told, _beyond(steps, expected), np.nan)
+    usual = _beyond(steps[:, told].reshape(-1, 1), expected[:, told].reshape(-1, 1))
+    known = float(np.isfinite(steps[:, told]).sum())
+    return Gaps(each, float(np.nan_to_num(usual[0])) if told.any() else 0.0, max(known / 2, 1.0))
 
 
-def own_scatter(gaps: Array) -> Array:
+def _beyond(squares: Array, expected: Array) -> Array:
+    """Variance to add to ``expected`` so that the median of each column is as it should be."""
+    apart = squares / _MIDDLE - expected
+    beyond = np.maximum(median(apart, 0), 0.0)
+    near = squares <= _FAR**2 * (expected + beyond)
+    return np.asarray(np.maximum(median(np.where(near, apart, np.nan), 0), 0.0), dtype=np.float64)
+
+
+def own_scatter(found: Gaps) -> Array:
     """Variance that each commit adds by itself, of times that share a machine.
 
-    What scatters on both sides of a commit is its own; a change of the code scatters on one side.
-    So the smaller side counts. The first and the last commit have one side only.
+    As much as is usual, or more: what scatters on both sides of a commit is its own, while a
+    change of the code scatters on one side. So the smaller side counts. The first and the last
+    commit have one side only.
     """
-    left, right = np.concatenate([[np.nan], gaps]), np.concatenate([gaps, [np.nan]])
-    return np.asarray(np.nan_to_num(np.fmin(left, right)), dtype=np.float64)
+    usual = found.usual / 2
+    left, right = np.concatenate([[np.nan], found.each]), np.concatenate([found.each, [np.nan]])
+    own = np.nan_to_num(np.fmin(left, right) - usual)
+    return np.asarray(np.maximum(own, usual), dtype=np.float64)
+
+
+def usual_scatter(found: Gaps) -> Array:
+    """Variance that every commit adds, of values that share no machine speed, such as memory.
+
+    From the median gap, the lower one of two: a change of the code may move all series at once,
+    at fewer than half of the commits. With a single gap nothing is known of it.
+    """
+    known = np.sort(found.each[np.isfinite(found.each)])
+    usual = known[(len(known) - 1) // 2] / 2 if len(known) >= 2 else 0.0
+    return np.full(len(found.each) + 1, usual)
+
+
+def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> Array:
+    """Degrees of freedom of the variance that blocks and runs together make, one a series.
+
+    Source: F. E. Satterthwaite, An approximate distribution of estimates of variance components,
+    Biometrics Bulletin 2 (1946).
+
+    Args:
+        blocks: Squared errors from the blocks, series x commits.
+        blocks_dof: Degrees of freedom of theirs, one a series; NaN where there are none.
+        own: Variance of each commit beyond that.
+        own_dof: Degrees of freedom of ``own``.
+    """
+    share = np.nan_to_num(_mean(own / (blocks + own), axis=1))
+    known = np.where(np.isfinite(blocks_dof), blocks_dof, 1.0)
+    return np.asarray(1 / ((1 - share) ** 2 / known + share**2 / own_dof), dtype=np.float64)
 
 
 def unevenness(shift: Array, sentinel: Array | None) -> Array:
@@ -179,16 +240,6 @@ def unevenness(shift: Array, sentinel: Array | None) -> Array:
         own = np.abs(sentinel - median(sentinel, 0))
         apart = np.fmin(apart, own)
     return np.asarray((_UNEVEN * np.maximum(apart - _CALM, 0.0)) ** 2, dtype=np.float64)
-
-
-def usual_scatter(gaps: Array) -> float:
-    """Variance that every commit adds, of values that share no machine speed, such as memory.
-
-    From the median gap, the lower one of two: a change of the code may move all series at once,
-    at fewer than half of the commits. With a single gap nothing is known of it.
-    """
-    known = np.sort(gaps[np.isfinite(gaps)])
-    return float(known[(len(known) - 1) // 2] / 2) if len(known) >= 2 else 0.0
 
 
 def median(values: Array, axis: int) -> Array:
