@@ -157,8 +157,7 @@ def gaps(values: Array, variances: Array, fewest: int) -> Gaps:
     """Compare each commit with the next.
 
     Where most series differ by more than their errors, the machine did not slow all cases alike.
-    Half of the squared differences should lie above `_MIDDLE` times their variance, those that
-    are changes of their own left out.
+    What lies far off by the median of all is a change of its own and left out.
 
     Args:
         values: Series x commits, what most have in common taken out.
@@ -175,11 +174,12 @@ def gaps(values: Array, variances: Array, fewest: int) -> Gaps:
 
 
 def _beyond(squares: Array, expected: Array) -> Array:
-    """Variance to add to ``expected`` so that the median of each column is as it should be."""
-    apart = squares / _MIDDLE - expected
-    beyond = np.maximum(median(apart, 0), 0.0)
-    near = squares <= _FAR**2 * (expected + beyond)
-    return np.asarray(np.maximum(median(np.where(near, apart, np.nan), 0), 0.0), dtype=np.float64)
+    """Variance to add to what is expected of the squares, in each column, far ones left out."""
+    beyond = np.maximum(median(squares / _MIDDLE - expected, 0), 0.0)
+    # The fewer tell of the median, the farther it is off.
+    far = _FAR * (1 + 3 / np.maximum(np.isfinite(squares).sum(axis=0), 1))
+    near = squares <= far**2 * (expected + beyond)
+    return np.maximum(_mean(np.where(near, squares - expected, np.nan), axis=0), 0.0)
 
 
 def own_scatter(found: Gaps) -> Array:
