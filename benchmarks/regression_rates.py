@@ -49,6 +49,7 @@ class Cell:
         noise: Standard deviation of a block around its commit, relative.
         shift: Standard deviation of the factor that all times of a commit share.
         heavy: Blocks scatter as Student's t with 3 degrees of freedom, scaled to the same spread.
+        uneven: Standard deviation of the factor that each time of a commit has for itself.
         factor: By how much a third of the times becomes slower; 1 for no change.
     """
 
@@ -57,6 +58,7 @@ class Cell:
     shift: float = 0.15
     heavy: bool = False
     factor: float = 1.0
+    uneven: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def histories(cell: Cell, count: int, seed: int = 1) -> Iterator[History]:
         )
         logs = rng.normal(0.0, 1.0, (TIMES, 1, 1)) + cell.noise * noise
         logs += math.log1p(cell.shift) * rng.standard_normal((1, cell.commits, 1))
+        logs += cell.uneven * rng.standard_normal((TIMES, cell.commits, 1))
         changed_at = int(rng.integers(1, cell.commits))
         logs[:CHANGED, changed_at:] += math.log(cell.factor)
         yield History(logs, changed_at)
@@ -123,7 +126,12 @@ def rates(cell: Cell, judge: Judge, count: int) -> tuple[float, float, float]:
 
 
 def tables(
-    judge: Judge, titles: dict[str, int], count: int, factor: float = 1.0, shift: float = 0.15
+    judge: Judge,
+    titles: dict[str, int],
+    count: int,
+    factor: float = 1.0,
+    shift: float = SHIFTS[-1],
+    uneven: float = 0.0,
 ) -> None:
     """Print kinds of rates, each a table of commits by noise, for both kinds of noise.
 
@@ -132,17 +140,19 @@ def tables(
         titles: What to print -> its place among `rates`.
         count: Histories a cell.
         factor: Change of a third of the times.
-        shift: From run to run.
+        shift: From run to run, of all times alike.
+        uneven: From run to run, of each time for itself.
     """
     found = {
         commits: [
-            rates(Cell(commits, noise, shift, heavy, factor), judge, count)
+            rates(Cell(commits, noise, shift, heavy, factor, uneven), judge, count)
             for heavy, noise in product((False, True), NOISES)
         ]
         for commits in COMMITS
     }
     for title, column in titles.items():
-        print(f"\n{title}; run to run {shift:.0%}; {count:,} histories a cell")
+        each = f" and {uneven:.0%} each" if uneven else ""
+        print(f"\n{title}; run to run {shift:.0%}{each}; {count:,} histories a cell")
         print("        " + "normal noise".rjust(12).ljust(8 * len(NOISES)) + "t3 noise".rjust(12))
         print("commits " + "".join(f"{noise:>8.0%}" for noise in NOISES * 2))
         for commits, shares in found.items():
@@ -154,6 +164,8 @@ def main() -> None:
     for shift in SHIFTS:
         count = NO_OPS if shift == SHIFTS[-1] else NO_OPS // 5
         tables(ours, {"ours, nothing changed: called changed": 0}, count, shift=shift)
+    title = "ours, nothing changed: called changed"
+    tables(ours, {title: 0}, NO_OPS // 4, uneven=0.03)
     for factor, what in CHANGES:
         titles = {
             f"ours, a third {what}: named at its commit": 1,

@@ -80,7 +80,7 @@ def detect(
     timed: bool,
     tests: int,
     paired: Booleans | None = None,
-    least: float = 0.0,
+    least: Array | None = None,
     sentinel: int | None = None,
 ) -> Fit:
     """Find the steps in a panel of series.
@@ -92,7 +92,7 @@ def detect(
         paired: Where blocks of times stand in the order in which they were measured: series x
             commits; everywhere if null.
         sentinel: Row of a time that never changes, if there is one.
-        least: Scatter from run to run that values that are no times have at least.
+        least: Variance from run to run that there is at least, one a commit.
     """
     if timed:
         everywhere = np.ones(blocks.shape[:2], dtype=np.bool_)
@@ -104,13 +104,15 @@ def detect(
     together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
     none: list[list[int]] = [[] for _ in values]
     shift = _polished(values, variances, none, np.zeros(len(commits)), together)
-    gaps = scatter.gaps(values - shift, variances, scatter.FEWEST_TOGETHER if timed else 1)
-    own = scatter.own_scatter(gaps) if timed else scatter.usual_scatter(gaps)
+    fewest = scatter.FEWEST_TOGETHER if together.any() else 1
+    gaps = scatter.gaps(values - shift, variances, fewest)
+    own = np.where(together, scatter.own_scatter(gaps), scatter.usual_scatter(gaps))
     known = scatter.joined_dof(variances, series_dof, own, gaps.dof)
     if timed:
         calm = None if sentinel is None else values[sentinel]
-        own = np.where(together, own, scatter.ALONE**2) + scatter.unevenness(shift, calm)
-    variances = variances + np.maximum(own, least**2)
+        own = np.where(together, own, np.maximum(own, scatter.ALONE**2))
+        own = own + scatter.unevenness(shift, calm)
+    variances = variances + np.maximum(own, 0.0 if least is None else least[commits])
     critical = t_quantile(1 - FALSE_ALARMS / (2 * max(tests, 1)), known)
     hint = t_quantile(1 - _HINT, known)
     found = none

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.regressions import scatter
 from paraformer_bench.regressions.detect import Fit, Step, detect
 from paraformer_bench.regressions.history import Commit, History
 from paraformer_bench.regressions.kinds import (
@@ -32,8 +33,7 @@ from paraformer_bench.regressions.results import (
     Results,
     Series,
 )
-from paraformer_bench.regressions.scatter import FEWEST_BLOCKS
-from paraformer_bench.regressions.scatter import PLAIN as PLAIN_SCATTER
+from paraformer_bench.regressions.scatter import FEWEST_BLOCKS, Booleans
 from paraformer_bench.regressions.sentinel import anchored
 
 THRESHOLD = 0.05
@@ -212,11 +212,17 @@ def judge(
     known = {key: _Panel(key[0], members, history) for key, members in panels.items()}
     scattering = [panel for panel in known.values() if panel.kind != EXACT]
     judgement.tests = sum(panel.places for panel in scattering)
-    for panel in known.values():
+    restless = {
+        key[1:4]: panel.restlessness()
+        for key, panel in known.items()
+        if panel.kind == TIME and panel.members[0].tracked
+    }
+    for key, panel in known.items():
         if panel.kind == EXACT:
             panel.follow(judgement)
         elif panel.places:
-            panel.fit(judgement)
+            apart = panel.kind == TIME and not panel.members[0].tracked
+            panel.fit(judgement, restless.get(key[1:4]) if apart else None)
         else:
             panel.show(judgement, None)
     order = {series.name: place for place, series in enumerate(results.series)}
@@ -234,7 +240,8 @@ def _panel(series: Series, kind: str) -> tuple[str, ...]:
     """What must be equal for series to be judged together."""
     shared = (kind, series.name.machine, series.name.environment)
     if kind == TIME:  # of a GPU and of a CPU one can be slow without the other
-        return (*shared, device_of(series.name))
+        apart = "" if series.tracked else "apart"  # at another minute than all others
+        return (*shared, device_of(series.name), apart)
     return (*shared, first_word(series.unit))
 
 
@@ -258,15 +265,31 @@ class _Panel:
         self.usable = counts >= FEWEST_BLOCKS
         self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
 
-    def fit(self, judgement: Judgement) -> None:
-        """Judge series with scatter."""
-        least = PLAIN_SCATTER if self.kind == PLAIN else 0.0
+    @property
+    def paired(self) -> Booleans:
+        """Where blocks stand in the order in which they were measured."""
         tracked = np.array([[series.tracked] for series in self.members])
-        paired = self.measured & tracked
+        return np.asarray(self.measured & tracked, dtype=np.bool_)
+
+    def restlessness(self) -> Array:
+        """Variance of the machine's speed from block to block, one a commit."""
+        return scatter.restlessness(self.blocks, self.paired)
+
+    def fit(self, judgement: Judgement, restless: Array | None) -> None:
+        """Judge series with scatter.
+
+        Args:
+            judgement: Receives what was found.
+            restless: How much the machine's speed varied at each commit, for times that were
+                measured at other minutes than those that tell it.
+        """
+        least = restless
+        if self.kind == PLAIN:
+            least = np.full(len(self.commits), scatter.PLAIN**2)
         timed = self.kind == TIME
         sentinels = [k for k, series in enumerate(self.members) if is_sentinel(series.name)]
         sentinel = sentinels[0] if timed and sentinels else None
-        fit = detect(self.blocks, timed, judgement.tests, paired, least, sentinel)
+        fit = detect(self.blocks, timed, judgement.tests, self.paired, least, sentinel)
         if sentinel is not None:
             fit = anchored(fit, sentinel)
         for step in fit.steps:

@@ -51,13 +51,25 @@ def same_blocks(blocks: Array, paired: Booleans) -> Array:
     Only series with all blocks of their commit take part, and those whose blocks are ``paired``
     (series x commits): theirs stand in the order in which they were measured.
     """
+    common, taken = _common(blocks, paired)
+    return np.asarray(blocks - np.where(taken[..., None], common, 0.0), dtype=np.float64)
+
+
+def restlessness(blocks: Array, paired: Booleans) -> Array:
+    """Variance of the machine's speed from block to block, one a commit; 0 if it is not known."""
+    common, taken = _common(blocks, paired)
+    spread = _mean((common - _mean(common, axis=1)[:, None]) ** 2, axis=1)
+    return np.asarray(np.where(taken.any(axis=0), spread, 0.0), dtype=np.float64)
+
+
+def _common(blocks: Array, paired: Booleans) -> tuple[Array, Booleans]:
+    """What most series have in common, commits x blocks, and which series take part where."""
     counts = np.isfinite(blocks).sum(axis=2)
     full = (counts == counts.max(axis=0)) & (counts > 0) & paired
     apart = np.where(full[..., None], blocks - median(blocks, 2)[..., None], np.nan)
     common = median(apart, 0)
     common -= median(common, 1)[:, None]
-    taken = full & (full.sum(axis=0) >= FEWEST_TOGETHER)
-    return np.asarray(blocks - np.where(taken[..., None], common, 0.0), dtype=np.float64)
+    return common, full & (full.sum(axis=0) >= FEWEST_TOGETHER)
 
 
 def trimmed(blocks: Array) -> tuple[Array, Array, Array]:

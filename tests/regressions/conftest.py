@@ -50,7 +50,8 @@ class AsvFolder:
         rows = {}
         for name, (unit, params, every) in benchmarks.items():
             self.known[name] = {
-                **{"name": name, "unit": unit, "version": "1", "type": "track"},
+                **{"name": name, "unit": unit, "version": "1"},
+                "type": "time" if ".time" in name else "track",
                 **{"params": list(params.values()), "param_names": list(params)},
             }
             cells = [_cell(samples) for samples in every]

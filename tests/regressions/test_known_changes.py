@@ -114,8 +114,11 @@ def test_without_samples_the_quartiles_stand_for_them(judged: Any) -> None:
     assert judged(6, noise=0.05, shifts={3: 1.2}, keep_samples=False).changes == []
 
 
-def test_a_commit_on_which_the_machine_ran_wild_names_nothing(asv: Any, truths: Any) -> None:
+def test_a_commit_on_which_the_machine_ran_wild_names_nothing(
+    asv: Any, truths: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every time of one commit is off by up to half, each by another factor."""
+    monkeypatch.chdir(tmp_path)
     truths.history(asv, 5, noise=0.01)
     factors = [math.exp(0.4 * math.sin(7 * k)) for k in range(12)]
     rng = random.Random(3)
@@ -158,3 +161,32 @@ def test_beside_a_sentinel_most_times_slower_is_the_code(
 
     assert verdicts(sentinel_too=True) == (set(), set())
     assert verdicts(sentinel_too=False) == ({(5, "nets.track_latency")}, {1.3})
+
+
+@pytest.mark.parametrize(("restless", "named"), [(0.02, {3}), (0.5, set())])
+def test_times_of_another_minute_are_believed_as_far_as_the_machine_was_at_rest(
+    asv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restless: float, named: set[int]
+) -> None:
+    """asv timed the import before the sweep, three times slower; blocks of the sweep moved too."""
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(9)
+    for number in range(5):
+        speeds = [math.exp(rng.gauss(0, restless)) for _ in range(8)]
+        times = [
+            [1e-3 * (k + 1) * speed * math.exp(rng.gauss(0, 0.01)) for speed in speeds]
+            for k in range(12)
+        ]
+        depths = {"depth": [str(k) for k in range(12)]}
+        imported = [
+            (0.1 if number >= 3 else 0.03) * math.exp(rng.gauss(0, 0.02)) for _ in range(8)
+        ]
+        asv.write(
+            number,
+            {
+                "nets.track_latency": ("seconds", depths, times),
+                "cost.timeraw_import": ("seconds", {}, [imported]),
+            },
+        )
+    judgement = look(asv.path, None, 0.05, None, None)[0]
+    assert {number for number, _ in told(judgement)} == named
+    assert {change.name.benchmark for change in judgement.changes} <= {"cost.timeraw_import"}

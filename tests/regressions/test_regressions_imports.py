@@ -8,8 +8,8 @@ import importlib, pkgutil, sys
 import paraformer_bench.regressions as package
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")
-banned = ("torch", "asv", *(f"paraformer_bench.{name}" for name in ("sweep", "measure", "report")))
-print([name for name in sys.modules if name.split(".")[0] in banned or name.startswith(banned[2:])])
+banned = ("torch", "asv", "paraformer_bench.sweep", "paraformer_bench.measure")
+print([n for n in sys.modules if n.startswith(tuple(f"{b}." for b in banned)) or n in banned])
 """
 
 
