@@ -36,6 +36,7 @@ class Sums:
         centred = np.where(seen, filled - self._centre[:, None], 0.0)
         moments = np.stack([seen, weights, weights * centred, weights * centred**2])
         start = np.zeros((*moments.shape[:2], 1))
+        self._levels: dict[tuple[int, int, int], Level] = {}
         self._sums = np.concatenate([start, moments.cumsum(axis=2)], axis=2)
 
     def costs(self, end: int) -> Array:
@@ -63,12 +64,16 @@ class Sums:
 
     def level(self, series: int, start: int, end: int) -> Level:
         """Return the level of one series over one stretch."""
-        moments = self._sums[:, series, end] - self._sums[:, series, start]
-        count, weight, first, second = (float(moment) for moment in moments)
-        if not count:
-            return Level(np.nan, np.inf, 0, 0.0)
-        mean = first / weight
-        return Level(mean + self._centre[series], 1 / weight, int(count), second - first * mean)
+        known = self._levels.get((series, start, end))
+        if known is None:
+            moments = self._sums[:3, series, end] - self._sums[:3, series, start]
+            count, weight, first = moments.tolist()
+            known = Level(np.nan, np.inf, 0)
+            if count:
+                mean = first / weight + float(self._centre[series])
+                known = Level(mean, 1 / weight, int(count))
+            self._levels[series, start, end] = known
+        return known
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,11 @@ class Level:
         mean: Weighted mean of its values; NaN if it has none.
         variance: Of the mean.
         count: Values behind it.
-        cost: Their squared distances from the mean, each over its variance.
     """
 
     mean: float
     variance: float
     count: int
-    cost: float
 
 
 def find_steps(sums: Sums, penalties: Array, commits: int) -> list[list[int]]:
