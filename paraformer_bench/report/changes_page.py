@@ -113,6 +113,7 @@ def write_changes(folder: Path, judgement: Judgement, warnings: Sequence[str]) -
                 for m in judgement.moved
                 if abs(m.ratio - 1) > change_lines.MOVED
             ],
+            every=[_ends(track) for track in judgement.tracks],
             gaps=change_lines.merged(judgement.gaps),
             tests=judgement.tests,
             threshold=judgement.threshold,
@@ -143,9 +144,23 @@ def _row(change: Change) -> Row:
     )
 
 
+def _ends(track: Track) -> tuple[str, str, int, str, str, str]:
+    """Name, machine, commits, first and last level of a benchmark, and their ratio."""
+    before, after = track.levels[0], track.levels[-1]
+    return (
+        track.series.name.label,
+        track.series.name.machine,
+        len(track.commits),
+        change_lines.value(before, track.series.unit),
+        change_lines.value(after, track.series.unit),
+        f"{after / before:.3f}×" if before > 0 and after > 0 else units.NONE,
+    )
+
+
 def _panels(judgement: Judgement, names: Sequence[Name]) -> list[Panel]:
     tracks = {track.series.name: track for track in judgement.tracks}
     commits = judgement.history.commits
+    several = len({name.machine for name in tracks}) > 1
     panels = []
     with style.drawing():
         for number, name in enumerate(names, start=1):
@@ -155,7 +170,8 @@ def _panels(judgement: Judgement, names: Sequence[Name]) -> list[Panel]:
             figure = history_chart.draw(track, commits, verdicts, scale, unit)
             told = history_chart.words(track, scale, unit)
             drawing = svg.to_svg(figure, f"history-{number}", name.label, told)
-            panels.append(Panel(name.label, drawing, unit, _table(track, commits, scale)))
+            label = f"{name.label}, {name.machine}" if several else name.label
+            panels.append(Panel(label, drawing, unit, _table(track, commits, scale)))
     return panels
 
 

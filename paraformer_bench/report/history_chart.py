@@ -22,6 +22,8 @@ _MARKS = {REGRESSION: ("#c44e00", "v"), IMPROVEMENT: ("#008060", "^")}
 _LEAST_FACTOR = 1.15
 """Least ratio of the ends of the y axis: noise of a percent must look like it."""
 _TICK_GAP = 14.0
+_MOST_BESIDE = 0.3
+"""An overrun machine makes times many times as long: what is this far off is not drawn."""
 _APART = 0.01
 """Share by which a value must differ from the measured one for both to be drawn."""
 
@@ -75,7 +77,9 @@ def draw(
     )
     _strokes(axes, _levels(at, [v * scale for v in track.levels]), color=INK, linewidth=1.4)
     axes.plot(at, values, linestyle="none", marker="o", markersize=4, color=_VALUE)
-    _frame(axes, values + [value for _, value in measured], commits, label)
+    span = max(max(values) - min(values), _MOST_BESIDE * max(map(abs, values)))
+    near = [v for _, v in measured if min(values) - span <= v <= max(values) + span]
+    _frame(axes, values + near, commits, label)
     return figure
 
 
