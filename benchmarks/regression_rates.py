@@ -36,7 +36,7 @@ COMMITS = (3, 6, 12, 50)
 NOISES = (0.01, 0.02, 0.05, 0.10, 0.15)
 SHIFTS = (0.0, 0.05, 0.15)
 CHANGES = ((1.1, "10% slower"), (2.0, "2x slower"))
-NO_OPS, CHANGED_HISTORIES, OF_ASV = 1_000, 300, 30
+NO_OPS, CHANGED_HISTORIES, OF_ASV = 1_000, 250, 20
 """Histories a cell: without a change, with one, and judged by asv too."""
 
 
@@ -162,10 +162,10 @@ def tables(
 
 def main() -> None:
     for shift in SHIFTS:
-        count = NO_OPS if shift == SHIFTS[-1] else NO_OPS // 5
+        count = NO_OPS if shift == SHIFTS[-1] else NO_OPS // 10
         tables(ours, {"ours, nothing changed: called changed": 0}, count, shift=shift)
     title = "ours, nothing changed: called changed"
-    tables(ours, {title: 0}, NO_OPS // 4, uneven=0.03)
+    tables(ours, {title: 0}, NO_OPS // 2, uneven=0.03)
     for factor, what in CHANGES:
         titles = {
             f"ours, a third {what}: named at its commit": 1,

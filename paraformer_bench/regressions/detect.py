@@ -24,8 +24,8 @@ CONFIDENCE = 0.95
 """Of the interval around the size of a change; two-sided."""
 _ROUNDS = 5
 _POLISHES = 3
-_HINT = 0.00135
-"""One-sided p-value of a step that counts only in company: three standard errors."""
+_HINT = 0.003
+"""One-sided p-value of a step that counts only in company: 2.75 standard errors."""
 _COMPANY = 3
 """Fewest series that must step the same way at a commit for hints to count."""
 _NEARLY = 9.0
