@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paraformer_bench.regressions.change import Judgement
 from paraformer_bench.regressions.history import judged, order
-from paraformer_bench.regressions.judge import Judgement, judge
+from paraformer_bench.regressions.judge import judge
 from paraformer_bench.regressions.results import read_results
 from paraformer_bench.regressions.settings import find_place
 

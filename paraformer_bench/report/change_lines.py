@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paraformer_bench.regressions.history import Commit
-from paraformer_bench.regressions.judge import (
+from paraformer_bench.regressions.change import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -14,6 +13,7 @@ from paraformer_bench.regressions.judge import (
     Gap,
     Judgement,
 )
+from paraformer_bench.regressions.history import Commit
 from paraformer_bench.regressions.kinds import BYTES, EXACT, SECONDS, first_word
 from paraformer_bench.regressions.results import Name
 from paraformer_bench.report import units

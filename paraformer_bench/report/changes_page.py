@@ -11,8 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from paraformer_bench.errors import UsageError
-from paraformer_bench.regressions.history import Commit
-from paraformer_bench.regressions.judge import (
+from paraformer_bench.regressions.change import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -20,6 +19,7 @@ from paraformer_bench.regressions.judge import (
     Judgement,
     Track,
 )
+from paraformer_bench.regressions.history import Commit
 from paraformer_bench.regressions.kinds import BYTES, SECONDS, first_word
 from paraformer_bench.regressions.results import Name
 from paraformer_bench.report import change_lines, history_chart, page, style, svg, units

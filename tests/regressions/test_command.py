@@ -255,6 +255,27 @@ def test_the_page(run: Any, asv: Any, truths: Any, tmp_path: Path) -> None:
     assert measured == told or measured / told == pytest.approx(1.3, rel=0.05)
 
 
+def test_values_beyond_all_bounds(run: Any, asv: Any, tmp_path: Path) -> None:
+    for number, level in enumerate((1e-300, 1e-300, 1e300, 1e300)):
+        samples = [[level * (1 + 0.01 * k) for k in range(8)]]
+        zeros = [[0.0, 0.5, 0.1 + number]]
+        asv.write(
+            number,
+            {
+                "a.track": ("seconds", {}, samples),
+                "b.track": ("bytes", {}, samples),
+                "c.track": ("operations", {}, [level]),
+                "d.track": ("exponent", {}, zeros),
+                "e.track": ("seconds", {}, zeros),
+            },
+        )
+    code, out, _ = run("--out", "page", "--json", "changes.json")
+    assert code == 1
+    assert "REGRESSION" in out
+    text = (tmp_path / "changes.json").read_text()
+    assert len(json.loads(text, parse_constant=lambda name: pytest.fail(name))) == 3
+
+
 HOSTILE = {
     "script": "<script>alert(1)</script>",
     "attribute": "\" onmouseover='alert(1)' x=\"",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from paraformer_bench.regressions.change import IMPROVEMENT, REGRESSION, SMALL, Judgement
 from paraformer_bench.regressions.command import look
-from paraformer_bench.regressions.judge import IMPROVEMENT, REGRESSION, SMALL, Judgement
 
 
 @pytest.fixture
