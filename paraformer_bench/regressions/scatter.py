@@ -239,18 +239,17 @@ def unevenness(shift: Array, sentinel: Array | None) -> Array:
     """Variance of each commit's times because its machine was not slow but overrun.
 
     A machine that is slower by a third is slower by about as much for all. One on which others
-    have taken the cores is ten times as slow for some cases, and as fast as ever for others. Where
-    a sentinel stayed calm the machine was calm, whatever most times did.
+    have taken the cores is ten times as slow for some cases, and as fast as ever for others. A
+    sentinel tells it better than most times do: these may have become slower.
 
     Args:
         shift: What most times did, in logarithms.
         sentinel: Logarithms of the sentinel's; null if there is none.
     """
-    known = np.sort(shift)
-    apart = np.abs(shift - known[(len(known) - 1) // 2])
-    if sentinel is not None:
-        own = np.abs(sentinel - median(sentinel, 0))
-        apart = np.fmin(apart, own)
+    apart = np.abs(shift - _lower_median(shift))
+    if sentinel is not None and np.isfinite(sentinel).any():
+        own = np.abs(sentinel - _lower_median(sentinel))
+        apart = np.where(np.isfinite(own), own, apart)
     return np.asarray((_UNEVEN * np.maximum(apart - _CALM, 0.0)) ** 2, dtype=np.float64)
 
 
@@ -261,6 +260,11 @@ def median(values: Array, axis: int) -> Array:
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
     high = np.take_along_axis(ordered, count // 2 % ordered.shape[axis], axis)
     return np.asarray(((low + high) / 2).squeeze(axis), dtype=np.float64)
+
+
+def _lower_median(values: Array) -> float:
+    known = np.sort(values[np.isfinite(values)])
+    return float(known[(len(known) - 1) // 2])
 
 
 def _mean(values: Array, axis: int) -> Array:

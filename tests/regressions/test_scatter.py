@@ -110,3 +110,6 @@ def test_an_overrun_machine_is_believed_little_unless_the_sentinel_was_calm() ->
     assert variance[:3].tolist() == [0, 0, 0]
     assert np.sqrt(variance[3]) == pytest.approx((1.0 - np.log(1.3)) / 2, abs=0.01)
     assert scatter.unevenness(shift, np.array([5.0, 5.01, 5.0, 4.99])).tolist() == [0, 0, 0, 0]
+    restless = scatter.unevenness(shift, np.array([6.0, 5.0, np.nan, 5.0]))
+    assert np.sqrt(restless[0]) == pytest.approx((1.0 - np.log(1.3)) / 2, abs=0.01)
+    assert restless[1:].tolist() == [0, 0, 0]
