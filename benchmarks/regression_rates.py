@@ -1,6 +1,6 @@
 """How often does `regressions` cry wolf, and how often does it name the commit to blame?
 
-Run as ``python -m benchmarks.regression_rates``; it takes four to five minutes on one core. A
+Run as ``python -m benchmarks.regression_rates``; it takes five to six minutes on one core. A
 simulated history is 12 times over 3 to 50 commits with 8 blocks each. Every block scatters
 ("noise"); every commit has a factor that all its times share ("run to run"), as a machine that
 others use gives it. In a history with a change, a third of the times becomes slower at one commit,
