@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done; 1 `compare` found something slower; 2 wrong usage; 3 done, but some case ended
-        as error, timeout or mismatch; 130 interrupted.
+        0 done; 1 `compare` or `regressions` found something worse; 2 wrong usage; 3 done, but
+        some case ended as error, timeout or mismatch; 130 interrupted.
     """
     try:
         code = cli.main(

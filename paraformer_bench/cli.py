@@ -53,6 +53,16 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _share(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Read a share such as 5% or 0.05."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", value.strip(), re.ASCII)
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share < 1:
+        message = f"{value!r} is not a share from 0% to below 100%, such as 5% or 0.05"
+        raise click.BadParameter(message, ctx, param)
+    return share
+
+
 def _device(gpu: int | None, device: str | None) -> str | None:
     """Return the device that one of the two options names, or None."""
     if gpu is not None and device is not None:
@@ -244,6 +254,56 @@ def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int
     path = out or default_path(a, b)
     click.echo(f"page: {write_comparison(path, a, b, contrasts, moved, threshold)}")
     return int(any(c.verdict == SLOWER for c in contrasts))
+
+
+@cli.command()
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="asv's results (default: as asv.conf.json says).",
+)
+@click.option("--machine", metavar="NAME", help="Results of this machine alone.")
+@click.option(
+    "--threshold",
+    callback=_share,
+    default="5%",
+    show_default=True,
+    metavar="SHARE",
+    help="Change that counts.",
+)
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Tell of the last N commits.")
+@click.option("--commits", metavar="A..B", help="Tell of the commits after A up to B.")
+@click.option("--json", "json_file", metavar="FILE|-", help="Write the changes as JSON.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write a page into it."
+)
+def regressions(
+    results: Path | None,
+    machine: str | None,
+    threshold: float,
+    last: int | None,
+    commits: str | None,
+    json_file: str | None,
+    out: Path | None,
+) -> int:
+    """Find what became slower or larger over commits; exit code 1 if something did."""
+    from paraformer_bench.regressions.command import look
+    from paraformer_bench.report.change_lines import lines, one_line
+    from paraformer_bench.report.changes_page import write_changes, write_json
+
+    judgement, warnings = look(results, machine, threshold, last, commits)
+    for warning in warnings:
+        click.echo(one_line(f"warning: {warning}"), err=True)
+    if json_file is not None:
+        write_json(json_file, judgement.changes)
+    if json_file != "-":
+        for line in lines(judgement):
+            click.echo(line)
+    if out is not None:
+        page = write_changes(out, judgement, warnings)
+        click.echo(f"page: {page}", err=json_file == "-")
+    return int(bool(judgement.regressions))
 
 
 @cli.command("list")

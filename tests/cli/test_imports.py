@@ -40,6 +40,7 @@ def test_help_and_lists_load_nothing_heavy(run) -> None:
         ["--version"],
         ["sweep", "--help"],
         ["profile", "--help"],
+        ["regressions", "--help"],
         ["list", "suites"],
     ]
     for code, modules in run(*commands):
