@@ -25,10 +25,12 @@ sweep: $(READY) ## measure, judge and report:  make sweep ARGS="--budget 8m --su
 report: $(READY) ## rebuild the pages of all runs, or of some:  make report RUN=reports/x
 	@$(VENV_PYTHON) -m paraformer_bench report $(RUN)
 
-# Code 2 says that a benchmark failed, and the output which: an old commit may well, and stops nothing.
+# Code 2 of asv says that a benchmark failed, and the output which: an old commit may well, and stops
+# nothing. Code 1 of ours says that something became worse.
 asv: $(READY) ## follow the suite over the last commits, new ones only:  make asv COMMITS=10
 	@$(VENV_PYTHON) -m asv run --skip-existing "HEAD -$(COMMITS)" || [ $$? -eq 2 ]
 	@$(VENV_PYTHON) -m asv publish --no-pull
+	@$(VENV_PYTHON) -m paraformer_bench regressions --out reports/regressions || [ $$? -eq 1 ]
 	$(SAY) "asv's pages are in reports/asv; show them with: $(VENV_PYTHON) -m asv preview"
 
 test: $(READY) ## run the tests:  make test ARGS="tests/test_packaging.py -x"

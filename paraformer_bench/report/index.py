@@ -56,8 +56,12 @@ def build_index(reports: Path) -> Path:
     folders = sorted(path.parent for path in reports.glob(f"*/{RUN}"))
     entries = sorted(map(_entry, folders), key=lambda entry: entry.name)
     entries.sort(key=lambda entry: entry.started, reverse=True)
-    asv = "asv/" + PAGE if (reports / "asv" / PAGE).is_file() else ""
-    return page.write(reports / PAGE, page.render("library.html.j2", entries=entries, asv=asv))
+    changes, asv = (
+        f"{name}/{PAGE}" if (reports / name / PAGE).is_file() else ""
+        for name in ("regressions", "asv")
+    )
+    text = page.render("library.html.j2", entries=entries, changes=changes, asv=asv)
+    return page.write(reports / PAGE, text)
 
 
 def _entry(folder: Path) -> Entry:

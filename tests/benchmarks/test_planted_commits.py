@@ -52,7 +52,14 @@ def test_asv_names_a_commit_where_it_marks_something_as_worse(
 def test_ours_are_all_changes_that_the_command_tells(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    said = json.dumps([{"commit": "cccc", "ratio": 1.1}, {"commit": "bbbb"}, {"commit": "cccc"}])
+    said = json.dumps(
+        [
+            {"commit": "cccc", "verdict": "regression"},
+            {"commit": "bbbb", "verdict": "improvement"},
+            {"commit": "cccc", "verdict": "regression"},
+            {"commit": "aaaa", "verdict": "below threshold"},
+        ]
+    )
     monkeypatch.setattr(planted_commits, "_run", lambda *_, **__: said)
     assert planted_commits.ours(tmp_path, ["aaaa", "bbbb", "cccc"]) == [1, 2]
 

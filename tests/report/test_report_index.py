@@ -40,14 +40,15 @@ def test_survives_broken_runs_and_says_so(make: Any, tmp_path: Any) -> None:
     odd = make.run(tmp_path / "odd", make.study(depths=(1, 2)))
     lines = (odd / "records.jsonl").read_text("utf-8").replace('"depth": 2', '"depth": "two"')
     (odd / "records.jsonl").write_text(lines, "utf-8")
-    (tmp_path / "asv").mkdir()
-    (tmp_path / "asv" / "index.html").write_text("asv", "utf-8")
+    for name in ("asv", "regressions"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text(name, "utf-8")
     page = make.page(build_index(tmp_path))
     assert "3 runs" in page.text
     assert page.text.count("This run cannot be read:") == 2
     assert "torn" in page.text
     links = {attrs["href"] for tag, attrs in page.tags if tag == "a"}
-    assert links == {"good/index.html", "asv/index.html"}
+    assert links == {"good/index.html", "asv/index.html", "regressions/index.html"}
 
 
 def test_run_without_a_page_is_listed_without_a_link(make: Any, tmp_path: Any) -> None:
