@@ -198,10 +198,14 @@ def test_make_installs_once_and_passes_arguments_on(make: Make) -> None:
 def test_make_asv_measures_new_commits_and_publishes_even_if_a_benchmark_failed(
     make: Make,
 ) -> None:
+    after = [
+        "-m asv publish --no-pull",
+        "-m paraformer_bench regressions --out reports/regressions",
+    ]
     make("asv")
-    assert make.asked[-2:] == ["-m asv run --skip-existing HEAD -3", "-m asv publish --no-pull"]
+    assert make.asked[-3:] == ["-m asv run --skip-existing HEAD -3", *after]
     assert make("asv", "COMMITS=10", FAKE_ASV="2").returncode == 0
-    assert make.asked == ["-m asv run --skip-existing HEAD -10", "-m asv publish --no-pull"]
+    assert make.asked == ["-m asv run --skip-existing HEAD -10", *after]
     assert make("asv", FAKE_ASV="1").returncode != 0
     assert make.asked == ["-m asv run --skip-existing HEAD -3"]
 
