@@ -87,15 +87,22 @@ def draw(rows: Sequence[Row], seconds: float) -> Figure:
     axes.set_ylim(height - _TOP - _BOTTOM, 0)
     axes.set_yticks([])
     if len(rows) > 1:
-        below = _height(rows[0]) - _GAP + 2
-        bottom = height - _TOP - _BOTTOM
-        ends = [((rows[0].end, below), (rows[0].end, bottom))]
-        segments(axes, ends, color=MUTED, linewidth=1, linestyle=":")
+        _mark_end(axes, rows)
     top = 0.0
     for row in rows:
         _row(axes, row, top, seconds)
         top += _height(row)
     return figure
+
+
+def _mark_end(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw an upright line through the other rows where the first one ends, past words."""
+    top, ends = _height(rows[0]), []
+    for row in rows[1:]:
+        bottom = top + _height(row)
+        ends.append(((rows[0].end, top + _TITLE - 3), (rows[0].end, bottom - 2)))
+        top = bottom
+    segments(axes, ends, color=MUTED, linewidth=1, linestyle=":")
 
 
 def swatch(kind: str) -> Figure:

@@ -406,13 +406,14 @@ def test_launches_and_the_end_of_the_first_row_are_drawn() -> None:
     rows = [
         gantt_row(Bar(0.0, 7.0, PRODUCT), launches=[0.5, 1.5]),
         gantt_row(Bar(0.0, 4.0, PRODUCT)),
+        gantt_row(Bar(0.0, 4.0, PRODUCT)),
     ]
     with style.drawing():
         figure = gantt.draw(rows, 10.0)
     thin = [line for line in lines_of(figure) if line.get_linewidth() == 0.5]
     assert [spans(line) for line in thin] == [[(0.5, 0.5), (1.5, 1.5)]]
     dotted = [line for line in lines_of(figure) if line.get_linestyle() == ":"]
-    assert [spans(line) for line in dotted] == [[(7.0, 7.0)]]
+    assert [spans(line) for line in dotted] == [[(7.0, 7.0)] * 2]
     with style.drawing():
         alone = gantt.draw(rows[:1], 10.0)
     assert not [line for line in lines_of(alone) if line.get_linestyle() == ":"]
