@@ -205,25 +205,10 @@ def report(runs: tuple[Path, ...], form: str) -> None:
 
     Several runs that are named are put side by side on one more page.
     """
-    from paraformer_bench.report.build import build_report
-    from paraformer_bench.report.index import build_index
-    from paraformer_bench.report.markdown import summary
-    from paraformer_bench.report.side_by_side import write_side_by_side
-    from paraformer_bench.run_folder import REPORTS, RUN
+    from paraformer_bench.report import command
 
-    folders = runs or tuple(path.parent for path in sorted(REPORTS.glob(f"*/{RUN}")))
-    if not folders:
-        raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
-    if form == "md":
-        click.echo("\n".join(map(summary, folders)), nl=False)
-        return
-    for folder in folders:
-        click.echo(build_report(folder))
-    for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
-        if parent.name == REPORTS.name:
-            click.echo(build_index(parent))
-    if len(runs) > 1:
-        click.echo(write_side_by_side(runs))
+    for said in command.report(runs, form):
+        click.echo(said)
 
 
 @cli.command()

@@ -1,0 +1,41 @@
+"""The command ``report``: which runs, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from paraformer_bench.errors import UsageError
+from paraformer_bench.report.build import build_report
+from paraformer_bench.report.index import build_index
+from paraformer_bench.report.markdown import summary
+from paraformer_bench.report.side_by_side import write_side_by_side
+from paraformer_bench.run_folder import REPORTS, RUN
+
+MARKDOWN = "md"
+
+
+def report(runs: Sequence[Path], form: str) -> Iterator[str]:
+    """Judge runs again, and yield what to print: pages as they are written, or the Markdown.
+
+    Args:
+        runs: Run folders; none for all below `REPORTS`.
+        form: ``html`` rebuilds the pages and the list of runs, and puts several runs that are
+            named side by side; ``md`` writes nothing.
+
+    Raises:
+        UsageError: There are no runs, one cannot be read, or a page cannot be written.
+    """
+    folders = list(runs) or [path.parent for path in sorted(REPORTS.glob(f"*/{RUN}"))]
+    if not folders:
+        raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
+    if form == MARKDOWN:
+        yield "\n\n".join(summary(folder).rstrip("\n") for folder in folders)
+        return
+    for folder in folders:
+        yield str(build_report(folder))
+    for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
+        if parent.name == REPORTS.name:
+            yield str(build_index(parent))
+    if len(runs) > 1:
+        yield str(write_side_by_side(runs))
