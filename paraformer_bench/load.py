@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.floors import floors, limits_of
+from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
-from paraformer_bench.analysis.tables import block_table, case_table
+from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.traces import read_traces
 from paraformer_bench.run_folder import Run, read_run
@@ -44,10 +44,7 @@ class LoadedRun:
     @cached_property
     def cases(self) -> pd.DataFrame:
         """A row a case: `analysis.tables.case_table`, and ``floor``, its roofline time (s)."""
-        table = case_table(self.run.records)
-        limits, _ = limits_of(self.run.info)
-        found = table["case_id"].map(floors(self.run.records, limits))
-        return table.assign(floor=found.astype("float64"))
+        return cases_with_floors(self.run)
 
     @cached_property
     def blocks(self) -> pd.DataFrame:

@@ -24,7 +24,7 @@ can never say that two commits differ; a 99% interval of a median without assump
 
 THREADS = "1"
 """Of PyTorch on the CPU. Where a neighbour takes a core, the threads of a pool wait for each other
-and calls take 40 times as long on two cores; a single one takes twice as long at worst."""
+and a call takes many times as long; a single thread waits for nobody."""
 
 CPU, GPU = "cpu", "cuda:0"
 DEPTHS = (1, 4, 16)

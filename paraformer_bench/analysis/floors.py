@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from paraformer_bench.analysis.roofline import Limits, Work, floor_seconds
+from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.record import Record
+from paraformer_bench.run_folder import Run
 
 
 def limits_of(info: Mapping[str, Any]) -> tuple[dict[str, Limits], str]:
@@ -25,6 +29,14 @@ def limits_of(info: Mapping[str, Any]) -> tuple[dict[str, Limits], str]:
         return {dtype: Limits(ceilings, dtype) for dtype in ceilings.dtypes}, ""
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return {}, "what this run says of the ceilings of its device cannot be read"
+
+
+def cases_with_floors(run: Run) -> pd.DataFrame:
+    """Return `case_table` with the column ``floor`` (s); NaN where a case has none."""
+    limits, _ = limits_of(run.info)
+    cases = case_table(run.records)
+    found = cases["case_id"].map(floors(run.records, limits))
+    return cases.assign(floor=found.astype("float64"))
 
 
 def work_of(record: Record) -> Work | None:

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.floors import floors, limits_of
+from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
-from paraformer_bench.analysis.tables import block_table, case_table
+from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
 from paraformer_bench.report.charts import MODEL, TRACED, charts
@@ -67,9 +67,7 @@ def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
 
 def _cases(run: Run, traces: Traces) -> pd.DataFrame:
     """Return the case table with the roofline time and what the timelines count."""
-    cases = case_table(run.records)
-    limits, _ = limits_of(run.info)
-    cases["floor"] = cases["case_id"].map(floors(run.records, limits)).astype("float64")
+    cases = cases_with_floors(run)
     cases["traced_operations"] = cases["case_id"].map(counts(traces)).astype("float64")
     return cases
 
@@ -89,7 +87,7 @@ def _context(
     all_looks = looks(line_of(row) for row in cases.to_dict("records"))
     tables = verdict_tables(cases, verdicts, all_regimes)
     lines, grid = overview(tables, verdicts)
-    figures = charts(cases, blocks, verdicts, predictions, all_regimes)
+    figures = charts(cases, blocks, verdicts, predictions, all_regimes, all_looks)
     return {
         "name": name,
         "headline": headline(verdicts, info),

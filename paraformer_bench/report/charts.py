@@ -106,6 +106,7 @@ def charts(
     verdicts: Sequence[Verdict],
     predictions: Sequence[Prediction],
     regimes: Mapping[str, Regime],
+    looks: Mapping[Line, Look],
 ) -> list[Chart]:
     """Return every figure that has something to show.
 
@@ -116,6 +117,7 @@ def charts(
         verdicts: The run's.
         predictions: Of the latency model, one a verdict.
         regimes: By group.
+        looks: Of every line.
     """
     on_device = bool((cases["device_time"] > 0).any())
     column, basis = ("device_time", "device") if on_device else ("wall", "wall")
@@ -191,9 +193,8 @@ def charts(
             Axis("time per call (ms)", unit="ms", guides=growth, margin=margin),
         )
         wanted.insert(1, wall)
-    all_looks = style.looks(series.line_of(row) for row in cases.to_dict("records"))
     return [
-        chart(key, title, note, panels, axis, all_looks, regimes)
+        chart(key, title, note, panels, axis, looks, regimes)
         for key, title, note, panels, axis in wanted
         if any(some.points for panel in panels for some in panel.series)
     ]

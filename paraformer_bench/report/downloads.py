@@ -59,7 +59,7 @@ def downloads(folder: Path) -> list[Download]:
         if path.is_file():
             data = path.read_bytes()
             digest = hashlib.sha256(data).hexdigest()
-            found.append(Download(name, contents, _size(len(data)), digest))
+            found.append(Download(name, contents, units.size(len(data)), digest))
     return found
 
 
@@ -78,12 +78,14 @@ def write_parquet(folder: Path, cases: pd.DataFrame) -> None:
     Raises:
         UsageError: The folder cannot be written.
     """
-    if importlib.util.find_spec("pyarrow") is None:
-        return
+    path = folder / PARQUET
     try:
-        _plain_table(cases).to_parquet(folder / PARQUET, engine="pyarrow", index=False)
+        if importlib.util.find_spec("pyarrow") is None:
+            path.unlink(missing_ok=True)  # one of an earlier state of the run would be offered
+        else:
+            _plain_table(cases).to_parquet(path, engine="pyarrow", index=False)
     except OSError as error:
-        raise UsageError(f"cannot write {folder / PARQUET}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _plain_table(cases: pd.DataFrame) -> pd.DataFrame:
@@ -134,11 +136,3 @@ def _plain(text: str) -> str:
     """Return text that means nothing to TeX and cannot end its field."""
     kept = re.sub(r"[{}\\]", " ", text)
     return re.sub(r"([#$%&_])", r"\\\1", " ".join(kept.split()))
-
-
-def _size(number: int) -> str:
-    if number < 1000:
-        return f"{number} B"
-    if number < 1_000_000:
-        return f"{units.short(number / 1e3)} kB"
-    return f"{units.short(number / 1e6)} MB"

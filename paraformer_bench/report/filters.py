@@ -11,7 +11,7 @@ from paraformer_bench.report.style import Look
 
 
 def filters(looks: Mapping[Line, Look], regimes: Mapping[str, Regime]) -> dict[str, str]:
-    """Return JSON texts: ``lines`` by their numbers, ``regimes`` by the order of the page.
+    """Return JSON texts: ``lines`` by their numbers, ``regimes`` by their groups.
 
     What the script reads of them are the values that a reader may choose. Elements of the page say
     with ``data-line`` and ``data-regime`` what they are about.

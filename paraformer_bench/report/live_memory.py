@@ -24,7 +24,7 @@ _PLOT, _TOP, _BOTTOM = 130.0, 8.0, 38.0
 Values: TypeAlias = npt.NDArray[np.float64]
 
 MOST_POINTS = 800
-"""Of a curve; beyond it each column shows its highest value."""
+"""Of a curve; beyond it each column shows its highest value, and at its end the last one."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,14 @@ def _steps(curve: Curve, seconds: float) -> tuple[Values, Values]:
     times: Values = curve.memory["seconds"].to_numpy(dtype=np.float64)
     levels: Values = curve.memory["live_bytes"].to_numpy(dtype=np.float64)
     if len(times) > MOST_POINTS:
-        width = seconds / MOST_POINTS
+        width = 2 * seconds / MOST_POINTS
         columns = (times / width).astype(np.int64)
         firsts = np.flatnonzero(np.append(True, np.diff(columns) > 0))
-        levels = np.maximum.reduceat(levels, firsts)
-        times = (columns[firsts] * width).astype(np.float64)
+        lasts = np.append(firsts[1:], len(columns)) - 1
+        highest = np.maximum.reduceat(levels, firsts)
+        # A peak must not stand until the next change, which may be far away.
+        starts = columns[firsts] * width
+        times = np.stack([starts, starts + width], axis=1).ravel().astype(np.float64)
+        levels = np.stack([highest, levels[lasts]], axis=1).ravel()
     times = np.concatenate(([0.0], times, [max(curve.end, float(times[-1]))]))
     return times, np.concatenate(([0.0], levels, levels[-1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from paraformer_bench.report.charts import Chart, chart
 from paraformer_bench.report.headline import Headline, headline
 from paraformer_bench.report.regimes import Regime, words_of
 from paraformer_bench.report.scales import Axis
-from paraformer_bench.report.series import Line, Panel, Point, Series, line_of
+from paraformer_bench.report.series import Line, Panel, Point, Series, latency, line_of
 from paraformer_bench.report.verdict_rows import SYMBOLS
 from paraformer_bench.run_folder import PAGE, Run, read_run
 
@@ -219,11 +218,5 @@ def _charts(runs: Sequence[Run], entrants: Sequence[Entrant]) -> list[Chart]:
 
 
 def _points(curve: pd.DataFrame, column: str) -> tuple[Point, ...]:
-    rows: list[Any] = curve.sort_values("depth").to_dict("records")
-    points = []
-    for row in rows:
-        if 0 < row[column] < math.inf:
-            ends = [row[f"{column}_{end}"] * units.MS for end in ("low", "high")]
-            low, high = (None if math.isnan(end) else end for end in ends)
-            points.append(Point(row["depth"], row[column] * units.MS, low, high))
-    return tuple(points)
+    panels = latency(curve, curve.iloc[:0].assign(block=0), column)
+    return tuple(point for panel in panels for some in panel.series for point in some.points)

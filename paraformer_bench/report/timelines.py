@@ -195,7 +195,7 @@ def _row(line: Line, traced: Traced, columns: Sequence[Column]) -> Row:
         units.times(slower),
         traced.file,
         _link(traced.file),
-        f"{units.short(traced.bytes / 1e3)} kB",
+        units.size(traced.bytes),
     )
 
 

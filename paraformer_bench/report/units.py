@@ -63,6 +63,15 @@ def time(seconds: float) -> str:
     return f"{short(seconds * MS)} ms" if seconds < 1 else f"{short(seconds)} s"
 
 
+def size(number: int) -> str:
+    """Return bytes of a file as ``812 B``, ``38.9 kB`` or ``1.20 MB``."""
+    if number < 1000:
+        return f"{number} B"
+    if number < 1_000_000:
+        return f"{short(number / 1e3)} kB"
+    return f"{short(number / 1e6)} MB"
+
+
 def duration(seconds: float) -> str:
     """Return a stretch of time such as ``8 min 12 s``, in its two largest units."""
     if seconds < 60:

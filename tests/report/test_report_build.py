@@ -227,3 +227,14 @@ def test_lists_its_files_with_their_hashes(make: Any, tmp_path: Any) -> None:
     for name in ("records.jsonl", "verdicts.json", "predictions.json", "run.json"):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in page.text
     assert "@misc{wang2024dynamic," in page.text
+
+
+def test_an_old_parquet_is_not_offered(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    folder = make.run(tmp_path, make.study(depths=(1, 2)))
+    (folder / "cases.parquet").write_bytes(b"of an earlier state")
+    page = make.page(build_report(folder))
+    assert not (folder / "cases.parquet").exists()
+    assert "cases.parquet" not in page.text

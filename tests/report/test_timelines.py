@@ -372,7 +372,20 @@ def test_memory_keeps_its_peaks_when_points_are_too_many() -> None:
     assert len(times) == len(levels) <= live_memory.MOST_POINTS + 3
     assert levels.max() == curve.peak == 9_000
     assert (times[0], levels[0], times[-1]) == (0.0, 0.0, 1.0)
-    assert abs(times[levels.argmax()] - 777 / number) < 1 / live_memory.MOST_POINTS
+    assert abs(times[levels.argmax()] - 777 / number) < 2 / live_memory.MOST_POINTS
+
+
+def test_a_peak_does_not_stand_until_the_next_change() -> None:
+    """Where points are too many, a burst within one column ends with what is left of it."""
+    number = 1_000
+    burst = [(n / number / 1e6, n if n < number - 1 else 5) for n in range(number)]
+    memory = pd.DataFrame([*burst, (0.9, 7)], columns=["seconds", "live_bytes"])
+    curve = live_memory.Curve(Line("serial", "loop", "eager"), memory, 1.0)
+    times, levels = live_memory._steps(curve, 1.0)
+    assert levels.max() == number - 2
+    before = [level for time, level in zip(times, levels, strict=True) if 0.1 > time > 0]
+    assert before[-1] == 5
+    assert levels[-1] == 7
 
 
 def lines_of(figure: Any) -> list[Any]:
