@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paraformer_bench.case import Case
+from paraformer_bench.job import Job
 from paraformer_bench.record import ENOUGH_SAMPLES, Record
 
 Event = Mapping[str, Any]
@@ -25,6 +26,11 @@ class Assembly:
         self._open: dict[str, Record] = {}
         self._current: str | None = None
 
+    @classmethod
+    def of(cls, job: Job) -> Assembly:
+        """Return an assembly for the events of a worker at ``job``."""
+        return cls(job.block, [case for group in job.groups for case in group])
+
     @property
     def current(self) -> str | None:
         """Id of the case whose step is under way, if one is."""
@@ -43,6 +49,8 @@ class Assembly:
         case_id = event["case_id"]
         self._current = case_id if kind == "begin" else None
         record = self._record(case_id)
+        if "machine" in event:
+            record.telemetry["machine"] = event["machine"]
         if kind == "prepared":
             record.order = event["order"]
             record.null_reasons = dict(event["null_reasons"])

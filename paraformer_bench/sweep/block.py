@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from paraformer_bench.case import Case
 from paraformer_bench.job import Job
 from paraformer_bench.record import Record
-from paraformer_bench.sweep.assemble import Assembly
+from paraformer_bench.sweep.assemble import Assembly, Event
 from paraformer_bench.sweep.local import Worker
 from paraformer_bench.sweep.plan import without
 from paraformer_bench.sweep.store import Store
@@ -17,27 +17,78 @@ from paraformer_bench.sweep.store import Store
 STARTUP_SECONDS = 120.0
 """A worker must be ready within this time: importing torch on a slow disk takes long."""
 
-_MOST_FRUITLESS_WORKERS = 3
+MOST_FRUITLESS_WORKERS = 3
+"""Workers of one block that may end in a row without a result."""
 
 Launch = Callable[[Job], Worker]
 OnStep = Callable[[int, str], None]
 
 
 @dataclass
-class BlockRunner:
-    """Runs blocks and writes their records.
+class BlockRecords:
+    """Turns what the workers of blocks say into records, as they say it.
 
     Attributes:
-        launch: Starts a worker on a job.
         store: Receives journal and records.
         on_step: Told of every step taken, with the id of the case under way.
         busy_seconds: Time spent in warm-up or timed calls so far.
     """
 
-    launch: Launch
     store: Store
     on_step: OnStep
     busy_seconds: float = 0.0
+
+    def take(self, event: Event, assembly: Assembly, job: Job) -> None:
+        """Take in one event of a worker at ``job``."""
+        self.busy_seconds += event.get("busy_seconds", 0.0)
+        self.store.journal(job.block, event)
+        record = assembly.add(event)
+        if record is not None:
+            self._keep([record], job)
+            if assembly.idle:
+                self.store.clear_journal(job.block)
+        elif event["event"] in ("prepared", "sampled"):
+            self.on_step(1, event["case_id"])
+
+    def fail(self, assembly: Assembly, status: str, reason: str, job: Job) -> None:
+        """Close the case under way, if there is one, with ``status``."""
+        record = assembly.fail_current(status, reason)
+        if record is not None:
+            self._keep([record], job)
+
+    def salvage(self, assembly: Assembly, job: Job) -> None:
+        """Keep what there is of the cases that were begun: their worker is gone."""
+        self._keep(assembly.salvage(), job)
+        self.store.clear_journal(job.block)
+
+    def left_of(self, job: Job) -> Job:
+        """Return ``job`` without the cases that have a record."""
+        done = {case_id for case_id, block in self.store.done if block == job.block}
+        return replace(job, groups=without(job.groups, done), first_order=len(done))
+
+    def give_up(self, job: Job, ending: str) -> None:
+        """Record every case of ``job`` as an error: its workers come to nothing."""
+        reason = f"{MOST_FRUITLESS_WORKERS} workers in a row ended without a result: {ending}"
+        self._keep([_failed(case, job.block, reason) for g in job.groups for case in g], job)
+
+    def _keep(self, records: list[Record], job: Job) -> None:
+        self.store.append(records)
+        for record in records:
+            prepared = 1 if record.rounds else 0
+            self.on_step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
+
+
+@dataclass
+class BlockRunner:
+    """Runs one block after another.
+
+    Attributes:
+        launch: Starts a worker on a job.
+        records: Receives what the workers say.
+    """
+
+    launch: Launch
+    records: BlockRecords
 
     def run(self, job: Job) -> None:
         """Visit every case of ``job``, starting a new worker whenever one is lost.
@@ -48,26 +99,24 @@ class BlockRunner:
         """
         fruitless = 0
         rest = job
+        done = self.records.store.done
         while rest.groups:
-            before = len(self.store.done)
+            before = len(done)
             ending = self._visit(rest)
-            done = {case_id for case_id, block in self.store.done if block == job.block}
-            fruitless = 0 if len(self.store.done) > before else fruitless + 1
-            rest = replace(rest, groups=without(rest.groups, done), first_order=len(done))
-            if fruitless == _MOST_FRUITLESS_WORKERS:
-                self._give_up(rest, ending)
+            fruitless = 0 if len(done) > before else fruitless + 1
+            rest = self.records.left_of(rest)
+            if fruitless == MOST_FRUITLESS_WORKERS:
+                self.records.give_up(rest, ending)
                 return
 
     def _visit(self, job: Job) -> str:
         """Let one worker go as far as it gets; return how it ended."""
-        cases = [case for group in job.groups for case in group]
-        assembly = Assembly(job.block, cases)
+        assembly = Assembly.of(job)
         with closing(self.launch(job)) as worker:
             try:
                 return self._follow(worker, assembly, job)
             finally:  # on Ctrl-C too
-                self._keep(assembly.salvage(), job)
-                self.store.clear_journal()
+                self.records.salvage(assembly, job)
 
     def _follow(self, worker: Worker, assembly: Assembly, job: Job) -> str:
         patience = max(STARTUP_SECONDS, job.protocol.timeout_seconds)
@@ -76,39 +125,16 @@ class BlockRunner:
                 event = worker.next_event(patience)
             except TimeoutError:
                 reason = f"no answer within {patience:g} s"
-                self._fail(assembly, "timeout", reason, job)
+                self.records.fail(assembly, "timeout", reason, job)
                 return reason
             if event is None:
                 ending = worker.close()
-                self._fail(assembly, "error", ending, job)
+                self.records.fail(assembly, "error", ending, job)
                 return ending
             patience = job.protocol.timeout_seconds
-            self.busy_seconds += event.get("busy_seconds", 0.0)
-            self.store.journal(job.block, event)
-            record = assembly.add(event)
-            if record is not None:
-                self._keep([record], job)
-                if assembly.idle:
-                    self.store.clear_journal()
-            elif event["event"] in ("prepared", "sampled"):
-                self.on_step(1, event["case_id"])
+            self.records.take(event, assembly, job)
             if event["event"] == "done":
                 return "done"
-
-    def _fail(self, assembly: Assembly, status: str, reason: str, job: Job) -> None:
-        record = assembly.fail_current(status, reason)
-        if record is not None:
-            self._keep([record], job)
-
-    def _keep(self, records: list[Record], job: Job) -> None:
-        self.store.append(records)
-        for record in records:
-            prepared = 1 if record.rounds else 0
-            self.on_step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
-
-    def _give_up(self, job: Job, ending: str) -> None:
-        reason = f"{_MOST_FRUITLESS_WORKERS} workers in a row ended without a result: {ending}"
-        self._keep([_failed(case, job.block, reason) for g in job.groups for case in g], job)
 
 
 def steps_of_case(job: Job) -> int:

@@ -20,6 +20,7 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
+from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
 from paraformer_bench.sweep.store import Store
 
@@ -64,7 +65,7 @@ def sweep(settings: Settings) -> int:
             outcome = run_sweep(
                 study.plan,
                 store,
-                LocalWorker,
+                OneAfterAnother(LocalWorker),
                 console,
                 started,
                 first=lambda: note_ceilings(study, store, console),

@@ -19,7 +19,7 @@ from paraformer_bench.job import Job, Protocol
 from paraformer_bench.profiling import NONE, TRACES, ProfileJob, choose
 from paraformer_bench.record import BROKEN, Record
 from paraformer_bench.run_folder import RECORDS, read_records
-from paraformer_bench.sweep.block import BlockRunner, Launch
+from paraformer_bench.sweep.block import BlockRecords
 from paraformer_bench.sweep.plan import block_groups, without
 from paraformer_bench.sweep.profile import (
     LaunchProfiler,
@@ -30,6 +30,7 @@ from paraformer_bench.sweep.profile import (
     launch_profiler,
 )
 from paraformer_bench.sweep.progress import SweepProgress
+from paraformer_bench.sweep.schedule import NoDevice, Pace, Schedule
 from paraformer_bench.sweep.store import Store
 
 
@@ -78,7 +79,7 @@ class Outcome:
 def run_sweep(
     plan: Plan,
     store: Store,
-    launch: Launch,
+    schedule: Schedule,
     console: Console,
     started: float,
     clock: Callable[[], float] = time.monotonic,
@@ -96,7 +97,7 @@ def run_sweep(
     Args:
         plan: What to do.
         store: The open run folder.
-        launch: Starts a worker.
+        schedule: Runs the blocks.
         console: Where progress is shown.
         started: When the command began, on ``clock``; budget and efficiency count from there.
         clock: Seconds on a monotonic clock.
@@ -117,18 +118,20 @@ def run_sweep(
     except KeyboardInterrupt:
         interrupted = True
     progress = SweepProgress(console, steps, started + budget)
-    runner = BlockRunner(launch, store, progress.step)
-    longest = 0.0
+    records = BlockRecords(store, progress.step)
+    pace = Pace(started + budget - reserve, clock)
+
+    def begin(job: Job) -> None:
+        store.append(_skipped(plan, job.block))
+
+    def note() -> None:
+        wall = clock() - started
+        _note_efficiency(store, before, wall, records.busy_seconds, schedule.devices)
+
     try:
         with _terminate_as_interrupt():
-            for job in () if interrupted else _jobs(plan, store):
-                begin = clock()
-                if longest and begin - started + longest + reserve > budget:
-                    break
-                store.append(_skipped(plan, job.block))
-                runner.run(job)
-                longest = max(longest, clock() - begin)
-                _note_efficiency(store, before, clock() - started, runner.busy_seconds)
+            if not interrupted:
+                schedule.run(_jobs(plan, store), records, pace, begin, note)
             if not interrupted:
                 ProfilePass(
                     launch_profiler,
@@ -139,11 +142,14 @@ def run_sweep(
                 ).run(_profile_job(plan, store))
     except KeyboardInterrupt:
         interrupted = True
+    except NoDevice as error:
+        console.print(f"stopped: {error}")
+        interrupted = True
     finally:
         progress.stop()
-    _note_efficiency(store, before, clock() - started, runner.busy_seconds)
-    records, _ = read_records(store.folder / RECORDS)
-    broken = sum(record.status in BROKEN for record in records)
+    note()
+    known, _ = read_records(store.folder / RECORDS)
+    broken = sum(record.status in BROKEN for record in known)
     return Outcome(interrupted, broken, _complete_blocks(plan, store))
 
 
@@ -177,17 +183,21 @@ def _skipped(plan: Plan, block: int) -> list[Record]:
     return [Record(case, block, None, "skipped", reason) for case, reason in plan.skipped.items()]
 
 
-def _note_efficiency(store: Store, before: dict[str, float], wall: float, busy: float) -> None:
+def _note_efficiency(
+    store: Store, before: dict[str, float], wall: float, busy: float, devices: int
+) -> None:
     """Add this sitting's time to that of earlier ones of the same run."""
+    held = before.get("device_seconds", before["wall_seconds"]) + wall * devices
     wall += before["wall_seconds"]
     busy += before["busy_seconds"]
-    store.update(
-        efficiency={
-            "wall_seconds": round(wall, 3),
-            "busy_seconds": round(busy, 3),
-            "share": round(busy / wall, 4) if wall else None,
-        }
-    )
+    efficiency = {
+        "wall_seconds": round(wall, 3),
+        "busy_seconds": round(busy, 3),
+        "share": round(busy / held, 4) if held else None,
+    }
+    if held > wall:  # several devices at once
+        efficiency["device_seconds"] = round(held, 3)
+    store.update(efficiency=efficiency)
 
 
 @contextmanager

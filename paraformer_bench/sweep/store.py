@@ -46,6 +46,7 @@ class Store:
         records, self.warnings = read_records(folder / RECORDS)
         self.done = {record.key for record in records}
         self._journal = _open_for_append(folder / JOURNAL)
+        self._open_blocks: set[int] = set()
 
     @classmethod
     def create(cls, folder: Path, info: dict[str, Any]) -> Store:
@@ -113,12 +114,19 @@ class Store:
     def journal(self, block: int, event: Event) -> None:
         """Keep an event of a case under way, so that its samples survive this process."""
         if event["event"] in _KEPT_EVENTS:
+            self._open_blocks.add(block)
             line = json.dumps({"block": block} | dict(event)) + "\n"
             _write_whole(self._journal, line.encode())
 
-    def clear_journal(self) -> None:
-        """Forget the journal: everything in it has become a record or never will."""
-        self._journal.truncate(0)
+    def clear_journal(self, block: int) -> None:
+        """Note that all events of a block have become records or never will.
+
+        The file is emptied once that is so of every block under way. What stands in it for longer
+        does no harm: records that are there already are not written again.
+        """
+        self._open_blocks.discard(block)
+        if not self._open_blocks:
+            self._journal.truncate(0)
 
     def update(self, **changes: Any) -> None:
         """Change ``run.json``, replacing the file in one step."""
@@ -154,7 +162,7 @@ class Store:
                 self.append([record])
         for assembly in assemblies.values():
             self.append(assembly.salvage())
-        self.clear_journal()
+        self._journal.truncate(0)
 
 
 def _open_for_append(path: Path) -> io.FileIO:

@@ -11,7 +11,7 @@ from paraformer_bench.case import Case
 from paraformer_bench.job import Job
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import JOURNAL, RECORDS, read_records
-from paraformer_bench.sweep.block import STARTUP_SECONDS, BlockRunner
+from paraformer_bench.sweep.block import STARTUP_SECONDS, BlockRecords, BlockRunner
 from paraformer_bench.sweep.store import Store
 
 
@@ -38,9 +38,8 @@ class Bench:
 
     def run(self, job: Job) -> dict[str, Record]:
         with Store.create(self.folder, {}) as store:
-            self.runner = BlockRunner(
-                self.start, store, lambda n, what: self.steps.append((n, what))
-            )
+            records = BlockRecords(store, lambda n, what: self.steps.append((n, what)))
+            self.runner = BlockRunner(self.start, records)
             self.runner.run(job)
         assert not (self.folder / JOURNAL).exists()
         assert all(worker.closed for worker in self.workers)
@@ -72,7 +71,7 @@ def test_block_without_trouble(bench, job_of, cases) -> None:
     assert [found[case.id].order for case in cases] == [0, 1, 2, 3]
     assert sum(n for n, _ in quiet.steps) == 4 * 4
     # 4 preparations, 12 rounds, and 3 looks at the sentinel for each of 2 groups.
-    assert quiet.runner.busy_seconds == 4 * 0.5 + 12 * 0.25 + 6 * 0.125
+    assert quiet.runner.records.busy_seconds == 4 * 0.5 + 12 * 0.25 + 6 * 0.125
 
 
 def test_patience(bench, job_of, cases) -> None:
@@ -188,7 +187,7 @@ def test_interrupt_keeps_what_was_sampled(tmp_path: Path, job_of, cases, simulat
         return workers[-1]
 
     with Store.create(tmp_path / "run", {}) as store:
-        runner = BlockRunner(launch, store, lambda n, what: None)
+        runner = BlockRunner(launch, BlockRecords(store, lambda n, what: None))
         with pytest.raises(KeyboardInterrupt):
             runner.run(job_of([cases]))
     assert [worker.closed for worker in workers] == [1]

@@ -18,6 +18,7 @@ from paraformer_bench.job import Protocol
 from paraformer_bench.run_folder import JOURNAL, RECORDS, read_lines, read_records
 from paraformer_bench.sweep import store as store_module
 from paraformer_bench.sweep.run import Plan, run_sweep
+from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.store import Store
 
 
@@ -71,7 +72,8 @@ def everything(plan: Plan) -> set[tuple[str, int]]:
 
 
 def sweep(plan: Plan, store: Store, launch) -> None:
-    run_sweep(plan, store, launch, Console(file=io.StringIO()), 0.0, count().__next__)
+    console = Console(file=io.StringIO())
+    run_sweep(plan, store, OneAfterAnother(launch), console, 0.0, count().__next__)
 
 
 def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.MonkeyPatch) -> bool:

@@ -39,7 +39,7 @@ def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events)
             store.journal(7, event)
         lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
         assert lines == [{"block": 7} | fed[i] for i in (2, 4, 5)]
-        store.clear_journal()
+        store.clear_journal(7)
         store.journal(8, fed[4])
         [line] = (folder / JOURNAL).read_text().splitlines()
         assert json.loads(line)["block"] == 8

@@ -17,6 +17,7 @@ from paraformer_bench.profiling import PARTIAL, Profile, ProfileJob
 from paraformer_bench.run_folder import RUN, read_run
 from paraformer_bench.sweep.profile import ProfilePass
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
+from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.store import Store
 
 Event = dict[str, Any]
@@ -208,7 +209,8 @@ class Sweep:
         console = Console(file=io.StringIO())
         with store:
             started = self.clock()
-            return run_sweep(plan, store, launch, console, started, self.clock, launch_profiler)
+            schedule = OneAfterAnother(launch)
+            return run_sweep(plan, store, schedule, console, started, self.clock, launch_profiler)
 
     @property
     def profiles(self) -> dict[int, Profile]:

@@ -14,6 +14,7 @@ from paraformer_bench.job import Job, Protocol
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
+from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.store import Store
 
 MINUTE = 60.0
@@ -52,7 +53,8 @@ class Sweep:
         console = Console(file=io.StringIO())
         with store:
             started = self.clock()
-            return run_sweep(plan, store, launch or self.launch, console, started, self.clock)
+            schedule = OneAfterAnother(launch or self.launch)
+            return run_sweep(plan, store, schedule, console, started, self.clock)
 
     @property
     def records(self) -> list[Record]:
@@ -153,7 +155,8 @@ def test_budget_counts_from_the_start_of_the_command(sweep: Sweep, plan_of) -> N
     with Store.create(sweep.folder, {}) as store:
         started = sweep.clock() - 2 * MINUTE  # the survey, say
         console = Console(file=io.StringIO())
-        assert run_sweep(plan, store, sweep.launch, console, started, sweep.clock).blocks == 1
+        schedule = OneAfterAnother(sweep.launch)
+        assert run_sweep(plan, store, schedule, console, started, sweep.clock).blocks == 1
 
 
 def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
