@@ -116,7 +116,17 @@ def cli(ctx: click.Context) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
 @click.option(
-    "--launcher", type=click.Choice(["local"]), default="local", help="Where workers run."
+    "--launcher", type=click.Choice(["local", "ray"]), help="Run workers here or on a cluster."
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="The Ray cluster (default: $RAY_ADDRESS, else one on this machine).",
+)
+@click.option(
+    "--ray-nodes",
+    metavar="TEXT",
+    help="Use only nodes whose host or device name contains this.",
 )
 def sweep(
     gpu: int | None,
@@ -129,7 +139,9 @@ def sweep(
     resume: bool,
     profile: str | None,
     dry_run: bool,
-    launcher: str,
+    launcher: str | None,
+    ray_address: str | None,
+    ray_nodes: str | None,
     **axes: list[Any] | None,
 ) -> int:
     """Measure, judge and report: the main job."""
@@ -147,6 +159,9 @@ def sweep(
         resume=resume,
         profile=profile,
         command=("python", "-m", "paraformer_bench", *sys.argv[1:]),
+        launcher=launcher,
+        ray_address=ray_address,
+        ray_nodes=ray_nodes,
     )
     return command.dry_run(settings) if dry_run else command.sweep(settings)
 

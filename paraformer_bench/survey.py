@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Survey:
         runtimes: By name.
         environment: As `measure.environment.collect` returns it.
         versions: Of Python and packages.
+        installed_plugins: Name and version of every installed package that provides some.
     """
 
     models: dict[str, Item]
@@ -66,6 +67,7 @@ class Survey:
     runtimes: dict[str, Item]
     environment: dict[str, Any]
     versions: dict[str, str]
+    installed_plugins: dict[str, str] = field(default_factory=dict)
 
     @property
     def gpus(self) -> list[str]:
@@ -106,7 +108,12 @@ def take_survey(plugins: Iterable[Path] = ()) -> Survey:
         kind: {entry["name"]: Item.from_json(entry) for entry in entries}
         for kind, entries in data["catalogue"].items()
     }
-    return Survey(**kinds, environment=data["environment"], versions=data["versions"])
+    return Survey(
+        **kinds,
+        environment=data["environment"],
+        versions=data["versions"],
+        installed_plugins=data["installed_plugins"],
+    )
 
 
 def choose_device(survey: Survey, asked: str | None) -> str:

@@ -34,6 +34,7 @@ ANSWER = {
     },
     "environment": {"devices": {"cpu": "EPYC", "cuda:0": "H200", "cuda:1": "H200"}},
     "versions": {"torch": "2.13"},
+    "installed_plugins": {"theirs": "1.0"},
 }
 
 

@@ -12,20 +12,12 @@ from typing import Any
 import psutil
 import torch
 
+from paraformer_bench.child import VARIABLES
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.telemetry import NvmlTelemetry, throttle_words
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
-_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_LAUNCH_BLOCKING",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ALLOC_CONF",
-    "NVIDIA_TF32_OVERRIDE",
-)
+_VARIABLES = (*VARIABLES, "CUDA_VISIBLE_DEVICES")
 
 
 def collect() -> dict[str, Any]:
@@ -122,8 +114,8 @@ def torch_facts() -> dict[str, Any]:
 
 
 def host_facts() -> dict[str, Any]:
-    """Operating system and name of the machine."""
-    return {"name": platform.node(), "system": platform.platform()}
+    """Operating system and name of the machine, and how far this process stands back (0 to 19)."""
+    return {"name": platform.node(), "system": platform.platform(), "niceness": os.nice(0)}
 
 
 def _quota_cores() -> float | None:

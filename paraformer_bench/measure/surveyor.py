@@ -16,7 +16,7 @@ from typing import Any
 
 from paraformer_bench.errors import UsageError
 from paraformer_bench.measure import environment
-from paraformer_bench.plugins import load_plugins
+from paraformer_bench.plugins import installed_plugins, load_plugins
 from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES, Registry
 
 
@@ -28,6 +28,7 @@ def survey(plugins: list[Path]) -> dict[str, Any]:
         "catalogue": {kind: _entries(registry) for kind, registry in registries.items()},
         "environment": environment.collect(),
         "versions": environment.versions(),
+        "installed_plugins": installed_plugins(),
     }
 
 

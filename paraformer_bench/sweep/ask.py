@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from paraformer_bench.errors import UsageError
@@ -10,18 +11,23 @@ from paraformer_bench.sweep.local import LocalWorker, Message, Worker
 _PATIENCE = 120.0
 
 
-def ask(job: Message, module: str, what: str) -> list[dict[str, Any]]:
+Start = Callable[[Message, str], Worker]
+"""Starts a module of this package on a job, here or on another machine."""
+
+
+def ask(job: Message, module: str, what: str, start: Start = LocalWorker) -> list[dict[str, Any]]:
     """Give a job to a module of this package, started as workers are, and return its events.
 
     Args:
         job: Goes to the child.
         module: Which one to run.
         what: What it does, for the message that it could not.
+        start: Starts the process.
 
     Raises:
         UsageError: The process died or hung.
     """
-    worker = LocalWorker(job, module)
+    worker = start(job, module)
     try:
         events = gather(worker)
         if events is None:

@@ -30,13 +30,15 @@ class BlockRecords:
 
     Attributes:
         store: Receives journal and records.
-        on_step: Told of every step taken, with the id of the case under way.
+        on_step: Told of every step taken, and what is under way: the id of the case.
         busy_seconds: Time spent in warm-up or timed calls so far.
+        at_once: Blocks that are under way.
     """
 
     store: Store
     on_step: OnStep
     busy_seconds: float = 0.0
+    at_once: int = 1
 
     def take(self, event: Event, assembly: Assembly, job: Job) -> None:
         """Take in one event of a worker at ``job``."""
@@ -48,7 +50,7 @@ class BlockRecords:
             if assembly.idle:
                 self.store.clear_journal(job.block)
         elif event["event"] in ("prepared", "sampled"):
-            self.on_step(1, event["case_id"])
+            self._step(1, event["case_id"])
 
     def fail(self, assembly: Assembly, status: str, reason: str, job: Job) -> None:
         """Close the case under way, if there is one, with ``status``."""
@@ -75,7 +77,11 @@ class BlockRecords:
         self.store.append(records)
         for record in records:
             prepared = 1 if record.rounds else 0
-            self.on_step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
+            self._step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
+
+    def _step(self, steps: int, case_id: str) -> None:
+        at_once = f"{self.at_once} blocks at once, " if self.at_once > 1 else ""
+        self.on_step(steps, f"{at_once}{case_id}")
 
 
 @dataclass

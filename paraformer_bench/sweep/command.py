@@ -13,14 +13,13 @@ from rich.console import Console
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import Profile
 from paraformer_bench.run_folder import RUN
+from paraformer_bench.sweep.describe import describe_machines, headline
 from paraformer_bench.sweep.describe import dry_run as describe
-from paraformer_bench.sweep.describe import headline
-from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.sweep.launcher import Launcher, open_launcher
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
 from paraformer_bench.sweep.store import Store
 
@@ -30,9 +29,11 @@ INTERRUPTED = 130
 
 def dry_run(settings: Settings) -> int:
     """Print what a sweep would do."""
-    study = set_up(settings)
+    with open_launcher(settings, print) as launcher:
+        study = set_up(settings, launcher.survey)
+        machines = launcher.facts().get("machines", [])
     print(headline(study))
-    for line in describe(study):
+    for line in (*describe_machines(machines), *describe(study)):
         print(line)
     if needed(study):
         print("  before that: the ceilings of the device, a few seconds")
@@ -50,8 +51,15 @@ def sweep(settings: Settings) -> int:
     """
     started = time.monotonic()
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    study = set_up(settings)
+    with open_launcher(settings, console.print) as launcher:
+        return _sweep(settings, launcher, console, started)
+
+
+def _sweep(settings: Settings, launcher: Launcher, console: Console, started: float) -> int:
+    study = set_up(settings, launcher.survey)
     console.print(headline(study))
+    for line in describe_machines(launcher.facts().get("machines", [])):
+        console.print(line)
     if settings.device is None and not settings.resume:
         console.print(f"no device was named: taking {study.plan.device}")
     for reason in sorted(set(study.plan.skipped.values())):
@@ -62,14 +70,17 @@ def sweep(settings: Settings) -> int:
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
+            store.update(**launcher.facts())
             outcome = run_sweep(
                 study.plan,
                 store,
-                OneAfterAnother(LocalWorker),
+                launcher.schedule,
                 console,
                 started,
-                first=lambda: note_ceilings(study, store, console),
+                launch_profiler=launcher.launch_profiler,
+                first=lambda: note_ceilings(study, store, console, launcher.start),
             )
+            store.update(**launcher.facts())  # nodes may have joined
             if not outcome.interrupted:
                 store.update(finished=now())
         except OSError as error:
@@ -99,9 +110,10 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
         build_index(store.folder.parent)
     efficiency = store.info["efficiency"]
     share = efficiency["share"] or 0
+    of_what = "the devices' time" if "device_seconds" in efficiency else "it"
     console.print(
-        f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of it "
-        f"in warm-up or timed calls"
+        f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of "
+        f"{of_what} in warm-up or timed calls"
     )
     if timelines := _timelines(store):
         console.print(timelines)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from paraformer_bench.profiling import choose
 from paraformer_bench.sweep.profile import expected_seconds
@@ -33,6 +35,30 @@ def _extent(plan: Plan) -> str:
         return blocks
     budget = f"as many blocks of about {duration(block)} as fit into "
     return f"{budget}{duration(plan.budget_seconds)}"
+
+
+def describe_machines(machines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many blocks run at once where, and what disturbs them; nothing for this machine.
+
+    Args:
+        machines: As ``run.json`` has them.
+    """
+    devices: Counter[str] = Counter()
+    held_back = set()
+    for machine in machines:
+        devices[machine["host"]] += machine["devices"]
+        if machine["niceness"]:
+            held_back.add(machine["host"])
+    if not devices:
+        return []
+    hosts = ", ".join(f"{host} ({count})" for host, count in sorted(devices.items()))
+    lines = [f"  blocks at once: {devices.total()}, on {hosts}"]
+    if held_back:
+        lines.append(
+            f"  warning: workers on {', '.join(sorted(held_back))} stand back behind all other "
+            f"programs: start Ray there with RAY_worker_niceness=0"
+        )
+    return lines
 
 
 def dry_run(study: Study) -> list[str]:

@@ -15,12 +15,15 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CEILINGS
 from paraformer_bench.record import FLAGS
 from paraformer_bench.survey import Survey
-from paraformer_bench.sweep.ask import ask
+from paraformer_bench.sweep.ask import Start, ask
+from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.setup import Study, now
 from paraformer_bench.sweep.store import Store
 
 
-def probe(survey: Survey, device: str, dtypes: Iterable[str]) -> Ceilings:
+def probe(
+    survey: Survey, device: str, dtypes: Iterable[str], start: Start = LocalWorker
+) -> Ceilings:
     """Measure the ceilings of ``device`` in a fresh process.
 
     Raises:
@@ -28,7 +31,7 @@ def probe(survey: Survey, device: str, dtypes: Iterable[str]) -> Ceilings:
     """
     what = f"measure the ceilings of {device}"
     asked = tuple(dtypes)
-    events = ask(CeilingsJob(device, asked), "measure.prober", what)
+    events = ask(CeilingsJob(device, asked), "measure.prober", what, start)
     host, _, name, torch = place_of(survey, device)
     data: dict[str, Any] = {
         "date": now(),
@@ -66,7 +69,9 @@ def needed(study: Study) -> bool:
     return kept is None or not kept.fresh(_dtypes(study), moment)
 
 
-def note_ceilings(study: Study, store: Store, console: Console) -> None:
+def note_ceilings(
+    study: Study, store: Store, console: Console, start: Start = LocalWorker
+) -> None:
     """See to it that the run knows the ceilings of its device; a sweep goes on without them.
 
     Ceilings that are kept are taken if they are fresh and have every precision of the sweep.
@@ -80,7 +85,7 @@ def note_ceilings(study: Study, store: Store, console: Console) -> None:
     # What was measured of other precisions would be lost with the entry that is replaced.
     before = study.ceilings.dtypes if study.ceilings else ()
     try:
-        found = probe(study.survey, device, sorted({*_dtypes(study), *before}))
+        found = probe(study.survey, device, sorted({*_dtypes(study), *before}), start)
     except UsageError as error:
         console.print(f"warning: {error}")
         store.update(ceilings=None, ceilings_reason=str(error))

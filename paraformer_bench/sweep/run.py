@@ -117,6 +117,9 @@ def run_sweep(
             first()
     except KeyboardInterrupt:
         interrupted = True
+    except NoDevice as error:
+        console.print(f"stopped: {error}")
+        interrupted = True
     progress = SweepProgress(console, steps, started + budget)
     records = BlockRecords(store, progress.step)
     pace = Pace(started + budget - reserve, clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,16 +16,19 @@ from paraformer_bench.calibration import Calibration, place_of
 from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CALIBRATIONS, CEILINGS
-from paraformer_bench.plugins import installed_plugins
 from paraformer_bench.profiling import ENDS
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
+from paraformer_bench.sweep.machines import fingerprint
 from paraformer_bench.sweep.run import Plan
 from paraformer_bench.sweep.store import Store
 
 DEFAULT_SUITE = "quick"
 MOST_BLOCKS = 10_000
+
+SurveyCluster = Callable[[Sequence[Path], str | None], Survey]
+"""Surveys the machines of a cluster with plugin files, for the device that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Settings:
         resume: Go on with the run in ``out``, or with the newest unfinished one.
         profile: Cases to profile, one of `profiling.CHOICES`.
         command: The command as typed, kept for the record.
+        launcher: ``local`` or ``ray``; None for that of the resumed run, else ``local``.
+        ray_address: The cluster; None for that of the resumed run, else one on this machine.
+        ray_nodes: Part of the names of the hosts or devices to use.
     """
 
     suite: str | None = None
@@ -55,6 +61,9 @@ class Settings:
     resume: bool = False
     profile: str | None = None
     command: tuple[str, ...] = ()
+    launcher: str | None = None
+    ray_address: str | None = None
+    ray_nodes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class Study:
         calibration: The last one of this device with this PyTorch, for a new run.
         ceilings: The last ones of this device with this PyTorch.
         warnings: What was wrong with what is kept of this machine, one line each.
+        machine: Fingerprint of the type of machine that all records come from; None where the
+            run is bound to no other than this machine.
     """
 
     suite: Suite
@@ -80,15 +91,20 @@ class Study:
     calibration: Calibration | None = None
     ceilings: Ceilings | None = None
     warnings: tuple[str, ...] = ()
+    machine: str | None = None
 
 
-def set_up(settings: Settings) -> Study:
+def set_up(settings: Settings, survey_cluster: SurveyCluster | None = None) -> Study:
     """Check everything that can be checked before anything is written.
+
+    Args:
+        settings: What was asked for.
+        survey_cluster: Surveys the machines that will measure; None for this one.
 
     Raises:
         UsageError: Something asked for is wrong, or a resumed run is not the same study.
     """
-    stored, folder = _find_run(settings) if settings.resume else (None, settings.out)
+    stored, folder = find_run(settings) if settings.resume else (None, settings.out)
     suite = _choose_suite(settings, stored)
     if settings.blocks is not None:
         suite = replace(suite, protocol=replace(suite.protocol, blocks=settings.blocks))
@@ -96,8 +112,8 @@ def set_up(settings: Settings) -> Study:
     if stored and not plugins:
         plugins = tuple(Path(path) for path in stored["plugins"])
     plugins = tuple(path.resolve() for path in plugins)
-    survey = take_survey(plugins)
     asked = stored["device"] if stored and settings.device is None else settings.device
+    survey = survey_cluster(plugins, asked) if survey_cluster else take_survey(plugins)
     device = choose_device(survey, asked)
     cases = expand(suite, survey, device)
     skipped = {case: reason for case in cases if (reason := skip_reason(case, survey))}
@@ -117,7 +133,9 @@ def set_up(settings: Settings) -> Study:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = REPORTS / f"{stamp}-{_file_name(suite.name)}-{device.replace(':', '')}"
     ceilings, warnings = CEILINGS.recall(place_of(survey, device))
-    study = Study(suite, plan, survey, folder, stored, None, ceilings, tuple(warnings))
+    bound = survey_cluster is not None or "machine" in (stored or {}).get("identity", {})
+    machine = fingerprint(survey, device) if bound else None
+    study = Study(suite, plan, survey, folder, stored, None, ceilings, tuple(warnings), machine)
     if stored:
         _refuse_other_study(study, stored)
         return study
@@ -144,7 +162,7 @@ def open_store(study: Study, settings: Settings) -> Store:
         "seed": study.plan.seed,
         "plugins": study.plan.plugins,
         "models": _models(study),
-        "installed_plugins": installed_plugins(),
+        "installed_plugins": study.survey.installed_plugins,
         "identity": _identity(study),
         "commit": _commit(),
         "environment": study.survey.environment,
@@ -164,7 +182,12 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _find_run(settings: Settings) -> tuple[dict[str, Any], Path]:
+def find_run(settings: Settings) -> tuple[dict[str, Any], Path]:
+    """Return ``run.json`` and folder of the run to go on with.
+
+    Raises:
+        UsageError: There is none, or it cannot be resumed.
+    """
     if settings.out is not None:
         return _read_resumable(settings.out), settings.out
     for path in sorted(REPORTS.glob(f"*/{RUN}"), reverse=True):
@@ -204,6 +227,8 @@ def _most_blocks(settings: Settings, suite: Suite) -> int:
 
 def _refuse_other_study(study: Study, stored: dict[str, Any]) -> None:
     """Records of two different studies must not share a folder."""
+    if study.machine and "machine" not in stored["identity"]:
+        raise UsageError(f"cannot resume {study.folder} on a cluster: it was begun without one")
     identity = _identity(study)
     before = {"installed_plugins": {}} | stored["identity"]  # older runs could not name them
     changed = [key.replace("_", " ") for key in identity if identity[key] != before.get(key)]
@@ -220,14 +245,15 @@ def _identity(study: Study) -> dict[str, Any]:
     del suite["protocol"]["blocks"]
     device = study.plan.device
     ids = sorted(case.id for case in [*study.plan.cases, *study.plan.skipped])
-    return {
+    identity = {
         "suite": _digest(json.dumps(suite, sort_keys=True).encode()),
         "cases": _digest("\n".join(ids).encode()),
         "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
-        "installed_plugins": installed_plugins(),
+        "installed_plugins": study.survey.installed_plugins,
         "device": f"{device}: {study.survey.environment['devices'][device]}",
         "torch": study.survey.versions.get("torch"),
     }
+    return identity | ({"machine": study.machine} if study.machine else {})
 
 
 def _models(study: Study) -> dict[str, dict[str, Any]]:

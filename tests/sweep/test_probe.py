@@ -55,7 +55,7 @@ def note(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any],
     def note(study: Study, answer: Any = None) -> tuple[dict[str, Any], list[Any], str]:
         asked: list[Any] = []
 
-        def probe(_: object, device: str, dtypes: list[str]) -> Ceilings:
+        def probe(_: object, device: str, dtypes: list[str], __: object) -> Ceilings:
             asked.append((device, list(dtypes)))
             if isinstance(answer, UsageError):
                 raise answer

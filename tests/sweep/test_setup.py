@@ -26,6 +26,13 @@ def survey(
     monkeypatch.chdir(tmp_path)
 
 
+def install(monkeypatch: pytest.MonkeyPatch, plugins: dict[str, str]) -> None:
+    """Let the survey tell of installed packages with plugins."""
+    take = subject.take_survey
+    found = replace(take([]), installed_plugins=plugins)
+    monkeypatch.setattr(subject, "take_survey", lambda _: found)
+
+
 def test_plan_of_a_suite() -> None:
     study = set_up(replace(SMOKE, axes={"depth": [1, 2]}, blocks=7))
     plan = study.plan
@@ -124,15 +131,14 @@ def test_resumed_run_is_the_same_study() -> None:
 
 
 def test_resumed_run_has_the_same_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {"theirs": "1.0"}
-    monkeypatch.setattr(subject, "installed_plugins", lambda: dict(installed))
+    install(monkeypatch, {"theirs": "1.0"})
     settings = replace(SMOKE, out=Path("run"))
     with open_store(set_up(settings), settings):
         pass
     again = Settings(out=Path("run"), resume=True)
     assert set_up(again).resumed
     for other in ({"theirs": "1.1"}, {}, {"theirs": "1.0", "more": "2"}):
-        monkeypatch.setattr(subject, "installed_plugins", lambda other=other: other)
+        install(monkeypatch, other)
         with pytest.raises(UsageError, match=": installed plugins changed since it was begun"):
             set_up(again)
 
@@ -141,13 +147,12 @@ def test_resumed_run_has_the_same_installed_plugins(monkeypatch: pytest.MonkeyPa
 def test_older_run_is_resumed_where_no_plugin_is_installed(
     monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(subject, "installed_plugins", dict)
     settings = replace(SMOKE, out=Path("run"))
     with open_store(set_up(settings), settings) as store:
         identity = dict(store.info["identity"])
         del identity["installed_plugins"]
         store.update(identity=identity)
-    monkeypatch.setattr(subject, "installed_plugins", lambda: installed)
+    install(monkeypatch, installed)
     again = Settings(out=Path("run"), resume=True)
     if installed:
         with pytest.raises(UsageError, match="installed plugins changed"):
