@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import socket
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from paraformer_bench import child
 from paraformer_bench.errors import UsageError
@@ -43,6 +46,7 @@ from paraformer_bench.sweep.schedule import NoDevice
 
 _EXTRA = "--launcher ray needs Ray: pip install 'paraformer-bench[ray]'"
 _HEAD = "node:__internal_head__"
+_KNOCK_SECONDS = 10.0
 _MAILBOX_SECONDS = 60.0
 _SURVEY_SECONDS = 180.0
 _LONG = 3600.0
@@ -70,20 +74,21 @@ def connect(address: str | None, part: str | None, say: Say) -> Iterator[RayClus
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # workers as they are without Ray
     local = {"include_dashboard": False} if address is None else {}
+    doing = f"connect to Ray at {address}" if address else "start Ray"
     try:
-        ray.init(
-            address=address or "local",
-            runtime_env={"py_modules": [str(Path(child.ROOT, "paraformer_bench"))]},
-            log_to_driver=False,
-            logging_level="ERROR",
-            **local,
-        )
+        if address is not None:
+            _knock(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is in the error
+            ray.init(
+                address=address or "local",
+                runtime_env={"py_modules": [str(Path(child.ROOT, "paraformer_bench"))]},
+                log_to_driver=False,
+                logging_level="ERROR",
+                **local,
+            )
     except Exception as error:  # Ray raises whatever its parts do
-        raise UsageError(
-            f"cannot connect to Ray at {address}: {_first_line(error)}"
-            if address
-            else f"cannot start Ray: {_first_line(error)}"
-        ) from None
+        raise UsageError(f"cannot {doing}: {_first_line(error)}") from None
     try:
         with contextlib.closing(RayCluster(ray, part, say)) as cluster:
             yield cluster
@@ -301,12 +306,13 @@ class RayCluster:
             self._ask_new_nodes()
             for machine in self._answers(0.0):
                 self._welcome(machine)
+            self._tell_refusals()
 
     def _ask_new_nodes(self) -> None:
         """Have every node with a device surveyed that was not yet."""
         task = self._remote(survey_here)
-        for node in self._alive.keys() - self._surveyed:
-            if self._devices(node):
+        for node in self._alive:
+            if node not in self._surveyed and self._devices(node):
                 self._surveyed.add(node)
                 options = self._reservation(node)
                 self._surveys[node] = task.options(**options).remote(
@@ -330,7 +336,6 @@ class RayCluster:
                 answer = _first_line(error)
             if isinstance(answer, str):
                 self._refusals[node] = answer
-                self._say(f"warning: node {node[:8]} is left out: {answer}")
             else:
                 machines.append(Machine(node, self._devices(node), _only(answer, self.device)))
         return machines
@@ -350,11 +355,17 @@ class RayCluster:
                 f"warning: {len(self._surveys)} nodes are busy; they join when they are free"
             )
         if machines:
+            self._tell_refusals()
             return machines
         refusal = next(iter(self._refusals.values()), None)
         raise UsageError(
             refusal or f"no node of the cluster was free within {_SURVEY_SECONDS:.0f} s"
         )
+
+    def _tell_refusals(self) -> None:
+        for node, reason in self._refusals.items():
+            self._say(f"warning: node {node[:8]} is left out: {reason}")
+        self._refusals.clear()
 
     def _welcome(self, machine: Machine) -> None:
         """Let a node that joined take part, if it is one of the run's type."""
@@ -453,8 +464,21 @@ def _load_ray() -> ModuleType:
     return module
 
 
+def _knock(address: str) -> None:
+    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes.
+
+    Raises:
+        OSError: Nobody does.
+        ValueError: The port is no number.
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK_SECONDS).close()
+
+
 def _first_line(error: BaseException) -> str:
     """Return the gist of an error; those of Ray go on for pages."""
     cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines()]
+    words = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    lines = [line.strip() for line in words.splitlines()]
     return next(filter(None, lines), type(cause).__name__)[:300]
