@@ -94,6 +94,13 @@ def efficiency(info: Mapping[str, Any]) -> str:
     wall, busy = held.get("wall_seconds"), held.get("busy_seconds")
     if not isinstance(wall, (int, float)) or not isinstance(busy, (int, float)) or wall <= 0:
         return ""
+    devices = held.get("device_seconds")
+    if isinstance(devices, (int, float)) and devices > 0:
+        return (
+            f"The sweep took {units.duration(wall)} on several devices at once; "
+            f"{busy / devices:.0%} of their time ({units.duration(busy)}) passed in warm-up or "
+            f"timed calls."
+        )
     return (
         f"The sweep took {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
         f"passed in warm-up or timed calls."
@@ -157,7 +164,7 @@ def environment(info: Mapping[str, Any]) -> list[tuple[str, Facts]]:
     for name, value in table(info, "environment").items():
         (sections if isinstance(value, Mapping) and value else general)[name] = value
     sections = ({"machine": general} if general else {}) | sections
-    for name in ("versions", "plugins", "installed_plugins"):
+    for name in ("machines", "versions", "plugins", "installed_plugins"):
         if info.get(name):
             sections[name.replace("_", " ")] = info[name]
     return [(name, _flat(section)) for name, section in sections.items()]

@@ -52,21 +52,11 @@ class Errand:
 
 
 def errand(
-    module: str, message: Message, startup_seconds: float, timeout_seconds: float
+    module: str, message: Message, plugins: Files, startup_seconds: float, timeout_seconds: float
 ) -> Errand:
-    """Pack a job.
-
-    Raises:
-        UsageError: A plugin file is not there any more.
-    """
-    job = message.to_json()
+    """Pack a job, with the plugin files that it names and the variables of this process."""
     return Errand(
-        module,
-        job,
-        read_plugins(map(Path, job.get("plugins", ()))),
-        own_variables(),
-        startup_seconds,
-        timeout_seconds,
+        module, message.to_json(), plugins, own_variables(), startup_seconds, timeout_seconds
     )
 
 

@@ -191,7 +191,8 @@ class RayCluster:
     def start(self, slot: Slot, job: Job) -> int:
         """Queue a worker on a node; see `parallel.Cluster`."""
         timeout = job.protocol.timeout_seconds
-        packed = errand("measure.worker", job, max(STARTUP_SECONDS, timeout), timeout)
+        startup = max(STARTUP_SECONDS, timeout)
+        packed = errand("measure.worker", job, self._plugins, startup, timeout)
         return self.send(slot.node, packed)
 
     def wait(self, seconds: float) -> list[Letter]:
@@ -235,7 +236,8 @@ class RayCluster:
             UsageError: There is no node any more.
         """
         try:
-            return RayWorker(self, self._first_node(), errand(module, job, _LONG, _LONG))
+            packed = errand(module, job, self._plugins, _LONG, _LONG)
+            return RayWorker(self, self._first_node(), packed)
         except NoDevice as error:
             raise UsageError(str(error)) from None
 
@@ -245,7 +247,7 @@ class RayCluster:
         Raises:
             NoDevice: There is no node any more.
         """
-        packed = errand("measure.profiler", job, _LONG, _LONG)
+        packed = errand("measure.profiler", job, self._plugins, _LONG, _LONG)
         return RayWorker(self, self._first_node(), packed, Path(job.folder))
 
     def send(self, node: str, packed: Errand) -> int:

@@ -51,6 +51,8 @@ OPTIONS = {
     ("--budget", "-8m"): "Invalid value for '--budget': '-8m' is not a time",
     ("--budget", "nan"): "Invalid value for '--budget': 'nan' is not a time",
     ("--launcher", "cloud"): "Invalid value for '--launcher': 'cloud' is not ",
+    ("--ray-address", "auto"): "--ray-address is for --launcher ray",
+    ("--launcher", "local", "--ray-nodes", "x"): "--ray-nodes is for --launcher ray",
     ("--depth",): "Option '--depth' requires an argument.",
     ("--dept", "4"): "No such option",
     ("extra",): "Got unexpected extra argument (extra)",

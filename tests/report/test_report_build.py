@@ -238,3 +238,13 @@ def test_an_old_parquet_is_not_offered(
     page = make.page(build_report(folder))
     assert not (folder / "cases.parquet").exists()
     assert "cases.parquet" not in page.text
+
+
+def test_run_of_several_machines(make: Any, tmp_path: Any) -> None:
+    nodes = [{"node": "n1", "host": "left"}, {"node": "n2", "host": "right"}]
+    spent = {"wall_seconds": 100.0, "busy_seconds": 150.0, "device_seconds": 200.0, "share": 0.75}
+    info = make.info(machines=nodes, efficiency=spent)
+    page = make.page(build_report(make.run(tmp_path, [], info)))
+    assert "on several devices at once; 75% of their time (2 min 30 s) passed in" in page.text
+    assert "left" in page.text
+    assert "right" in page.text

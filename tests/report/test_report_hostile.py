@@ -67,7 +67,15 @@ def test_a_template_in_a_field_is_not_run(make: Any, tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("name", "environment", "versions", "plugins", "installed_plugins", "command"),
+        *(
+            "name",
+            "environment",
+            "machines",
+            "versions",
+            "plugins",
+            "installed_plugins",
+            "command",
+        ),
         *("efficiency", "started", "calibration", "ceilings"),
     ],
 )

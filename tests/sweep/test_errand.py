@@ -47,7 +47,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
     def run(code: str, order: Order | None = None, startup: float = 60.0, timeout: float = 60.0):
         monkeypatch.setattr(child, "command", lambda *_: [sys.executable, "-c", READ + code])
         put: list[Event] = []
-        packed = errand("measure.worker", order or Order(), startup, timeout)
+        order = order or Order()
+        plugins = read_plugins(map(Path, order.plugins))
+        packed = errand("measure.worker", order, plugins, startup, timeout)
         run_here(packed, put.append)
         return put
 
@@ -99,12 +101,12 @@ def test_plugin_files_travel(run, tmp_path: Path) -> None:
 def test_variables_are_those_of_the_command(run) -> None:
     """Ray gives a task as many threads as it has reserved cores: that would be another run."""
     os.environ["OMP_NUM_THREADS"] = "7"
-    packed = errand("measure.worker", Order(), 1.0, 1.0)
+    packed = errand("measure.worker", Order(), (), 1.0, 1.0)
     assert packed.variables["OMP_NUM_THREADS"] == "7"
     code = "print(json.dumps({'event': 'done', 'threads': os.environ.get('OMP_NUM_THREADS')}))"
     assert run(code)[-1]["threads"] == "7"
     del os.environ["OMP_NUM_THREADS"]
-    packed = errand("measure.worker", Order(), 60.0, 60.0)
+    packed = errand("measure.worker", Order(), (), 60.0, 60.0)
     os.environ["OMP_NUM_THREADS"] = "2"  # on the node
     said: list[Event] = []
     run_here(packed, said.append)

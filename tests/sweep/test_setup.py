@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,3 +166,35 @@ def test_commit_outside_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert subject._commit() is None
     (tmp_path / ".git").mkdir()  # there, but broken
     assert subject._commit() is None
+
+
+def test_run_of_a_cluster_is_bound_to_a_type_of_machine(survey_of: Callable[..., Survey]) -> None:
+    asked: list[tuple[Sequence[Path], str | None]] = []
+
+    def cluster(plugins: Sequence[Path], device: str | None, model: str = "EPYC") -> Survey:
+        asked.append((plugins, device))
+        survey = survey_of()
+        cpu = survey.environment["cpu"] | {"model": model, "load_average": 0.9}
+        return replace(survey, environment=survey.environment | {"cpu": cpu})
+
+    settings = replace(SMOKE, device=None, out=Path("run"))
+    with open_store(set_up(settings, cluster), settings) as store:
+        assert store.info["identity"]["machine"]
+    again = Settings(out=Path("run"), resume=True)
+    assert set_up(again, cluster).resumed
+    assert asked == [((), None), ((), "cpu")]
+    assert set_up(again).resumed, "this machine is of the same type"
+
+    def other(plugins: Sequence[Path], device: str | None) -> Survey:
+        return cluster(plugins, device, "Xeon")
+
+    with pytest.raises(UsageError, match=": machine changed since it was begun"):
+        set_up(again, other)
+
+
+def test_run_of_one_machine_does_not_go_on_elsewhere(survey_of: Callable[..., Survey]) -> None:
+    settings = replace(SMOKE, out=Path("run"))
+    with open_store(set_up(settings), settings) as store:
+        assert "machine" not in store.info["identity"]
+    with pytest.raises(UsageError, match="cannot resume run on a cluster: it was begun without"):
+        set_up(Settings(out=Path("run"), resume=True), lambda *_: survey_of())
