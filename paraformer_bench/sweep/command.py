@@ -31,7 +31,7 @@ def dry_run(settings: Settings) -> int:
     """Print what a sweep would do."""
     with open_launcher(settings, print) as launcher:
         study = set_up(settings, launcher.survey)
-        machines = launcher.facts().get("machines", [])
+        machines = launcher.machines()
     print(headline(study))
     for line in (*describe_machines(machines), *describe(study)):
         print(line)
@@ -58,7 +58,7 @@ def sweep(settings: Settings) -> int:
 def _sweep(settings: Settings, launcher: Launcher, console: Console, started: float) -> int:
     study = set_up(settings, launcher.survey)
     console.print(headline(study))
-    for line in describe_machines(launcher.facts().get("machines", [])):
+    for line in describe_machines(launcher.machines()):
         console.print(line)
     if settings.device is None and not settings.resume:
         console.print(f"no device was named: taking {study.plan.device}")

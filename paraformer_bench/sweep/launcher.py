@@ -27,13 +27,16 @@ class Launcher:
         start: Starts what measures the ceilings.
         launch_profiler: Starts a profiling process.
         survey: Surveys the machines; None for this one.
-        facts: What ``run.json`` says of launcher and machines by now.
+        machines: The machines of a cluster that take part, as ``run.json`` has them.
+        facts: What ``run.json`` says of launcher and machines by now, those of earlier sittings
+            among them.
     """
 
     schedule: Schedule = field(default_factory=lambda: OneAfterAnother(LocalWorker))
     start: Start = LocalWorker
     launch_profiler: LaunchProfiler = launch_profiler
     survey: SurveyCluster | None = None
+    machines: Callable[[], list[dict[str, Any]]] = list
     facts: Callable[[], dict[str, Any]] = lambda: {"launcher": LOCAL}
 
 
@@ -64,17 +67,23 @@ def open_launcher(settings: Settings, say: Callable[[str], None]) -> Iterator[La
     part = settings.ray_nodes or stored.get("ray_nodes")
     with connect(address, part, say) as cluster:
 
+        def machines() -> list[dict[str, Any]]:
+            return [machine.to_json(cluster.device) for machine in cluster.machines]
+
         def facts() -> dict[str, Any]:
-            machines = [machine.to_json(cluster.device) for machine in cluster.machines]
-            now = {machine["node"] for machine in machines}
-            before = [one for one in stored.get("machines") or [] if one["node"] not in now]
+            known = {one["node"]: one for one in [*(stored.get("machines") or []), *machines()]}
             return {
                 "launcher": RAY,
                 "ray_address": address,
                 "ray_nodes": part,
-                "machines": [*before, *machines],
+                "machines": list(known.values()),
             }
 
         yield Launcher(
-            Parallel(cluster), cluster.launch, cluster.launch_profiler, cluster.survey, facts
+            schedule=Parallel(cluster),
+            start=cluster.launch,
+            launch_profiler=cluster.launch_profiler,
+            survey=cluster.survey,
+            machines=machines,
+            facts=facts,
         )

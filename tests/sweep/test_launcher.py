@@ -90,6 +90,7 @@ def test_resumed_run_goes_on_where_it_was(connected: list, tmp_path: Path) -> No
         assert launcher.facts() == there | {
             "machines": [{"node": "lost"}, {"node": "new", "device": "cpu"}]
         }
+        assert launcher.machines() == [{"node": "new", "device": "cpu"}]
     with open_launcher(Settings(out=run, resume=True, ray_address="b:2"), print):
         pass
     assert connected == [("a:1", "H100"), ("b:2", "H100")]
