@@ -33,7 +33,8 @@ SILENCE_SECONDS = 60.0
 """A worker is lost when nothing was heard of it for this much longer than it may take."""
 
 NO_DEVICE_SECONDS = 600.0
-"""How long a sweep without any device waits for one: lost nodes are often replaced."""
+"""How long a sweep without a worker at work waits for a device: lost nodes are often replaced, and
+others will have done with theirs."""
 
 _TICK = 1.0
 
@@ -120,11 +121,7 @@ class Parallel:
         one machine. If instead the worker is lost, the case is no more to blame than the machine:
         it is measured again, up to `MOST_LOSSES` times.
         """
-        session = _Session(self._cluster, iter(jobs), records, pace, begin, note)
-        try:
-            session.run()
-        finally:
-            self.devices = max(self.devices, session.most)
+        _Session(self, self._cluster, iter(jobs), records, pace, begin, note).run()
 
 
 class _Session:
@@ -132,6 +129,7 @@ class _Session:
 
     def __init__(
         self,
+        schedule: Parallel,
         cluster: Cluster,
         jobs: Iterator[Job],
         records: BlockRecords,
@@ -140,7 +138,7 @@ class _Session:
         note: Callable[[], None],
     ) -> None:
         self.visits: dict[int, _Visit] = {}
-        self.most = 1
+        self._schedule = schedule
         self._cluster = cluster
         self._jobs = jobs
         self._records = records
@@ -154,18 +152,17 @@ class _Session:
 
     def run(self) -> None:
         clock = self._pace.clock
-        alone_since: float | None = None
+        idle_since: float | None = None
         try:
             while self._more():
                 self._fill()
-                if self.visits or self._cluster.slots():
-                    alone_since = None
-                elif alone_since is None:
-                    alone_since = clock()
-                elif clock() - alone_since > NO_DEVICE_SECONDS:
-                    raise NoDevice(
-                        f"for {NO_DEVICE_SECONDS / 60:.0f} minutes no device has been there"
-                    )
+                if any(visit.started for visit in self.visits.values()):
+                    idle_since = None
+                elif idle_since is None:
+                    idle_since = clock()
+                elif clock() - idle_since > NO_DEVICE_SECONDS:
+                    minutes = f"{NO_DEVICE_SECONDS / 60:.0f} minutes"
+                    raise NoDevice(f"for {minutes} no device has been there and free")
                 for number, event in self._cluster.wait(_TICK):
                     self._hear(number, event)
                 self._look_for_the_silent()
@@ -262,7 +259,8 @@ class _Session:
         if kind == "started":
             visit.started = True
             self._proven.add(visit.slot)
-            self.most = max(self.most, sum(v.started for v in self.visits.values()))
+            at_work = sum(v.started for v in self.visits.values())
+            self._schedule.devices = max(self._schedule.devices, at_work)
             if block.begun is None:
                 block.begun = visit.heard
                 self._begin(block.rest)

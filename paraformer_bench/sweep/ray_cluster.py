@@ -48,7 +48,7 @@ _EXTRA = "--launcher ray needs Ray: pip install 'paraformer-bench[ray]'"
 _HEAD = "node:__internal_head__"
 _KNOCK_SECONDS = 10.0
 _MAILBOX_SECONDS = 60.0
-_SURVEY_SECONDS = 180.0
+_SURVEY_SECONDS = 120.0
 _LONG = 3600.0
 """For processes whose patience the command has."""
 _LOOK_SECONDS = 5.0

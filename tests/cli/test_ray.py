@@ -5,6 +5,7 @@ Every command and every wait has a limit, and all that was started is gone in th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import tempfile
@@ -41,20 +42,9 @@ tokens = 17
 """
 
 
-def of_ray() -> set[int]:
-    """Processes of Ray that this one or its children have started."""
-    found = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if "raylet" in words or "gcs_server" in words or "ray::" in words:
-            found.add(process.info["pid"])
-    return found
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head without work and two nodes that measure."""
-    before = of_ray()
     # Sockets lie in this folder, and their paths must not be long.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as temp:
         head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": temp}
@@ -64,9 +54,12 @@ def cluster() -> Iterator[Cluster]:
             cluster.add_node(num_cpus=1)
             yield cluster
         finally:
+            started = psutil.Process().children(recursive=True)
             cluster.shutdown()
-    left = [psutil.Process(pid) for pid in of_ray() - before if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(left, timeout=20)
+            assert started
+            _, alive = psutil.wait_procs(started, timeout=20)
+            for process in alive:
+                process.kill()
     assert alive == []
 
 
@@ -161,6 +154,9 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(
         cwd=tmp_path,
     )
     cli.wait_until(process, held.held.exists)
+    # Those of the cluster, whose processes are all descendants of this one.
+    workers = [p for p in psutil.Process().children(recursive=True) if is_worker(p)]
+    assert workers
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, ""), output
@@ -168,7 +164,6 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(
         output
     )
     assert not (run / JOURNAL).exists()
-    workers = [p for p in psutil.process_iter(["cmdline"]) if is_worker(p)]
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == [], "tasks are cancelled, and their children with them"
     before = {record.key for record in files.records(run)}
@@ -187,4 +182,6 @@ def at_work(run: Path) -> set[str]:
 
 
 def is_worker(process: psutil.Process) -> bool:
-    return "paraformer_bench.measure.worker" in (process.info["cmdline"] or [])
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+        return "paraformer_bench.measure.worker" in process.cmdline()
+    return False

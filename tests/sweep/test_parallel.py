@@ -331,11 +331,19 @@ def test_all_nodes_lost_for_long_stops_a_run_that_can_be_resumed(sweep: Sweep) -
     cluster.happens = lambda turn: cluster.lose("a") if turn == 13 else None
     assert sweep(cluster).interrupted
     assert cluster.now >= NO_DEVICE_SECONDS
-    assert "stopped: for 10 minutes no device has been there" in sweep.said.getvalue()
+    assert "stopped: for 10 minutes no device has been there and free" in sweep.said.getvalue()
     before = sweep.records
     assert {r.status for r in before.values()} == {"ok", "skipped"}
     assert sweep(sweep.cluster(B)) == Outcome(interrupted=False, broken=0, blocks=3)
     assert sweep.whole().items() >= before.items()
+
+
+def test_devices_that_others_use_for_long_stop_it_too(sweep: Sweep) -> None:
+    cluster = sweep.cluster(A, B)
+    cluster.script = lambda n, slot, job: iter(())
+    assert sweep(cluster).interrupted
+    assert sweep.records == {}
+    assert sweep(sweep.cluster(B)) == Outcome(interrupted=False, broken=0, blocks=3)
 
 
 def test_ctrl_c_ends_all_workers_and_keeps_their_samples(sweep: Sweep) -> None:
