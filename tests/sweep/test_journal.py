@@ -49,6 +49,29 @@ def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events)
     assert not (folder / JOURNAL).exists()
 
 
+def test_journal_keeps_the_events_of_other_blocks_under_way(folder: Path, cases, events) -> None:
+    """Several blocks at once: the end of one must not cost another its samples."""
+    case = cases[0]
+    with Store.create(folder, dict(INFO)) as store:
+        for block in (3, 4):
+            store.journal(block, events.prepared(case) | {"machine": {"host": f"h{block}"}})
+            store.journal(block, events.sampled(case, [1.0, 2.0]))
+        store.append([Record(case, 3, 0, "ok", wall_seconds=[1.0, 2.0], rounds=[2])])
+        store.clear_journal(3)
+        saved = (folder / JOURNAL).read_bytes()
+        store.clear_journal(4)
+        assert (folder / JOURNAL).read_bytes() == b""
+    (folder / JOURNAL).write_bytes(saved)  # as if it had been killed before block 4 was done
+    with Store.resume(folder, cases) as store:
+        assert store.done == {(case.id, 3), (case.id, 4)}
+    records = read_run(folder).records
+    assert [(r.block, r.wall_seconds, r.flags) for r in records] == [
+        (3, [1.0, 2.0], []),
+        (4, [1.0, 2.0], ["interrupted", "too_few_samples"]),
+    ]
+    assert records[1].telemetry["machine"] == {"host": "h4"}
+
+
 def abandoned(folder: Path, journal: list[tuple[int, dict]], torn: str = "") -> None:
     """Leave a run folder as a killed sweep does."""
     store = Store.create(folder, dict(INFO))
