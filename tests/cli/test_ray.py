@@ -46,7 +46,7 @@ tokens = 17
 def cluster() -> Iterator[Cluster]:
     """A head without work and two nodes that measure."""
     # Sockets lie in this folder, and their paths must not be long.
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as temp:
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as temp:
         head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": temp}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
