@@ -100,6 +100,7 @@ def cli(ctx: click.Context) -> None:
 @click.option("--width", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
 @click.option("--batch", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
 @click.option("--dtype", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--devices", metavar="N,...", callback=_numbers, help="Devices one case uses.")
 @click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
 @click.option(
     "--budget", metavar="TIME", callback=_seconds, help="Start no block that would end later (8m)."

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from paraformer_bench.case import Case
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
 from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
@@ -18,6 +19,7 @@ from paraformer_bench.measure.memory import (
     refuse_the_impossible,
     steady_malloc,
 )
+from paraformer_bench.measure.team import Team
 from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
 
 
@@ -30,6 +32,12 @@ class Device:
     memory: Memory
     telemetry: Telemetry
     host: Host = field(default_factory=NoHost)
+    team: Team = field(default_factory=Team)
+
+    def use(self, case: Case) -> None:
+        """Make the settings of the whole process that a case needs, before it is called."""
+        precision.use(case.dtype)
+        self.team.use_threads(case)
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -37,7 +45,9 @@ class Device:
             torch.cuda.synchronize(self.torch_device)
 
     def healthy(self) -> bool:
-        """Whether the device still answers; a CUDA context does not survive a bad kernel."""
+        """Whether device and team still answer; a CUDA context does not survive a bad kernel."""
+        if self.team.broken:
+            return False
         try:
             self.synchronize()
             torch.zeros(1, device=self.torch_device).add_(1).cpu()

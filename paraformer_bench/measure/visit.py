@@ -9,7 +9,7 @@ from typing import Any
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.job import Job, round_order
-from paraformer_bench.measure import host_load, precision, telemetry
+from paraformer_bench.measure import host_load, telemetry
 from paraformer_bench.measure.bench import prepare
 from paraformer_bench.measure.device import Device, is_out_of_memory
 from paraformer_bench.measure.gate import Mismatch
@@ -43,7 +43,7 @@ class Visit:
         self._job = job
         self._emit = emit
         # Prepared like any case, so that what loads on first use is not charged to a real one.
-        self._sentinel_case = _sentinel_case(job.device)
+        self._sentinel_case = sentinel_case(job.device)
         self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
         self._order = job.first_order
 
@@ -190,7 +190,7 @@ class Visit:
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
-        precision.use(self._sentinel_case.dtype)
+        self._device.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
         self._emit({"event": "sentinel", "busy_seconds": sum(times)})
         return median(times)
@@ -232,7 +232,7 @@ def describe(error: Exception) -> tuple[str, str]:
     return "error", f"{type(error).__name__}: {first}"
 
 
-def _sentinel_case(device: str) -> Case:
+def sentinel_case(device: str) -> Case:
     """A small net that never changes: when its time moves, the machine has changed."""
     return Case(
         model="serial",
