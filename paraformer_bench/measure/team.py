@@ -71,6 +71,7 @@ class Team:
         self._host = host
         self._threads = torch.get_num_threads()
         self._followers: list[subprocess.Popen[bytes]] = []
+        self._watchers: list[threading.Thread] = []
         self._ranks: dict[int, Ranks] = {}
         self._numbers: dict[Case, int] = {}
         self._unanswered: set[Case] = set()
@@ -188,6 +189,9 @@ class Team:
                 follower.wait()
             assert follower.stdout is not None
             follower.stdout.close()
+        for watcher in self._watchers:
+            watcher.join()
+        self._watchers.clear()
         self._followers.clear()
         self._ranks.clear()
 
@@ -215,8 +219,11 @@ class Team:
             self._write(follower, json.dumps(hello))
             if self._host is not None:
                 self._host.adopt(follower.pid)
-            watcher = threading.Thread(target=self._watch, args=(rank, follower), daemon=True)
+            watcher = threading.Thread(
+                target=self._watch, args=(rank, follower), name=f"rank {rank}", daemon=True
+            )
             watcher.start()
+            self._watchers.append(watcher)
         self._ranks = join(store, 0, self._sizes, torch.device(self._device))
 
     def _together(self, case: Case, word: str, own: Callable[[], Any]) -> Any:
