@@ -185,7 +185,9 @@ def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
         "branch_depth": 2,
         "dtype": "float16",
         "scope": "trunk",
+        "devices": 5,
     }
+    survey.executions["loop"] = replace(survey.executions["loop"], spread="ranks")
     lines = "".join(f"{key} = {value!r}\n" for key, value in axes.items())
     suite = parse(f'[[grid]]\nmodels = "paraformer"\nruntimes = "graph"\n{lines}')
     [case] = expand(suite, survey, "cuda:0")
@@ -197,6 +199,27 @@ def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
         mode="inference",
         **axes,
     )
+
+
+def test_devices_are_for_executions_that_can_use_several(survey: Survey) -> None:
+    text = (
+        '[[grid]]\nmodels = ["serial", "paraformer"]\nexecutions = ["loop", "stacked"]\n'
+        "depth = 2\nwidth = 64\n"
+    )
+    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    suite = parse(text + "devices = [1, 2, 8]\n")
+    found = [(c.model, c.execution, c.devices) for c in expand(suite, survey, "cpu")]
+    assert found == [
+        ("serial", "loop", 1),
+        ("paraformer", "loop", 1),
+        ("paraformer", "stacked", 1),
+        ("paraformer", "stacked", 2),
+        ("paraformer", "stacked", 8),
+    ]
+    # What runs of older versions noted must not change, or they could not be resumed.
+    assert "devices" not in parse(text).to_json()["grid"][0]
+    assert [c.devices for c in expand(parse(text), survey, "cpu")] == [1, 1, 1]
+    assert override(parse(text), {"devices": [2]}).grids[0].devices == (2,)
 
 
 def test_grids_that_overlap_measure_a_case_once(survey: Survey) -> None:
@@ -242,3 +265,22 @@ def test_skip_reason(survey: Survey) -> None:
     survey.executions["loop"] = replace(survey.executions["loop"], devices=("cuda", "xpu"))
     reason = skip_reason(replace(case, runtime="eager"), survey)
     assert reason == "execution loop needs cuda or xpu, this is cpu"
+
+
+def test_what_cannot_be_spread_over_devices_is_skipped(survey_of: Callable[..., Survey]) -> None:
+    survey = survey_of(gpus=2)
+    case = Case("paraformer", "stacked", "eager", 1, 64, 1, 64, 16, 1, 1, "float32", "cuda:0")
+    two, four = replace(case, devices=2), replace(case, devices=4)
+    assert skip_reason(two, survey) is None
+    assert skip_reason(four, survey) == "4 devices are asked for, there are 2"
+    assert skip_reason(replace(four, device="cpu"), survey) is None  # they share its cores
+    assert skip_reason(replace(two, device="cuda:1"), survey) == (
+        "2 devices begin at cuda:0, this is cuda:1"
+    )
+    assert skip_reason(replace(two, runtime="graph"), survey) == (
+        "runtime graph is measured on one device alone, not on 2"
+    )
+    assert skip_reason(replace(two, mode="train"), survey) == (
+        "training is measured on one device alone, not on 2"
+    )
+    assert skip_reason(replace(case, runtime="graph", mode="train"), survey) is None

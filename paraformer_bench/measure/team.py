@@ -111,8 +111,12 @@ class Team:
         if not needs_ranks(case):
             return
         self.drop([case])
-        if not self._followers:
-            self._start()
+        if not self._ranks:
+            try:
+                self._start()
+            except Exception:
+                self.broken = True  # some ranks may be waiting for others
+                raise
         self._last_number += 1
         self._numbers[case] = self._last_number
         self._unanswered.add(case)
