@@ -43,6 +43,7 @@ class Entry:
         chains: For a model: ``branch_depth`` means something to it.
         cost: For a model: its span, work and parameters, if it states them.
         spread: For an execution: one of `SPREADS` if it can use several devices, else empty.
+        loads: For an execution: modules to import before its first case on several devices.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     chains: bool = False
     cost: Cost | None = None
     spread: str = ""
+    loads: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -146,6 +148,7 @@ def register_execution(
     devices: tuple[str, ...] = DEVICE_TYPES,
     needs_branches: bool = True,
     spread: str = "",
+    loads: tuple[str, ...] = (),
 ) -> Callable[[Factory], Factory]:
     """Register ``prepare(model, example) -> callable``, one way of running branches.
 
@@ -161,10 +164,12 @@ def register_execution(
         devices: Device types it can run on; elsewhere its cases are skipped with that reason.
         needs_branches: It makes no sense for a model without branches.
         spread: ``"ranks"`` or ``"threads"`` if it can use several devices.
+        loads: Modules that it needs on several devices and that take long to import: they are
+            imported before its first such case, and its memory is not charged for them.
     """
     if spread:
         checks.choice(spread, "spread", SPREADS)
-    return _decorator(EXECUTIONS, name, devices, needs_branches, spread=spread)
+    return _decorator(EXECUTIONS, name, devices, needs_branches, spread=spread, loads=loads)
 
 
 def register_runtime(
@@ -187,6 +192,7 @@ def _decorator(
     chains: bool = False,
     cost: Cost | None = None,
     spread: str = "",
+    loads: tuple[str, ...] = (),
 ) -> Callable[[Factory], Factory]:
     if not isinstance(name, str):
         raise UsageError(
@@ -197,8 +203,8 @@ def _decorator(
 
     def register(factory: Factory) -> Factory:
         source = source_of(factory.__module__)
-        kind = registry.kind
-        registry.add(Entry(name, kind, factory, devices, branches, source, chains, cost, spread))
+        held = (factory, devices, branches, source, chains, cost, spread, loads)
+        registry.add(Entry(name, registry.kind, *held))
         return factory
 
     return register

@@ -25,7 +25,7 @@ class Ranks:
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
         self.rank = rank
         self.size = size
-        self._group = group
+        self.group = group
         self._noted: list[Tensor] | None = None
 
     def share(self, things: Sequence[_T]) -> list[_T]:
@@ -35,18 +35,22 @@ class Ranks:
     def sum(self, part: Tensor) -> Tensor:
         """Return the sum of every rank's ``part``, which must be contiguous and is overwritten."""
         if self.size > 1:
-            if self._noted is not None:
-                self._noted.append(torch.zeros_like(part))
-            dist.all_reduce(part, group=self._group)
+            self.note(part)
+            dist.all_reduce(part, group=self.group)
         return part
+
+    def note(self, part: Tensor) -> None:
+        """Note a sum over ranks like ``part``, if sums are being noted; `sum` does so itself."""
+        if self._noted is not None:
+            self._noted.append(torch.zeros_like(part))
 
     def broadcast(self, x: Tensor) -> None:
         """Overwrite ``x`` with that of rank 0."""
-        dist.broadcast(x, 0, group=self._group)
+        dist.broadcast(x, 0, group=self.group)
 
     @contextmanager
     def noting(self) -> Iterator[list[Tensor]]:
-        """Note all sums made meanwhile, as zeros of their shapes and precisions."""
+        """Note the sums made meanwhile, as zeros of their shapes and precisions."""
         noted: list[Tensor] = []
         self._noted = noted
         try:

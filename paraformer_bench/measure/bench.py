@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -106,6 +107,7 @@ def prepare(
     device.use(case)
     get_ready(case, where)
     device.team.begin(case, block)
+    _load(case)
     device.memory.mark()
     model = build_model(case, where)
     size = _size(model)
@@ -184,6 +186,7 @@ def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> tuple[Pa
     """
     where = device.torch_device
     device.use(case)
+    _load(case)
     device.memory.mark()
     model = build_model(case, where)
     example = make_input(case, where, _seed("example", block, case.batch))
@@ -209,6 +212,13 @@ def _run(
         every = [torch.device(kind, index) for index in range(case.devices)]
         run = execution(model, example, every)
     return run
+
+
+def _load(case: Case) -> None:
+    """Import what an execution needs on several devices, before memory is looked at."""
+    if case.devices > 1:
+        for module in EXECUTIONS.get(case.execution).loads:
+            import_module(module)
 
 
 def _lead(
@@ -246,7 +256,9 @@ def _most(sizes: Iterable[int | None]) -> int | None:
 
 
 def _size(model: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in model.parameters())
+    """Bytes of the parameters in this process; PyTorch gives those cut across ranks as wholes."""
+    own = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())
+    return sum(p.numel() * p.element_size() for p in own)
 
 
 def _is_spread(case: Case) -> bool:

@@ -110,7 +110,7 @@ class Team:
         """Have the followers build their parts of a case, if it has any."""
         if not needs_ranks(case):
             return
-        self.drop([case])
+        self.drop([case, *self._unanswered])  # whose answers must not be taken for this one's
         if not self._ranks:
             try:
                 self._start()

@@ -201,7 +201,7 @@ def test_followers_count_as_the_worker_and_nobody_else_can_reach_them(
 
 
 def test_nothing_is_left_behind(ranks: Ranks, spread: MakeCase) -> None:
-    """The last one: it ends the followers of this file."""
+    """Ends the followers of this file."""
     prepare(spread(2, 1), ranks.device, 0, 0.01, {})
     me = psutil.Process()
     ours = [p for p in me.children() if "follower" in " ".join(p.cmdline())]
@@ -211,6 +211,31 @@ def test_nothing_is_left_behind(ranks: Ranks, spread: MakeCase) -> None:
     assert not torch.distributed.is_initialized()
     assert not [t for t in threading.enumerate() if t.name.startswith("rank ")]
     ranks.team.close()  # twice does no harm
+
+
+def test_tensor_parallelism_equals_the_loop(spread: MakeCase) -> None:
+    """Comes after the others, with ranks of its own: PyTorch keeps its process groups for ever."""
+    serial = {"model": "serial", "execution": "tensor_parallel"}
+    with Team("cpu", [2]) as team:
+        device = replace(open_device("cpu"), team=team)
+        with pytest.raises(Unsupported, match="divisible by 2 devices"):
+            prepare(spread(2, 3, **serial, heads=1), device, 0, 0.01, {})
+        case = spread(2, 3, **serial, heads=4)
+        ready = prepare(case, device, 0, 0.01, {})
+        assert ready.facts["relative_error"] < 1e-12
+        torch.testing.assert_close(ready.call(), ready.call(), rtol=0, atol=0)
+    # Of a block, norms and the biases of the last products are everywhere; the rest is cut.
+    whole = build_model(case, torch.device("cpu")).trunk.named_parameters()
+    everywhere = ("norm_attention", "norm_mlp", "project.bias", "contract.bias")
+    cut = sum(
+        p.numel() * p.element_size()
+        for name, p in whole
+        if not any(words in name for words in everywhere)
+    )
+    left = ready.facts["parameter_bytes"] - cut // 2
+    noted = ready.facts["telemetry"]["ranks"]
+    assert noted["parameter_bytes"] == [left, left]
+    assert noted["communication_seconds"] > 0
 
 
 def test_who_spreads_nothing_starts_nothing(tmp_path: Path) -> None:
