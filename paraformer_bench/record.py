@@ -68,7 +68,8 @@ class Record:
         device_seconds: Event-timed device time of further calls; null without a GPU.
         rounds: Wall samples taken in each round; they sum to ``len(wall_seconds)``.
         peak_bytes: Peak memory of one call above what was in use before the case was built, so
-            weights included: the allocator's on a GPU, the worker's resident set on a CPU.
+            weights included: the allocator's on a GPU, the worker's resident set on a CPU. Of
+            several ranks that of the one that needs most.
         reserved_bytes: Peak memory the GPU allocator held for the case; null on a CPU.
         parameter_bytes: Size of the model's parameters.
         flops: Floating-point operations of one call (a multiply-add counts two).
@@ -81,7 +82,8 @@ class Record:
             the largest of that of the loss and those of all gradients.
         warmup_calls: Untimed calls before the first sample.
         compile_seconds: Time the runtime took to compile the case; null where it compiles nothing.
-        telemetry: Readings around the samples: clocks, temperatures, sentinel times.
+        telemetry: Readings around the samples: clocks, temperatures, sentinel times; of several
+            ranks what each needs, and the time of what they tell each other (`ranks`).
         null_reasons: For each field that is null without being an error, why.
         flags: Names from `FLAGS`.
     """

@@ -154,10 +154,9 @@ def register_execution(
 
     One that can use several devices says by ``spread`` how, and gets a third argument where it
     shall use more than one. With ``"ranks"`` every device has a process of its own, all of which
-    build the same model, call ``prepare(model, example, ranks)`` with their own
-    `executions._ranks.Ranks`, and later what it returned, with the same input. With ``"threads"``
-    it is one process, which calls ``prepare(model, example, devices)`` with all of them, the
-    model's own first.
+    build the same model, call ``prepare(model, example, ranks)`` with their own `parts.Ranks`, and
+    later what it returned, with the same input. With ``"threads"`` it is one process, which calls
+    ``prepare(model, example, devices)`` with all of them, the model's own first.
 
     Args:
         name: Lower-case letters, digits and underscores.

@@ -8,6 +8,7 @@ needs them and stay for all others. They sleep until they read a line: ``build``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -37,21 +38,23 @@ if TYPE_CHECKING:
 _COMMUNICATIONS = 21
 _PATIENCE = 5.0
 """Seconds for followers to end by themselves."""
-_MOURNING = 2.0
+_MOURNING = 5.0
 """Seconds for which a call that failed waits: if a rank has died, this process ends meanwhile."""
 
 
 class Team:
     """The ranks of a worker. Nothing is started, and no group joined, before a case needs it.
 
-    When a follower dies, whatever rank 0 waits for will never come: this process then ends too,
-    with a last line on stderr that says which one it was.
+    When a follower dies, whatever rank 0 waits for will never come, and it may not even notice:
+    this process then ends too. Before, it reports the case that was under way as finished, with
+    what the follower died of.
 
     Args:
         device: ``cpu``, or ``cuda:0`` for the GPUs from the first on.
         sizes: Numbers of ranks that cases will ask for.
         plugins: Paths of plugin files that followers load first.
         host: Told of every process that is part of the worker.
+        emit: Receives the event that ends a case whose follower died.
 
     Attributes:
         broken: A call has failed half way, so the ranks no longer understand each other.
@@ -63,28 +66,31 @@ class Team:
         sizes: Sequence[int] = (),
         plugins: Sequence[str] = (),
         host: Host | None = None,
+        emit: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.broken = False
         self._device = device
         self._sizes = list(sizes)
         self._plugins = list(plugins)
         self._host = host
+        self._emit = emit
         self._threads = torch.get_num_threads()
         self._followers: list[subprocess.Popen[bytes]] = []
         self._watchers: list[threading.Thread] = []
         self._ranks: dict[int, Ranks] = {}
         self._numbers: dict[Case, int] = {}
         self._unanswered: set[Case] = set()
+        self._under_way: Case | None = None
         self._last_number = 0
         self._closing = False
         self._mourner = threading.Lock()
 
     @classmethod
-    def of(cls, job: Job, host: Host) -> Team:
+    def of(cls, job: Job, host: Host, emit: Callable[[dict[str, Any]], None]) -> Team:
         """The team for the cases of a job."""
         cases = [case for group in job.groups for case in group]
         sizes = sorted({case.devices for case in cases if needs_ranks(case)})
-        return cls(job.device, sizes, job.plugins, host)
+        return cls(job.device, sizes, job.plugins, host, emit)
 
     def __enter__(self) -> Team:
         return self
@@ -232,12 +238,15 @@ class Team:
 
     def _together(self, case: Case, word: str, own: Callable[[], Any]) -> Any:
         """Do what all ranks do at once; a failure half way is the end of the team."""
+        self._under_way = case
         try:
             self._tell(case, word, self._numbers[case])
-            return own()
+            result = own()
         except Exception:
             self._break()
             raise
+        self._under_way = None
+        return result
 
     def _tell(self, case: Case, word: str, argument: object) -> None:
         for follower in self._followers[: case.devices - 1]:
@@ -257,6 +266,7 @@ class Team:
 
     def _read(self, case: Case) -> list[dict[str, Any]]:
         self._unanswered.discard(case)
+        self._under_way = case
         lines = []
         for follower in self._followers[: case.devices - 1]:
             assert follower.stdout is not None
@@ -264,6 +274,7 @@ class Team:
         if not all(lines):
             self._break()
             raise RuntimeError("a rank has ended")
+        self._under_way = None
         return [json.loads(line) for line in lines]
 
     def _break(self) -> None:
@@ -276,15 +287,24 @@ class Team:
         with self._mourner:  # the first to die is the one to name
             if self._closing:
                 return
+            self._report(rank, follower, code)
             for other in self._followers:
                 other.kill()
             for other in self._followers:
                 other.wait()
-            assert follower.stdout is not None
-            last = follower.stdout.read().decode().strip()
-            why = f": {json.loads(last)['reason']}" if last else ""
-            os.write(2, f"rank {rank} {_how_it_ended(code)}{why}\n".encode())
             os._exit(1)
+
+    def _report(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
+        """Say what a follower died of, on stderr and in the event that ends its case."""
+        assert follower.stdout is not None
+        answer: dict[str, Any] = {"status": "error", "reason": _how_it_ended(code)}
+        with contextlib.suppress(ValueError):  # it left no last answer
+            answer = json.loads(follower.stdout.read())
+        reason = f"rank {rank}: {answer['reason']}"
+        os.write(2, f"{reason}\n".encode())
+        if self._emit is not None and self._under_way is not None:
+            event = {"event": "finished", "case_id": self._under_way.id, "flags": []}
+            self._emit(event | {"status": answer["status"], "reason": reason})
 
 
 def needs_ranks(case: Case) -> bool:
@@ -293,7 +313,6 @@ def needs_ranks(case: Case) -> bool:
 
 
 def _how_it_ended(code: int) -> str:
-    """Say how a process ended."""
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        return f"killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"

@@ -33,7 +33,7 @@ def main() -> int:
     job = Job.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))
     try:
-        with at_work(job.device) as alone, Team.of(job, alone.host) as team:
+        with at_work(job.device) as alone, Team.of(job, alone.host, emit) as team:
             device = replace(alone, team=team)
             visit = Visit(device, job, emit)
             gc.freeze()  # what lives by now lives on: collections between cases stay short

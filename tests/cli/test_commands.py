@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,27 @@ def test_dry_run_says_what_would_be_measured(
     assert lines[-1] == "  before that: the ceilings of the device, a few seconds"
     assert lines[-2] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_of_one_case(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    survey = survey_of(gpus=2)
+    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--suite", "smoke", "--runtimes", "eager", "--dry-run", "--devices"]
+    code, output = said("sweep", *arguments, "1,2,4")
+    assert code == 0
+    regime = "w64-b1-t17-float32-cuda0-inference-whole: depth 1, 2, 4"
+    curves = [line.strip() for line in output.splitlines() if line.endswith(regime)]
+    assert curves == [
+        f"paraformer-loop-eager-{regime}",
+        f"paraformer-stacked-eager-n2-{regime}",
+        f"paraformer-stacked-eager-{regime}",
+        f"serial-loop-eager-{regime}",
+    ]
+    assert "  skipped: 3 cases: 4 devices are asked for, there are 2" in output.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,12 @@ def explode():
 
 register("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
 register("hangs", signal.pause)
+def starve():
+    raise RuntimeError("CUDA out of memory")
+
+
 register("raises", explode)
+register("starves", starve)
 """
 
 
@@ -101,15 +106,17 @@ def job_of(tmp_path: Path, executions: list[str], seconds: float) -> Job:
 
 
 def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_path: Path) -> None:
-    records = sweep.run(job_of(tmp_path, ["dies", "raises", "sharded"], 120))
-    assert len(sweep.groups) == 3  # each loss costs a worker
+    records = sweep.run(job_of(tmp_path, ["dies", "raises", "starves", "sharded"], 120))
+    assert len(sweep.groups) == 4  # each loss costs a worker
     assert {name: record.status for name, record in records.items()} == {
         "dies": "error",
         "raises": "error",
+        "starves": "oom",
         "sharded": "ok",
     }
-    assert "rank 1 was killed by SIGKILL" in (records["dies"].reason or "")
-    assert "rank 1 exited with code 1: ValueError: boom" in (records["raises"].reason or "")
+    assert records["dies"].reason == "rank 1: killed by SIGKILL"
+    assert records["raises"].reason == "rank 1: ValueError: boom"
+    assert records["starves"].reason == "rank 1: CUDA out of memory"
     assert len(records["sharded"].wall_seconds) > 0
 
 
