@@ -27,6 +27,7 @@ from paraformer_bench import child
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.host_load import Host
+from paraformer_bench.measure.reporter import Reporter
 from paraformer_bench.registry import EXECUTIONS, RANKS
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Team:
         sizes: Numbers of ranks that cases will ask for.
         plugins: Paths of plugin files that followers load first.
         host: Told of every process that is part of the worker.
-        emit: Receives the event that ends a case whose follower died.
+        reporter: Told what a follower died of.
 
     Attributes:
         broken: A call has failed half way, so the ranks no longer understand each other.
@@ -66,31 +67,30 @@ class Team:
         sizes: Sequence[int] = (),
         plugins: Sequence[str] = (),
         host: Host | None = None,
-        emit: Callable[[dict[str, Any]], None] | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self.broken = False
         self._device = device
         self._sizes = list(sizes)
         self._plugins = list(plugins)
         self._host = host
-        self._emit = emit
+        self._reporter = reporter
         self._threads = torch.get_num_threads()
         self._followers: list[subprocess.Popen[bytes]] = []
         self._watchers: list[threading.Thread] = []
         self._ranks: dict[int, Ranks] = {}
         self._numbers: dict[Case, int] = {}
         self._unanswered: set[Case] = set()
-        self._under_way: Case | None = None
         self._last_number = 0
         self._closing = False
         self._mourner = threading.Lock()
 
     @classmethod
-    def of(cls, job: Job, host: Host, emit: Callable[[dict[str, Any]], None]) -> Team:
+    def of(cls, job: Job, host: Host, reporter: Reporter) -> Team:
         """The team for the cases of a job."""
         cases = [case for group in job.groups for case in group]
         sizes = sorted({case.devices for case in cases if needs_ranks(case)})
-        return cls(job.device, sizes, job.plugins, host, emit)
+        return cls(job.device, sizes, job.plugins, host, reporter)
 
     def __enter__(self) -> Team:
         return self
@@ -238,15 +238,12 @@ class Team:
 
     def _together(self, case: Case, word: str, own: Callable[[], Any]) -> Any:
         """Do what all ranks do at once; a failure half way is the end of the team."""
-        self._under_way = case
         try:
             self._tell(case, word, self._numbers[case])
-            result = own()
+            return own()
         except Exception:
             self._break()
             raise
-        self._under_way = None
-        return result
 
     def _tell(self, case: Case, word: str, argument: object) -> None:
         for follower in self._followers[: case.devices - 1]:
@@ -266,7 +263,6 @@ class Team:
 
     def _read(self, case: Case) -> list[dict[str, Any]]:
         self._unanswered.discard(case)
-        self._under_way = case
         lines = []
         for follower in self._followers[: case.devices - 1]:
             assert follower.stdout is not None
@@ -274,7 +270,6 @@ class Team:
         if not all(lines):
             self._break()
             raise RuntimeError("a rank has ended")
-        self._under_way = None
         return [json.loads(line) for line in lines]
 
     def _break(self) -> None:
@@ -287,24 +282,26 @@ class Team:
         with self._mourner:  # the first to die is the one to name
             if self._closing:
                 return
-            self._report(rank, follower, code)
-            for other in self._followers:
-                other.kill()
-            for other in self._followers:
-                other.wait()
-            os._exit(1)
+            try:
+                self._report(rank, follower, code)
+                for other in self._followers:
+                    other.kill()
+                    other.wait()
+            finally:
+                os._exit(1)
 
     def _report(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
-        """Say what a follower died of, on stderr and in the event that ends its case."""
+        """Say what a follower died of, on stderr and to the case under way."""
         assert follower.stdout is not None
-        answer: dict[str, Any] = {"status": "error", "reason": _how_it_ended(code)}
-        with contextlib.suppress(ValueError):  # it left no last answer
-            answer = json.loads(follower.stdout.read())
-        reason = f"rank {rank}: {answer['reason']}"
-        os.write(2, f"{reason}\n".encode())
-        if self._emit is not None and self._under_way is not None:
-            event = {"event": "finished", "case_id": self._under_way.id, "flags": []}
-            self._emit(event | {"status": answer["status"], "reason": reason})
+        status, reason = "error", _how_it_ended(code)
+        *_, last = [b"", *follower.stdout.read().splitlines()]
+        with contextlib.suppress(ValueError):  # it was killed, perhaps in the middle of an answer
+            answer = {"status": status, "reason": reason} | json.loads(last)
+            if answer["status"] != "ok":
+                status, reason = answer["status"], answer["reason"]
+        os.write(2, f"rank {rank}: {reason}\n".encode())
+        if self._reporter is not None:
+            self._reporter.last_words(status, f"rank {rank}: {reason}")
 
 
 def needs_ranks(case: Case) -> bool:
@@ -313,6 +310,7 @@ def needs_ranks(case: Case) -> bool:
 
 
 def _how_it_ended(code: int) -> str:
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
+    if code >= 0:
+        return f"exited with code {code}"
+    named = -code in set(signal.Signals)
+    return f"killed by {signal.Signals(-code).name if named else f'signal {-code}'}"

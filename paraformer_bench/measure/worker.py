@@ -17,6 +17,7 @@ from pathlib import Path
 from paraformer_bench.job import Job
 from paraformer_bench.measure.device import at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.measure.reporter import Reporter
 from paraformer_bench.measure.team import Team
 from paraformer_bench.measure.visit import Visit
 from paraformer_bench.plugins import load_plugins
@@ -28,7 +29,7 @@ def main() -> int:
     Returns:
         0 when every case was visited, 3 when the device broke and the rest needs a new worker.
     """
-    emit = take_stdout()
+    emit = Reporter(take_stdout())
     die_with_parent()
     job = Job.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))

@@ -26,13 +26,13 @@ import signal
 from paraformer_bench import register_execution
 
 
-def register(name, fault):
+def register(name, fault, rank=1):
     @register_execution(name, spread="ranks")
     def prepare(model, example, ranks):
         calls = iter(range(10**9))
 
         def run(x):
-            if ranks.rank == 1 and next(calls) == 4:  # the gate has passed
+            if ranks.rank == rank and next(calls) == 4:  # the gate has passed
                 fault()
             return ranks.sum(model(x) / ranks.size)
 
@@ -43,7 +43,12 @@ def explode():
     raise ValueError("boom")
 
 
-register("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+register("dies", die)
+register("leader_dies", die, rank=0)
 register("hangs", signal.pause)
 def starve():
     raise RuntimeError("CUDA out of memory")
@@ -106,15 +111,19 @@ def job_of(tmp_path: Path, executions: list[str], seconds: float) -> Job:
 
 
 def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_path: Path) -> None:
-    records = sweep.run(job_of(tmp_path, ["dies", "raises", "starves", "sharded"], 120))
-    assert len(sweep.groups) == 4  # each loss costs a worker
+    records = sweep.run(
+        job_of(tmp_path, ["dies", "leader_dies", "raises", "starves", "sharded"], 120)
+    )
+    assert len(sweep.groups) == 5  # each loss costs a worker
     assert {name: record.status for name, record in records.items()} == {
         "dies": "error",
+        "leader_dies": "error",
         "raises": "error",
         "starves": "oom",
         "sharded": "ok",
     }
     assert records["dies"].reason == "rank 1: killed by SIGKILL"
+    assert "the worker was killed by SIGKILL" in (records["leader_dies"].reason or "")
     assert records["raises"].reason == "rank 1: ValueError: boom"
     assert records["starves"].reason == "rank 1: CUDA out of memory"
     assert len(records["sharded"].wall_seconds) > 0
