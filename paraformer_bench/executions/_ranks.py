@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ class Ranks:
         self.rank = rank
         self.size = size
         self.group = group
-        self._noted: list[Tensor] | None = None
+        self._noted: list[Callable[[], object]] | None = None
 
     def share(self, things: Sequence[_T]) -> list[_T]:
         """Return what falls to this rank, dealt out in turn: shares differ by one at most."""
@@ -35,23 +35,29 @@ class Ranks:
     def sum(self, part: Tensor) -> Tensor:
         """Return the sum of every rank's ``part``, which must be contiguous and is overwritten."""
         if self.size > 1:
-            self.note(part)
+            self.note_sum(part)
             dist.all_reduce(part, group=self.group)
         return part
 
-    def note(self, part: Tensor) -> None:
-        """Note a sum over ranks like ``part``, if sums are being noted; `sum` does so itself."""
+    def note(self, again: Callable[[], object]) -> None:
+        """Note what ranks tell each other, if it is being noted; ``again`` repeats it."""
         if self._noted is not None:
-            self._noted.append(torch.zeros_like(part))
+            self._noted.append(again)
+
+    def note_sum(self, part: Tensor) -> None:
+        """Note a sum like that of ``part``; `sum` itself does so."""
+        if self._noted is not None:
+            zeros = torch.zeros_like(part)
+            self.note(lambda: dist.all_reduce(zeros, group=self.group))
 
     def broadcast(self, x: Tensor) -> None:
         """Overwrite ``x`` with that of rank 0."""
         dist.broadcast(x, 0, group=self.group)
 
     @contextmanager
-    def noting(self) -> Iterator[list[Tensor]]:
-        """Note the sums made meanwhile, as zeros of their shapes and precisions."""
-        noted: list[Tensor] = []
+    def noting(self) -> Iterator[list[Callable[[], object]]]:
+        """Note what ranks tell each other meanwhile, in its order."""
+        noted: list[Callable[[], object]] = []
         self._noted = noted
         try:
             yield noted

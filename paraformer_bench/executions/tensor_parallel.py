@@ -67,7 +67,7 @@ class TensorParallelNet:
         self._model = model
         sums = [attention.project for attention in attentions] + [mlp.contract for mlp in mlps]
         self._hooks = [
-            module.register_forward_hook(lambda module, args, output: ranks.note(output))
+            module.register_forward_hook(lambda module, args, output: ranks.note_sum(output))
             for module in sums
         ]
 

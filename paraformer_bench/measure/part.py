@@ -22,7 +22,7 @@ class Part:
         self._ranks = ranks
         self._call = call
         self._example = example
-        self._summed: list[Tensor] | None = None
+        self._told: list[Callable[[], object]] | None = None
 
     def run(self, x: Tensor | None = None) -> Tensor:
         """Send the input of rank 0 to all ranks and run the net.
@@ -32,13 +32,13 @@ class Part:
         """
         x = self._example if x is None else x
         self._ranks.broadcast(x)
-        if self._summed is None:
-            with self._ranks.noting() as self._summed:
+        if self._told is None:
+            with self._ranks.noting() as self._told:
                 return self._call(x)
         return self._call(x)
 
     def communicate(self) -> None:
-        """Send and sum as much as `run` does, and compute nothing between."""
+        """Tell each other as much as in `run`, and compute nothing between."""
         self._ranks.broadcast(self._example)
-        for zeros in self._summed or ():
-            self._ranks.sum(zeros)
+        for again in self._told or ():
+            again()

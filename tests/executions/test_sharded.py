@@ -9,7 +9,7 @@ from torch import nn
 
 from paraformer_bench.case import ModelSpec
 from paraformer_bench.errors import Unsupported
-from paraformer_bench.executions import parallel_apply, tensor_parallel
+from paraformer_bench.executions import parallel_apply, pipelined, tensor_parallel
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.executions.sharded import prepare
 from paraformer_bench.models._branches import SumOfBranches
@@ -97,6 +97,7 @@ def test_threads_get_the_branches_of_their_device_in_turn(monkeypatch: pytest.Mo
 def test_tensor_parallelism_needs_blocks_and_is_the_loop_on_one_device() -> None:
     net = trunk("serial", depth=2)
     assert tensor_parallel.prepare(net, torch.zeros(1, 10, 32)) is net
+    assert pipelined.prepare(net, torch.zeros(1, 10, 32)) is net
     with pytest.raises(Unsupported, match="attentions or MLPs"):
         tensor_parallel.prepare(nn.Linear(4, 4), torch.zeros(1, 4), Recorder(0, 2))
     with pytest.raises(Unsupported, match="divisible by 3 devices"):

