@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _COMMUNICATIONS = 21
 _PATIENCE = 5.0
 """Seconds for followers to end by themselves."""
-_MOURNING = 5.0
+_MOURNING = 2.0
 """Seconds for which a call that failed waits: if a rank has died, this process ends meanwhile."""
 
 

@@ -17,6 +17,7 @@ import torch
 from paraformer_bench import child
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.executions.sharded import prepare as shard
 from paraformer_bench.measure.bench import build_model, make_input, prepare, rebuild
 from paraformer_bench.measure.device import Device, open_device
 from paraformer_bench.measure.gate import Mismatch
@@ -112,8 +113,6 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
     net = build_model(case, torch.device("cpu"))
     example = make_input(case, torch.device("cpu"), 1)
     own = ranks.team.ranks(case)
-    from paraformer_bench.executions.sharded import prepare as shard
-
     call = ranks.team.lead(case, Part(own, shard(net, example, own), example))
     for seed in range(3):
         x = make_input(case, torch.device("cpu"), seed)

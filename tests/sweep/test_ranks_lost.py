@@ -55,6 +55,7 @@ def starve():
 
 
 register("raises", explode)
+register("leader_raises", explode, rank=0)
 register("starves", starve)
 """
 
@@ -111,20 +112,21 @@ def job_of(tmp_path: Path, executions: list[str], seconds: float) -> Job:
 
 
 def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_path: Path) -> None:
-    records = sweep.run(
-        job_of(tmp_path, ["dies", "leader_dies", "raises", "starves", "sharded"], 120)
-    )
-    assert len(sweep.groups) == 5  # each loss costs a worker
+    faults = ["dies", "leader_dies", "raises", "leader_raises", "starves"]
+    records = sweep.run(job_of(tmp_path, [*faults, "sharded"], 120))
+    assert len(sweep.groups) == 6  # each loss costs a worker
     assert {name: record.status for name, record in records.items()} == {
         "dies": "error",
         "leader_dies": "error",
         "raises": "error",
+        "leader_raises": "error",
         "starves": "oom",
         "sharded": "ok",
     }
     assert records["dies"].reason == "rank 1: killed by SIGKILL"
     assert "the worker was killed by SIGKILL" in (records["leader_dies"].reason or "")
     assert records["raises"].reason == "rank 1: ValueError: boom"
+    assert records["leader_raises"].reason == "ValueError: boom"
     assert records["starves"].reason == "rank 1: CUDA out of memory"
     assert len(records["sharded"].wall_seconds) > 0
 
