@@ -117,7 +117,7 @@ def prepare(
     spread = _is_spread(case)
     if spread:
         counts, null_reasons = _count_apart(model, example)
-    run = _run(case, model, example, device)
+    run = _run(case, model, example, *_several(case, device))
     if case.mode == "train":
         run(example)  # the optimiser makes its state at its first step and never again
     # Counted before the runtime is there: a graph's gradients must be the last ones made.
@@ -168,7 +168,7 @@ def rebuild(
     device.team.begin(case, block)
     example = make_input(case, where, _seed("example", block, case.batch))
     model = build_model(case, where)
-    run = _run(case, model, example, device)
+    run = _run(case, model, example, *_several(case, device))
     if annotate is not None:
         annotate(model)
     call = RUNTIMES.get(case.runtime).factory(run, example)
@@ -190,28 +190,30 @@ def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> tuple[Pa
     device.memory.mark()
     model = build_model(case, where)
     example = make_input(case, where, _seed("example", block, case.batch))
-    run = EXECUTIONS.get(case.execution).factory(model, example, ranks)
+    run = _run(case, model, example, ranks)
     call = RUNTIMES.get(case.runtime).factory(run, example)
     return Part(ranks, call, example), _size(model)
 
 
 def _run(
-    case: Case, model: nn.Module, example: Tensor, device: Device
+    case: Case, model: nn.Module, example: Tensor, *several: object
 ) -> Callable[[Tensor], Tensor]:
-    """The net under its execution, or the step that trains it so."""
+    """The net under its execution, or the step that trains it so; see `_several`."""
     execution = EXECUTIONS.get(case.execution).factory
     if case.mode == "train":
         return make_step(model, execution, example, case.scope)
-    run: Callable[[Tensor], Tensor]
-    if case.devices == 1:
-        run = execution(model, example)
-    elif needs_ranks(case):
-        run = execution(model, example, device.team.ranks(case))
-    else:
-        kind = device.torch_device.type
-        every = [torch.device(kind, index) for index in range(case.devices)]
-        run = execution(model, example, every)
+    run: Callable[[Tensor], Tensor] = execution(model, example, *several)
     return run
+
+
+def _several(case: Case, device: Device) -> tuple[object, ...]:
+    """What an execution is given beyond model and example: of several devices ranks, or them."""
+    if case.devices == 1:
+        return ()
+    if needs_ranks(case):
+        return (device.team.ranks(case),)
+    kind = device.torch_device.type
+    return ([torch.device(kind, index) for index in range(case.devices)],)
 
 
 def _load(case: Case) -> None:
