@@ -50,6 +50,32 @@ def devices(info: Mapping[str, Any]) -> dict[str, str]:
     return {device: _scalar(name) for device, name in named.items()}
 
 
+def shard(info: Mapping[str, Any]) -> str:
+    """Return which part of a run this is, such as ``2 of 5``; empty for a whole run."""
+    held = table(info, "shard")
+    return (
+        f"{_scalar(held['number'])} of {_scalar(held['of'])}"
+        if {"number", "of"} <= set(held)
+        else ""
+    )
+
+
+def parts(info: Mapping[str, Any]) -> Facts:
+    """Return where and when each part of a merged run was measured, and what is missing."""
+    listed = info.get("parts")
+    known = (
+        [part for part in listed if isinstance(part, Mapping)] if isinstance(listed, list) else []
+    )
+    found = []
+    for part in known:
+        name = f"shard {shard(part)}" if shard(part) else "continued"
+        host = text(table(part, "environment", "host"), "name")
+        told = [host or "host unknown", units.moment(text(part, "started")), command(part)]
+        found.append((name, "; ".join(filter(None, told))))
+    missing = info.get("missing") if info.get("finished") is None else None
+    return found + ([("missing", _scalar(missing))] if missing else [])
+
+
 def hardware(used: Iterable[str], info: Mapping[str, Any]) -> str:
     """Return devices with the names of their hardware, as far as it is known."""
     names = devices(info)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from paraformer_bench.profiling import choose
 from paraformer_bench.sweep.profile import expected_seconds
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Plan
@@ -19,31 +18,50 @@ def headline(study: Study) -> str:
     """One line: suite, device, cases, blocks and time."""
     plan = study.plan
     name = study.survey.environment["devices"][plan.device]
-    return (
-        f"{study.suite.name} on {plan.device} ({name}): {len(plan.cases)} cases, {_extent(plan)}"
-    )
+    part = f"shard {plan.shard}: " if plan.shard else ""
+    cases = f"{len(plan.visited)} cases, {_extent(plan)}"
+    return f"{study.suite.name} on {plan.device} ({name}): {part}{cases}"
 
 
 def _extent(plan: Plan) -> str:
     """How many blocks, and about how long: every case uses all its time, none is compiled."""
     case = 1.25 * plan.protocol.seconds_per_case + _PREPARE_SECONDS
-    block = _START_SECONDS + len(plan.cases) * case
-    blocks = f"{plan.blocks} blocks, about {duration(plan.blocks * block)}"
-    if plan.budget_seconds is None:
-        return blocks
-    budget = f"as many blocks of about {duration(block)} as fit into "
-    return f"{budget}{duration(plan.budget_seconds)}"
+    if plan.budget_seconds is not None:
+        block = _START_SECONDS + len(plan.visited) * case
+        budget = f"as many blocks of about {duration(block)} as fit into "
+        return f"{budget}{duration(plan.budget_seconds)}"
+    counts = [len(plan.measured_in(block)) for block in range(plan.blocks)]
+    mine = [count for count in counts if count] if plan.shard else counts
+    blocks = f"{len(mine)} blocks"
+    if plan.shard:
+        divided = "" if plan.shard.whole_blocks else "parts of "
+        blocks = f"{divided}{len(mine)} of {plan.blocks} blocks"
+    return f"{blocks}, about {duration(sum(_START_SECONDS + count * case for count in mine))}"
+
+
+def empty(plan: Plan) -> str:
+    """Say that a shard has nothing to do; empty text where it has."""
+    groups = len({case.group for case in (*plan.cases, *plan.skipped)})
+    if plan.shard is None or any(
+        plan.measured_in(block) or plan.skipped_in(block) for block in range(plan.blocks)
+    ):
+        return ""
+    number = "1 group" if groups == 1 else f"{groups} groups"
+    return (
+        f"shard {plan.shard} is empty: {plan.blocks} blocks of {number} of cases are too few "
+        f"for {plan.shard.of} shards"
+    )
 
 
 def dry_run(study: Study) -> list[str]:
     """Every curve with its depths, and what will be skipped and why."""
     lines = []
     curves: dict[str, list[int]] = {}
-    for case in study.plan.cases:
+    for case in study.plan.visited:
         curves.setdefault(case.curve_id, []).append(case.depth)
     for curve, depths in sorted(curves.items()):
         lines.append(f"  {curve}: depth {', '.join(map(str, sorted(depths)))}")
-    profiled = len(choose(study.plan.cases, study.plan.profile))
+    profiled = len(study.plan.to_profile(study.plan.visited))
     if profiled:
         seconds = duration(expected_seconds(profiled))
         lines.append(f"  timelines, after timing: {profiled} cases, about {seconds}")
