@@ -19,6 +19,8 @@ from paraformer_bench.run_folder import (
 )
 from paraformer_bench.sweep.shard import Shard
 
+_NEEDED = ("suite", "device", "seed", "identity", "environment", "versions")
+
 _KEPT = (
     "name",
     "shard",
@@ -112,15 +114,16 @@ def read_source(folder: Path) -> Source:
     if info.get("shard") is None and "parts" not in info:
         raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
     try:
-        for name in ("device", "seed", "identity", "environment", "versions"):
-            info[name]
+        if missing := [name for name in _NEEDED if name not in info]:
+            raise KeyError(*missing)
         listed = info.get("parts")
         parts = [Part.of_run(info)] if listed is None else [Part.from_json(p) for p in listed]
         records, warnings = read_record_lines(folder / RECORDS)
         source = Source(folder, info, parts, records, [f"{folder}: {w}" for w in warnings])
         int(source.blocks)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        lacks = isinstance(error, KeyError)
+        why = f"it lacks {', '.join(map(str, error.args))}" if lacks else str(error)
         raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {why}") from None
     if read_lines(folder / JOURNAL):
         source.warnings.append(
