@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.words import sentences
+from paraformer_bench.analysis.words import more_blocks, sentences
 from paraformer_bench.errors import UsageError
 from paraformer_bench.merge.comparable import refuse_mixture
 from paraformer_bench.merge.folder import refuse_existing, write_run
@@ -52,7 +52,11 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     if out.resolve().parent.name == REPORTS.name:
         build_index(out.parent)
     run = read_run(out)
-    yield from sentences(verdict_file(run), run.info)
+    verdicts = verdict_file(run)
+    yield from sentences(verdicts, run.info)
+    if not info["missing"] and (more := more_blocks(verdicts)):
+        blocks, sentence = more
+        yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
 
 
 def _place(source: Source) -> tuple[int, str]:

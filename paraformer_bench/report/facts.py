@@ -120,8 +120,9 @@ def efficiency(info: Mapping[str, Any]) -> str:
     wall, busy = held.get("wall_seconds"), held.get("busy_seconds")
     if not isinstance(wall, (int, float)) or not isinstance(busy, (int, float)) or wall <= 0:
         return ""
+    took = "The jobs of this run together took" if info.get("parts") else "The sweep took"
     return (
-        f"The sweep took {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
+        f"{took} {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
         f"passed in warm-up or timed calls."
     )
 

@@ -75,6 +75,8 @@ def sweep(settings: Settings) -> int:
             )
             if not outcome.interrupted:
                 store.update(finished=now())
+                if "parts" in store.info:
+                    store.update(missing=[])
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)

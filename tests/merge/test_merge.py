@@ -125,6 +125,7 @@ def test_missing_shard_is_named_and_merged_later(cluster) -> None:
     assert "the run is unfinished without shard 2: finish them and merge again, or " in said
     assert "with: python -m paraformer_bench sweep --resume --out first\n" in said
     assert read_run(Path("first")).info["finished"] is None
+    assert read_run(Path("first")).info["missing"] == ["shard 2"]
     page = Path("first", PAGE).read_text()
     assert "Incomplete run." in page
     assert "3 blocks of 5 left records so far" in page
@@ -145,6 +146,7 @@ def test_unfinished_merge_is_resumed_on_one_machine(cluster) -> None:
     assert run.info["finished"] is not None
     hosts = [part["environment"]["host"]["name"] for part in run.info["parts"]]
     assert hosts == ["node1", "node3", "node9"]
+    assert run.info["missing"] == []
     page = Path("merged", PAGE).read_text()
     assert "node9" in page
     assert "continued" in page
@@ -256,6 +258,7 @@ def test_machines_of_all_parts_are_kept_and_shown(cluster) -> None:
     assert info["efficiency"]["wall_seconds"] == pytest.approx(seconds, abs=1e-3)
     assert (info["started"], info["shard"]) == (min(i["started"] for i in infos), None)
     page = Path("merged", PAGE).read_text()
+    assert "The jobs of this run together took" in page
     for text in ("shard 1 of 3", "shard 3 of 3", "node1; 20", "node3; 20", "node1, node2, node3"):
         assert text in page
 
@@ -295,3 +298,10 @@ def test_traces_come_along(cluster) -> None:
     assert profiles[first]["file"] == f"traces/{first}/cpu.1s1.pt.trace.json.gz"
     assert profiles[second]["file"] == f"traces/{second}/cpu.2s1.pt.trace.json.gz"
     assert profiles[lost]["reason"] == "none in s1"
+
+
+def test_open_curves_come_with_the_way_to_settle_them(cluster) -> None:
+    """Two blocks say little, and merging knows how many would say enough."""
+    said = cluster.merge(*cluster.shards(2, "--blocks", "2"))
+    [line] = [line for line in said.splitlines() if "not settled: about" in line]
+    assert line.endswith(": resume every shard with --blocks 3, and merge again")
