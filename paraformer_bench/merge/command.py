@@ -14,7 +14,7 @@ from paraformer_bench.merge.join import join_info, join_parts, join_records
 from paraformer_bench.merge.source import Source, read_source
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
-from paraformer_bench.run_folder import REPORTS, read_run
+from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.sweep.command import resume_command
 
 
@@ -35,7 +35,10 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     refuse_mixture(sources)
     lines, repeated = join_records(sources)
     parts = join_parts(sources)
-    info = join_info(sources, parts, out.resolve().name, command)
+    try:
+        info = join_info(sources, parts, out.resolve().name, command)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"cannot merge: a {RUN} among them makes no sense: {error}") from None
     write_run(out, info, lines, sources)
     for source in sources:
         yield from (f"warning: {warning}" for warning in source.warnings)

@@ -22,7 +22,7 @@ def write_run(
     """Write a run folder beside its place, and put it there in one step.
 
     Raises:
-        UsageError: ``out`` is there already, or cannot be written.
+        UsageError: ``out`` is there already or cannot be written, or ``info`` is no JSON.
     """
     refuse_existing(out)
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
@@ -39,6 +39,8 @@ def write_run(
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
+    except ValueError as error:  # a number that JSON does not know
+        raise UsageError(f"cannot write {out}: {error}") from None
 
 
 def refuse_existing(out: Path) -> None:

@@ -151,6 +151,23 @@ def test_run_that_makes_no_sense(cluster, pair: list[Path], change: Change, why:
     assert why in message
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda info: info["efficiency"].update(wall_seconds="long"), "among them makes no sense"),
+        (
+            lambda info: info["efficiency"].update(wall_seconds=float("nan")),
+            "cannot write merged: ",
+        ),
+        (lambda info: info.update(profiles={"x": 7}), "among them makes no sense"),
+    ],
+)
+def test_facts_that_make_no_sense(cluster, pair: list[Path], change: Change, why: str) -> None:
+    edit(pair[0], change)
+    edit(pair[1], lambda info: info.update(profiles={"x": {"file": "f"}}))
+    assert why in cluster.refused(*pair)
+
+
 def test_nothing_is_written_over(cluster, pair: list[Path]) -> None:
     Path("empty").mkdir()
     Path("file").touch()
