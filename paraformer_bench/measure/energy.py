@@ -236,8 +236,8 @@ def take_window(call: Call, clock: Clock, meter: Meter, *, seconds: float, limit
     while clock.now() < warm:
         load.run(_FINE_SECONDS)
     begin = load.tick()
-    while clock.now() - begin.moment < seconds:
-        load.run(_COARSE_SECONDS)
+    while (left := begin.moment + seconds - clock.now()) > 0:
+        load.run(min(left, _COARSE_SECONDS))
         load.look()
     end = load.tick()
     return Window(end.moment - begin.moment, end.calls - begin.calls, end.joules - begin.joules)
