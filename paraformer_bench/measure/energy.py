@@ -8,6 +8,7 @@ counter has just moved. No torch.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the energy counters of CPUs, AMD's too."""
 
-_LEAD_SECONDS = 0.25
-"""Calls before a window: by then clocks and power have left idling."""
+_LEAD_SECONDS = 1.0
+"""Calls before a window: by then clocks have left idling, and power averaged over a second too."""
 _FINE_SECONDS = 0.005
 """Calls between two looks at the counter while a tick is awaited."""
 _COARSE_SECONDS = 0.2
@@ -30,8 +31,8 @@ _COARSE_SECONDS = 0.2
 _PATIENCE_SECONDS = 1.0
 """A counter that has not moved by then does not move."""
 _MOST_QUEUED = 10_000
-_BACKWARDS = 0.9
-"""Share of a counter's range: no step between two looks is so long, one back looks like that."""
+_BACKWARDS = 0.5
+"""Share of a counter's range: a step between two looks that seems longer was one back."""
 
 
 class Meter(Protocol):
@@ -123,7 +124,7 @@ class RaplMeter:
     source = "RAPL"
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise Unsupported(f"this machine shows no power counters: {root} is not there")
         zones = [zone for zone in root.glob("intel-rapl:*") if zone.name.count(":") == 1]
         packages = [zone for zone in sorted(zones) if _text(zone / "name").startswith("package")]

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _DRIFT = 0.10
 _SENTINEL_CALLS = 7
 _WARM_UP_SHARE = 0.25
-_WINDOW_SHARE = 0.8
+_WINDOW_SHARE = 0.9
 """Share of ``timeout_seconds`` that an energy window may take, its two ticks included."""
 _NO_WINDOW = "the suite asks for no energy window: set energy_seconds in its [protocol]"
 

@@ -13,7 +13,7 @@ from paraformer_bench.sweep.setup import Study
 _START_SECONDS = 4.0
 _PREPARE_SECONDS = 0.3
 # What an energy window takes beyond its own length: calls before it, and two ticks.
-_ALIGN_SECONDS = 0.4
+_ALIGN_SECONDS = 1.2
 
 
 def headline(study: Study) -> str:

@@ -45,6 +45,7 @@ class Board:
         self.look = 0.0
         self.queued = 0
         self.looks = 0
+        self.begun = False
         self.fault: Exception | None = None
         self._time = 1000.0
         self._taken = 7.0
@@ -52,7 +53,7 @@ class Board:
         self._next = self._time + phase * tick
 
     def begin(self) -> None:
-        pass
+        self.begun = True
 
     def now(self) -> float:
         return self._time
@@ -65,6 +66,7 @@ class Board:
         return self._time - start
 
     def read(self) -> float:
+        assert self.begun
         self.looks += 1
         if self.fault is not None:
             raise self.fault
@@ -81,7 +83,7 @@ class Board:
         self._time = end
 
     def window(self, seconds: float = 2.0, limit: float = 96.0, each: float = 1e-3) -> Any:
-        return take_window(lambda: each, self, self, seconds=seconds, limit=limit)  # type: ignore[arg-type]
+        return take_window(lambda: each, self, self, seconds=seconds, limit=limit)
 
 
 def test_a_call_of_a_millisecond_at_300_watts_takes_300_millijoules() -> None:
@@ -118,7 +120,7 @@ def test_looking_at_the_counter_costs_little() -> None:
     board.idle, board.look = 70.0, 0.002
     window = board.window()
     assert window.joules_per_call == pytest.approx(0.3, rel=0.01)
-    assert board.looks < 60
+    assert board.looks < 80
 
 
 def test_the_queue_is_bounded() -> None:
@@ -136,10 +138,10 @@ def test_power_while_clocks_settle_does_not_count() -> None:
 
     def call() -> float:
         calls.append(None)
-        board.watts = 100.0 if len(calls) < 200 else 300.0
+        board.watts = 100.0 if len(calls) < 900 else 300.0
         return 1e-3
 
-    window = take_window(call, board, board, seconds=2.0, limit=96.0)  # type: ignore[arg-type]
+    window = take_window(call, board, board, seconds=2.0, limit=96.0)
     assert window.joules_per_call == pytest.approx(0.3, rel=0.0025)
 
 
@@ -147,32 +149,32 @@ def test_a_counter_that_stands_still_is_given_up() -> None:
     board = Board(tick=float("inf"))
     with pytest.raises(Unsupported, match="the energy counter did not move within 1 s"):
         board.window()
-    assert board.now() < 1000 + 1.5
+    assert board.now() < 1000 + 2.1
 
 
 def test_a_counter_that_stops_amid_a_window_is_given_up() -> None:
     board = Board()
 
     def call() -> float:
-        if board.now() > 1001:
+        if board.now() > 1002:
             board._next = float("inf")
         return 1e-3
 
     with pytest.raises(Unsupported, match="did not move"):
-        take_window(call, board, board, seconds=2.0, limit=96.0)  # type: ignore[arg-type]
-    assert board.now() < 1000 + 4
+        take_window(call, board, board, seconds=2.0, limit=96.0)
+    assert board.now() < 1000 + 4.2
 
 
 def test_a_counter_that_goes_backwards_is_no_energy() -> None:
     board = Board()
 
     def call() -> float:
-        if board.now() > 1001:
+        if board.now() > 1002:
             board._taken = board._shown = 0.0  # the driver was loaded again
         return 1e-3
 
     with pytest.raises(Unsupported, match="the energy counter went backwards"):
-        take_window(call, board, board, seconds=2.0, limit=96.0)  # type: ignore[arg-type]
+        take_window(call, board, board, seconds=2.0, limit=96.0)
 
 
 @pytest.mark.parametrize("error", [MemoryError("none left"), RuntimeError("sticky")])
@@ -180,24 +182,24 @@ def test_what_a_call_raises_comes_through(error: Exception) -> None:
     board = Board()
 
     def call() -> float:
-        if board.now() > 1001:
+        if board.now() > 1002:
             raise error
         return 1e-3
 
     with pytest.raises(type(error), match=str(error)):
-        take_window(call, board, board, seconds=2.0, limit=96.0)  # type: ignore[arg-type]
+        take_window(call, board, board, seconds=2.0, limit=96.0)
 
 
 def test_a_meter_that_fails_amid_a_window_comes_through() -> None:
     board = Board()
 
     def call() -> float:
-        if board.now() > 1001:
+        if board.now() > 1002:
             board.fault = Unsupported("NVML reads no energy: GPU is lost")
         return 1e-3
 
     with pytest.raises(Unsupported, match="GPU is lost"):
-        take_window(call, board, board, seconds=2.0, limit=96.0)  # type: ignore[arg-type]
+        take_window(call, board, board, seconds=2.0, limit=96.0)
 
 
 def test_calls_too_slow_for_the_timeout_are_given_up_before_it() -> None:

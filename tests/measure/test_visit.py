@@ -481,7 +481,7 @@ def test_a_counter_that_stands_still_ends_as_null(scene: Scene, clock: Any) -> N
 
 
 def test_a_window_ends_before_the_timeout(scene: Scene, clock: Any) -> None:
-    """Calls of 3 s: 12 of them are too many for 80% of 9 s."""
+    """Calls of 3 s: a window of them does not fit into 90% of 9 s."""
     scene.measure_energy(Meter(clock))
     scene.seconds[3] = 3.0
     began: dict[str, float] = {}

@@ -140,6 +140,14 @@ def test_a_bad_energy_window_costs_energy_alone(
     assert sum(n for n, _ in trouble.steps) == 5 * 4
 
 
+def test_a_window_is_a_step(bench, job_of, cases) -> None:
+    quiet = bench()
+    job = job_of([cases[:1]])
+    quiet.run(replace(job, protocol=replace(job.protocol, energy_seconds=2.0)))
+    # Preparation, three rounds and the window; nothing is left when the record is there.
+    assert quiet.steps == [(1, cases[0].id)] * 5 + [(0, cases[0].id)]
+
+
 def test_a_sticky_error_in_a_window_brings_a_new_worker(bench, job_of, cases) -> None:
     trouble = bench({(cases[0].id, "energy"): "poison"})
     job = job_of([cases[:2], cases[2:]])
