@@ -29,7 +29,7 @@ from paraformer_bench.measure import clock, energy
 
 energy.POWERCAP = Path({powercap!r})
 COUNTER = energy.POWERCAP / "intel-rapl:0" / "energy_uj"
-RANGE = 20_000_000  # it starts anew every 0.4 s
+RANGE = 40_000_000  # it starts anew every 0.8 s
 
 
 class Simulated:
@@ -109,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zone = folder / "powercap" / "intel-rapl:0"
     zone.mkdir(parents=True)
     (zone / "name").write_text("package-0\n")
-    (zone / "max_energy_range_uj").write_text("20000000\n")
+    (zone / "max_energy_range_uj").write_text("40000000\n")
     (zone / "energy_uj").write_text("0\n")
     return folder
 
