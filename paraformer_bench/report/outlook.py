@@ -68,12 +68,14 @@ class OutlookView:
         flat: How many curves grow from their shallowest depth on, at every batch and on the
             faster device too. As text, empty where there are none.
         missed: How many have a model that misses what was measured. Likewise; neither have rows.
+        largest: Largest batch that was predicted; 0 if none but measured ones are told of.
         error: How well batches are predicted from others; empty where that was not seen.
     """
 
     tables: list[OutlookTable]
     flat: str
     missed: str
+    largest: int
     error: str
 
 
@@ -100,7 +102,9 @@ def outlook(
         tables.append(OutlookTable(conditions, json.dumps(groups[conditions]), batches, rows))
     trusted = [one for one in found if one.trusted]
     flat = _curves(sum(map(_grows_at_once, trusted)))
-    return OutlookView(tables, flat, _curves(len(found) - len(trusted)), _error(found))
+    missed = _curves(len(found) - len(trusted))
+    largest = max((one.batches[-1].batch for one in found if len(one.batches) > 1), default=0)
+    return OutlookView(tables, flat, missed, largest, _error(found))
 
 
 def _curves(number: int) -> str:

@@ -91,7 +91,10 @@ def modelled(make: Any, tmp_path: Path) -> str:
 
 
 def test_other_batches_are_predicted(modelled: str) -> None:
-    assert "2 curves grow from the shallowest depth on" in modelled
+    assert (
+        "2 curves are predicted to grow from the shallowest depth on at every batch up to 16"
+        in modelled
+    )
     heads = [f'<th scope="col">{batch}</th>' for batch in (1, 2, 4, 8, 16)]
     assert " ".join(heads).replace(" ", "") in modelled.replace(" ", "")
     assert ">over 4096 <small>measured 8 of 8</small>" in modelled
