@@ -1,4 +1,4 @@
-"""The device a worker measures on: its clock, memory, telemetry and health."""
+"""The device a worker measures on: its clock, memory, telemetry, energy and health."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.measure.energy import Meter, NoMeter, open_meter
 from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
 from paraformer_bench.measure.memory import (
     CpuMemory,
@@ -30,6 +31,7 @@ class Device:
     memory: Memory
     telemetry: Telemetry
     host: Host = field(default_factory=NoHost)
+    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -65,12 +67,14 @@ def open_device(name: str) -> Device:
     device = torch.device(name)
     if device.type == "cpu":
         nothing = NoTelemetry("the device is no GPU")
-        return Device(device, CpuClock(), CpuMemory(), nothing, HostLoad(torch.get_num_threads()))
+        host = HostLoad(torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, open_meter(None))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     clock, memory = CudaClock(device), CudaMemory(device)
-    return Device(device, clock, memory, open_telemetry(uuid), HostLoad(needed=1))
+    telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
+    return Device(device, clock, memory, telemetry, host, open_meter(uuid))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.

@@ -15,10 +15,12 @@ from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
-from paraformer_bench.report.charts import MODEL, TRACED, charts
+from paraformer_bench.report.charts import charts, time_column
 from paraformer_bench.report.downloads import case_csv, citation, downloads, write_parquet
 from paraformer_bench.report.filters import filters
 from paraformer_bench.report.headline import headline
+from paraformer_bench.report.outlook import outlook
+from paraformer_bench.report.price import price
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.series import line_of
 from paraformer_bench.report.style import looks
@@ -34,6 +36,8 @@ from paraformer_bench.run_folder import (
     Run,
     read_run,
 )
+
+_METHOD = "../../docs/method.md"
 
 
 def build_report(folder: Path) -> Path:
@@ -104,11 +108,11 @@ def _context(
         "overview": grid,
         "rule": verdicts[0] if verdicts else None,
         "bases": sorted({verdict.basis for verdict in verdicts}),
-        "charts": [figure for figure in figures if figure.key not in (MODEL, TRACED)],
+        "figures": {figure.key: figure for figure in figures},
         "why": why(cases, predictions, all_regimes),
-        "why_charts": [figure for figure in figures if figure.key == MODEL],
         "timelines": timelines(traces, all_regimes, all_looks),
-        "timeline_charts": [figure for figure in figures if figure.key == TRACED],
+        "price": price(cases, run.records, all_regimes, time_column(cases)),
+        "outlook": outlook(cases, predictions, all_regimes),
         "flags": issues.flag_counts(blocks),
         "recount": issues.recount(verdicts),
         "failures": issues.failures(blocks, all_regimes),
@@ -118,6 +122,7 @@ def _context(
         "environment": facts.environment(info) + _ceilings(info) + _parts(info),
         "protocol": facts.claim(info),
         "grids": facts.grids(info),
+        "method_link": _method_link(run.folder),
         "efficiency": facts.efficiency(info),
         "command": facts.command(info),
         "downloads": downloads(run.folder),
@@ -148,6 +153,11 @@ def _key_facts(
     if verdicts:
         found.append(("margin", units.percent(verdicts[0].margin)))
     return [(name, value) for name, value in found if value]
+
+
+def _method_link(folder: Path) -> str:
+    """Where the page finds the method, if the run lies in a checkout; empty elsewhere."""
+    return _METHOD if (folder / _METHOD).is_file() else ""
 
 
 def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:

@@ -19,6 +19,7 @@ _PROTOCOL = {
     "seconds_per_case": "seconds of samples for each case and block",
     "target_relative_error": "sampling stops at a relative error of",
     "timeout_seconds": "seconds before a case is given up",
+    "energy_seconds": "seconds of the energy window of each case and block",
 }
 
 _UNITS = {

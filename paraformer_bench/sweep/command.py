@@ -14,7 +14,7 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import Profile
 from paraformer_bench.run_folder import RUN
 from paraformer_bench.sweep.describe import dry_run as describe
-from paraformer_bench.sweep.describe import empty, headline
+from paraformer_bench.sweep.describe import empty, energy_line, headline
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
@@ -57,6 +57,8 @@ def sweep(settings: Settings) -> int:
         console.print(nothing)
     for reason in sorted(set(study.plan.skipped.values())):
         console.print(f"skipping cases: {reason}")
+    if study.plan.cases and (line := energy_line(study)):
+        console.print(line)
     with open_store(study, settings) as store:
         for warning in (*study.warnings, *store.warnings):
             console.print(f"warning: {warning}")

@@ -144,7 +144,7 @@ def run_sweep(
     left = due - sum(case_id in ids for case_id, _ in store.done)
     to_profile = sum(not has_trace(store, case) for case in plan.to_profile(plan.visited))
     reserve = min(expected_seconds(to_profile), budget / 5)
-    steps = left * (1 + plan.protocol.rounds) + to_profile
+    steps = left * plan.protocol.steps + to_profile
     interrupted = False
     try:
         with _terminate_as_interrupt():

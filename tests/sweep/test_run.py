@@ -4,6 +4,7 @@ import io
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,31 @@ def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
     sweep(plan_of(3))
     efficiency = read_run(sweep.folder).info["efficiency"]
     assert (efficiency["wall_seconds"], efficiency["busy_seconds"]) == (180.0, 3 * busy)
+
+
+@pytest.mark.parametrize(("energy", "steps"), [(0.0, 4), (2.0, 5)])
+def test_progress_knows_all_steps(
+    sweep: Sweep, plan_of, monkeypatch: pytest.MonkeyPatch, energy: float, steps: int
+) -> None:
+    """Of three cases in two blocks: preparation, three rounds, and the energy window if any."""
+    seen: list[Progress] = []
+
+    class Progress:
+        def __init__(self, console: Console, steps: int, deadline: float) -> None:
+            self.foreseen, self.taken = steps, 0
+            seen.append(self)
+
+        def step(self, steps: int, what: str) -> None:
+            self.taken += steps
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("paraformer_bench.sweep.run.SweepProgress", Progress)
+    plan = plan_of(2)
+    sweep(replace(plan, protocol=replace(plan.protocol, energy_seconds=energy)))
+    [progress] = seen
+    assert progress.foreseen == progress.taken == 2 * 3 * steps
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -188,6 +190,39 @@ def test_shard_that_makes_no_sense_is_not_resumed(shard: object) -> None:
         UsageError, match=r"cannot resume run: the shard in its run\.json makes no"
     ):
         set_up(replace(settings, resume=True))
+
+
+def test_a_run_from_before_there_were_energy_windows_is_resumed() -> None:
+    """Its identity was made of a protocol without the key."""
+    settings = replace(SMOKE, out=Path("run"))
+    study = set_up(settings)
+    suite = study.suite.to_json()
+    protocol = {
+        "rounds": 3,
+        "seconds_per_case": 0.06,
+        "target_relative_error": 0.05,
+        "timeout_seconds": 60.0,
+    }
+    assert suite["protocol"] == {"blocks": 3} | protocol
+    older = json.dumps(suite | {"protocol": protocol}, sort_keys=True).encode()
+    with open_store(study, settings) as store:
+        assert store.info["identity"]["suite"] == hashlib.sha256(older).hexdigest()
+    assert set_up(Settings(out=Path("run"), resume=True)).resumed
+
+
+def test_a_run_is_not_resumed_with_other_energy_windows(files, tmp_path: Path) -> None:
+    text = "[protocol]\n{}\n[[grid]]\nmodels = 'serial'\ndepth = 1\n"
+    plain, energy = (
+        files.write(tmp_path / f"{name}.toml", f"name = 'x'\n{text.format(line)}")
+        for name, line in (("plain", ""), ("energy", "energy_seconds = 2"))
+    )
+    settings = Settings(suite=str(energy), device="cpu", out=Path("run"))
+    with open_store(set_up(settings), settings):
+        pass
+    again = Settings(out=Path("run"), resume=True)
+    assert set_up(again).plan.protocol.energy_seconds == 2
+    with pytest.raises(UsageError, match="suite changed since it was begun"):
+        set_up(replace(again, suite=str(plain)))
 
 
 def test_resumed_run_has_the_same_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
