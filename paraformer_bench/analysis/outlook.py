@@ -108,11 +108,19 @@ def between(known: Mapping[int, Demand], at: int) -> Demand:
     return replace(first, **terms)
 
 
-def reach(demands: Mapping[int, Demand], scales: Scales, margin: float) -> tuple[int, bool]:
+def reach(
+    demands: Mapping[int, Demand], scales: Scales, margin: float, besides: float = 0.0
+) -> tuple[int, bool]:
     """Return the deepest depth to which a curve is predicted to be constant.
 
     Looked at are the depths of ``demands`` and, beyond them, twice the last one again and again
     up to `DEEPEST`. Where one fails, the last depth before it is found to a block.
+
+    Args:
+        demands: By depth.
+        scales: How far things are from the ceilings.
+        margin: Growth that still counts as constant.
+        besides: Seconds that a call takes on top, at every depth.
 
     Returns:
         The depth, and whether it is still constant where it was given up.
@@ -120,11 +128,12 @@ def reach(demands: Mapping[int, Demand], scales: Scales, margin: float) -> tuple
     depths = sorted(demands)
     while 2 * depths[-1] <= DEEPEST:
         depths.append(2 * depths[-1])
-    least = _seconds(between(demands, depths[0]), scales)
+    least = seconds_of(between(demands, depths[0]), scales)
     for before, depth in pairwise(depths):
-        seconds = _seconds(between(demands, depth), scales)
-        if seconds >= (1 + margin) * least:
-            return _last_below(demands, scales, (1 + margin) * least, before, depth), False
+        seconds = seconds_of(between(demands, depth), scales)
+        most = (1 + margin) * least + margin * besides
+        if seconds >= most:
+            return _last_below(demands, scales, most, before, depth), False
         least = min(least, seconds)
     return depths[-1], len(depths) > 1
 
@@ -135,7 +144,7 @@ def _last_below(
     """Halve the way between a depth that stays below a time and one that does not."""
     while high - low > 1:
         middle = (low + high) // 2
-        if _seconds(between(demands, middle), scales) < most:
+        if seconds_of(between(demands, middle), scales) < most:
             low = middle
         else:
             high = middle
@@ -158,7 +167,7 @@ def _outlook(held: Mapping[int, Prediction]) -> Outlook:
         others = {other: model for other, model in models.items() if other != batch}
         demands, scales = _at_batch(others, batch)
         errors += [
-            _seconds(between(demands, step.depth), scales) / step.measured - 1
+            seconds_of(between(demands, step.depth), scales) / step.measured - 1
             for step in models[batch].steps
             if step.measured
         ]
@@ -200,7 +209,8 @@ def _powers(measured: Mapping[int, object]) -> list[int]:
     return [2**k for k in range(last.bit_length()) if first <= 2**k <= last]
 
 
-def _seconds(demand: Demand, scales: Scales) -> float:
+def seconds_of(demand: Demand, scales: Scales) -> float:
+    """Return the predicted time of one call."""
     return sum(terms_of(demand, scales).values())
 
 
