@@ -91,7 +91,7 @@ def table(step: float, parallel: Model, serial: Model, margin: float) -> dict[st
 
 
 def talks_of(records: Sequence[Record]) -> dict[int, float]:
-    """Return number of devices -> median seconds of what the ranks of `sharded` tell each other."""
+    """Return number of devices -> median seconds that the ranks of `sharded` spend talking."""
     seen: dict[int, list[float]] = {}
     for record in records:
         ranks = record.telemetry.get("ranks") or {}

@@ -15,7 +15,7 @@ def model(fixed: float, each: float) -> Model:
     return Model(Scales(), (), 1, demands)
 
 
-PARALLEL, SERIAL = model(90e-6, 10e-6), model(0.0, 100e-6)
+PARALLEL, SERIAL = model(89e-6, 11e-6), model(0.0, 100e-6)
 
 
 def test_a_step_is_fitted_to_all_that_was_measured() -> None:
@@ -32,14 +32,14 @@ def test_one_device_is_the_net_itself() -> None:
     found = row(1, 0.0, PARALLEL, SERIAL, 0.1)
     assert found.single == pytest.approx(100e-6)
     assert found.slower == 1
-    assert found.up_to == 1  # two branches take 110 us: not below the margin
+    assert found.up_to == 1  # two branches take 111 us, more than 110
     assert found.speedup == pytest.approx(1)
 
 
 def test_the_sum_hides_growth_and_costs_speed() -> None:
     found = row(16, 200e-6, PARALLEL, SERIAL, 0.1)
     assert found.slower == pytest.approx(3)
-    # 300 us with one branch each; three take 320 us, four 330.
+    # 300 us with one branch each; three take 322 us, four 333: more than 330.
     assert found.up_to == 48
-    assert found.time == pytest.approx(320e-6)
-    assert found.speedup == pytest.approx(48 * 100 / 320)
+    assert found.time == pytest.approx(322e-6)
+    assert found.speedup == pytest.approx(48 * 100 / 322)
