@@ -1,7 +1,7 @@
 """As many devices as branches: what the latency model and a measured all-reduce say of it.
 
 Run as ``python -m benchmarks.scaling RUN --out docs/scaling.md``. The run must hold ceilings, the
-curves of `serial` under `loop` and `paraformer` under `stacked` on one device, and `sharded` on two
+curves of `serial` (loop) and `paraformer` (stacked) on one device, and `sharded` on two
 devices or more, as suite ``devices`` measures them. Written are the page and, beside it,
 ``images/scaling.svg``.
 """
