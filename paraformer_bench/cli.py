@@ -14,6 +14,7 @@ from paraformer_bench import __version__
 from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import CHOICES
+from paraformer_bench.sweep.shard import MOST_SHARDS
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -61,6 +62,22 @@ def _share(ctx: click.Context, param: click.Parameter, value: str) -> float:
         message = f"{value!r} is not a share from 0% to below 100%, such as 5% or 0.05"
         raise click.BadParameter(message, ctx, param)
     return share
+
+
+def _shard(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read which shard to do, and of how many, such as 2/5."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
+    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= of <= MOST_SHARDS:
+        message = (
+            f"{value!r} is not a shard such as 2/5: the second of five, {MOST_SHARDS} at most"
+        )
+        raise click.BadParameter(message, ctx, param)
+    return number, of
 
 
 def _device(gpu: int | None, device: str | None) -> str | None:
@@ -115,6 +132,9 @@ def cli(ctx: click.Context) -> None:
     type=click.Choice(CHOICES),
     help="Kernel timelines after timing: of no case, of each curve's ends (default), of all.",
 )
+@click.option(
+    "--shard", metavar="K/N", callback=_shard, help="Do the Kth of N parts, as a job of its own."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
 @click.option(
     "--launcher", type=click.Choice(["local"]), default="local", help="Where workers run."
@@ -129,6 +149,7 @@ def sweep(
     out: Path | None,
     resume: bool,
     profile: str | None,
+    shard: tuple[int, int] | None,
     dry_run: bool,
     launcher: str,
     **axes: list[Any] | None,
@@ -147,6 +168,7 @@ def sweep(
         out=out,
         resume=resume,
         profile=profile,
+        shard=shard,
         command=("python", "-m", "paraformer_bench", *sys.argv[1:]),
     )
     return command.dry_run(settings) if dry_run else command.sweep(settings)
@@ -209,6 +231,23 @@ def report(runs: tuple[Path, ...], form: str) -> None:
     from paraformer_bench.report import command
 
     for said in command.report(runs, form):
+        click.echo(said)
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The new run folder.",
+)
+def merge(runs: tuple[Path, ...], out: Path) -> None:
+    """Join the run folders of shards (sweep --shard) into one run, and report it."""
+    from paraformer_bench.merge import command
+
+    for said in command.merge(runs, out, ("python", "-m", "paraformer_bench", *sys.argv[1:])):
         click.echo(said)
 
 

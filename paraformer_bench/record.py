@@ -77,13 +77,14 @@ class Record:
             runtime wraps it: a graph replays, and a compiler fuses, that many.
         work: Those operations by kind and size: name, how often, FLOPs of one, bytes that one
             reads and writes; null where they could not be counted.
-        energy_joules: Energy of one call; null where it could not be read.
+        energy_joules: Energy of one call, idle power included; null where it could not be read.
         relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64; in training
             the largest of that of the loss and those of all gradients.
         warmup_calls: Untimed calls before the first sample.
         compile_seconds: Time the runtime took to compile the case; null where it compiles nothing.
-        telemetry: Readings around the samples: clocks, temperatures, sentinel times; of several
-            ranks what each needs, and the time of what they tell each other (`ranks`).
+        telemetry: Readings around the samples: clocks, temperatures, sentinel times; ``energy`` of
+            the energy window: its ``seconds``, ``calls`` and mean ``watts``; ``ranks``: what each
+            of several ranks needs, and the time of what they tell each other.
         null_reasons: For each field that is null without being an error, why.
         flags: Names from `FLAGS`.
     """

@@ -12,7 +12,7 @@ from typing import Any
 from paraformer_bench import checks
 from paraformer_bench.case import LIMITS, Case, default_heads, image_for_tokens
 from paraformer_bench.errors import UsageError, unknown_name
-from paraformer_bench.job import Protocol
+from paraformer_bench.job import LEAST_ENERGY_SECONDS, Protocol
 from paraformer_bench.survey import Survey
 
 if sys.version_info >= (3, 11):
@@ -71,6 +71,8 @@ class Suite:
     def to_json(self) -> dict[str, Any]:
         """Return the suite in the layout of its file."""
         data = asdict(self)
+        if not self.protocol.energy_seconds:  # the same study as before there were windows
+            del data["protocol"]["energy_seconds"]
         return {
             "name": data["name"],
             "claim": data["claim"],
@@ -148,9 +150,17 @@ def parse_protocol(table: Mapping[str, Any]) -> Protocol:
             given[key] = checks.whole(value, key, 1, 10_000)
         elif key == "target_relative_error":
             given[key] = checks.number(value, key, 0, 1)
+        elif key == "energy_seconds":
+            given[key] = _energy_seconds(value)
         else:
             given[key] = checks.number(value, key, 0, 1e6)
-    return Protocol(**given)
+    protocol = Protocol(**given)
+    if protocol.energy_seconds > protocol.timeout_seconds / 2:
+        raise UsageError(
+            f"energy_seconds must be at most half of timeout_seconds "
+            f"({protocol.timeout_seconds / 2:g}), not {protocol.energy_seconds:g}"
+        )
+    return protocol
 
 
 def override(suite: Suite, axes: Mapping[str, Sequence[Any]]) -> Suite:
@@ -292,6 +302,17 @@ def _parse_claim(table: Mapping[str, Any]) -> Claim:
     return Claim(
         margin=checks.number(table.get("margin", Claim.margin), "margin", 0, 100),
         confidence=checks.number(table.get("confidence", Claim.confidence), "confidence", 0.5, 1),
+    )
+
+
+def _energy_seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UsageError(f"energy_seconds must be a number, not {value!r}")
+    if value == 0 or value >= LEAST_ENERGY_SECONDS:
+        return float(value)
+    raise UsageError(
+        f"energy_seconds must be 0 (no energy window) or at least {LEAST_ENERGY_SECONDS:g}, "
+        f"not {value}"
     )
 
 

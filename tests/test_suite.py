@@ -44,6 +44,7 @@ rounds = 4
 seconds_per_case = 2
 target_relative_error = 0.02
 timeout_seconds = 30.5
+energy_seconds = 2.5
 
 [[grid]]
 models = ["serial", "paraformer"]
@@ -79,7 +80,7 @@ def test_every_key_is_read() -> None:
     suite = parse(EVERYTHING)
     assert suite.name == "everything"
     assert suite.claim == Claim(margin=0.05, confidence=0.99)
-    assert suite.protocol == Protocol(12, 4, 2.0, 0.02, 30.5)
+    assert suite.protocol == Protocol(12, 4, 2.0, 0.02, 30.5, 2.5)
     assert suite.grids[0] == Grid(
         models=("serial", "paraformer"),
         depth=(1, 2, 4),
@@ -110,6 +111,25 @@ def test_round_trip_through_json() -> None:
     data = suite.to_json()
     assert parse_suite(data, "") == suite
     assert set(data) == {"name", "claim", "protocol", "grid"}
+
+
+def test_a_suite_without_energy_windows_is_written_as_before_there_were_any() -> None:
+    """Else runs of older versions could not be resumed, nor new ones be read by them."""
+    for line in ("energy_seconds = 0\n", ""):
+        suite = parse(f"[protocol]\n{line}[[grid]]\nmodels = 'serial'\ndepth = 1\n")
+        data = suite.to_json()
+        assert set(data["protocol"]) == {
+            *("blocks", "rounds", "seconds_per_case"),
+            *("target_relative_error", "timeout_seconds"),
+        }
+        assert parse_suite(data, "") == suite
+        assert suite.protocol.energy_seconds == 0
+    assert parse(EVERYTHING).to_json()["protocol"]["energy_seconds"] == 2.5
+
+
+def test_steps_of_a_case() -> None:
+    assert Protocol(rounds=3).steps == 4
+    assert Protocol(rounds=3, energy_seconds=2.0).steps == 5
 
 
 def test_values_given_twice_count_once() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -77,11 +77,13 @@ class Model:
         scales: What was fitted.
         steps: By ascending depth.
         constant_up_to: Deepest depth to which no pair of predicted times grows by the margin.
+        demands: By depth, what the prediction was made from.
     """
 
     scales: Scales
     steps: tuple[Step, ...]
     constant_up_to: int
+    demands: Mapping[int, Demand] = field(default_factory=dict)
 
     @property
     def unseen(self) -> tuple[Step, ...]:
@@ -101,6 +103,11 @@ class Model:
             return None
         before, last = self.steps[-2:]
         return (last.seconds - before.seconds) / (last.depth - before.depth)
+
+    def misses(self, measured: int) -> bool:
+        """Whether constancy ends more than one tested depth from where it was measured to."""
+        low, high = sorted((self.constant_up_to, measured))
+        return sum(low < step.depth <= high for step in self.steps) > 1
 
 
 def fit(
@@ -126,7 +133,7 @@ def fit(
         terms = terms_of(demands[depth], scales)
         seconds = sum(terms.values())
         steps.append(Step(depth, seconds, measured.get(depth), depth in shallow, terms))
-    return Model(scales, tuple(steps), constant_up_to(steps, margin))
+    return Model(scales, tuple(steps), constant_up_to(steps, margin), demands)
 
 
 def terms_of(demand: Demand, scales: Scales) -> dict[str, float]:

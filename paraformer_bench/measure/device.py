@@ -1,4 +1,4 @@
-"""The device a worker measures on: its clock, memory, telemetry and health."""
+"""The device a worker measures on: its clock, memory, telemetry, energy and health."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from paraformer_bench.case import Case
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.measure.energy import Meter, NoMeter, open_meter
 from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
 from paraformer_bench.measure.memory import (
     CpuMemory,
@@ -33,6 +34,7 @@ class Device:
     telemetry: Telemetry
     host: Host = field(default_factory=NoHost)
     team: Team = field(default_factory=Team)
+    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
 
     def use(self, case: Case) -> None:
         """Make the settings of the whole process that a case needs, before it is called."""
@@ -75,12 +77,14 @@ def open_device(name: str) -> Device:
     device = torch.device(name)
     if device.type == "cpu":
         nothing = NoTelemetry("the device is no GPU")
-        return Device(device, CpuClock(), CpuMemory(), nothing, HostLoad(torch.get_num_threads()))
+        host = HostLoad(torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, meter=open_meter(None))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     clock, memory = CudaClock(device), CudaMemory(device)
-    return Device(device, clock, memory, open_telemetry(uuid), HostLoad(needed=1))
+    telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
+    return Device(device, clock, memory, telemetry, host, meter=open_meter(uuid))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.

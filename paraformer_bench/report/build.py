@@ -15,10 +15,12 @@ from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, issues, page, units
-from paraformer_bench.report.charts import MODEL, TRACED, charts
+from paraformer_bench.report.charts import charts, time_column
 from paraformer_bench.report.downloads import case_csv, citation, downloads, write_parquet
 from paraformer_bench.report.filters import filters
 from paraformer_bench.report.headline import headline
+from paraformer_bench.report.outlook import outlook
+from paraformer_bench.report.price import price
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.series import line_of
 from paraformer_bench.report.style import looks
@@ -34,6 +36,8 @@ from paraformer_bench.run_folder import (
     Run,
     read_run,
 )
+
+_METHOD = "../../docs/method.md"
 
 
 def build_report(folder: Path) -> Path:
@@ -93,6 +97,7 @@ def _context(
         "headline": headline(verdicts, info),
         "facts": _key_facts(info, blocks, cases, verdicts),
         "finished": info.get("finished") is not None,
+        "shard": facts.shard(info),
         "blocks_seen": blocks["block"].nunique(),
         "blocks_planned": facts.table(info, "suite", "protocol").get("blocks"),
         "looks": all_looks,
@@ -103,20 +108,21 @@ def _context(
         "overview": grid,
         "rule": verdicts[0] if verdicts else None,
         "bases": sorted({verdict.basis for verdict in verdicts}),
-        "charts": [figure for figure in figures if figure.key not in (MODEL, TRACED)],
+        "figures": {figure.key: figure for figure in figures},
         "why": why(cases, predictions, all_regimes),
-        "why_charts": [figure for figure in figures if figure.key == MODEL],
         "timelines": timelines(traces, all_regimes, all_looks),
-        "timeline_charts": [figure for figure in figures if figure.key == TRACED],
+        "price": price(cases, run.records, all_regimes, time_column(cases)),
+        "outlook": outlook(cases, predictions, all_regimes),
         "flags": issues.flag_counts(blocks),
         "recount": issues.recount(verdicts),
         "failures": issues.failures(blocks, all_regimes),
         "records": len(run.records),
         "warnings": run.warnings,
         "calibration": facts.calibration(info),
-        "environment": facts.environment(info) + _ceilings(info),
+        "environment": facts.environment(info) + _ceilings(info) + _parts(info),
         "protocol": facts.claim(info),
         "grids": facts.grids(info),
+        "method_link": _method_link(run.folder),
         "efficiency": facts.efficiency(info),
         "command": facts.command(info),
         "downloads": downloads(run.folder),
@@ -149,6 +155,16 @@ def _key_facts(
     return [(name, value) for name, value in found if value]
 
 
+def _method_link(folder: Path) -> str:
+    """Where the page finds the method, if the run lies in a checkout; empty elsewhere."""
+    return _METHOD if (folder / _METHOD).is_file() else ""
+
+
 def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
     found = facts.ceilings(info)
     return [("ceilings", found)] if found else []
+
+
+def _parts(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
+    found = facts.parts(info)
+    return [("parts", found)] if found else []

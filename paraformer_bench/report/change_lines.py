@@ -62,12 +62,19 @@ def groups(changes: Sequence[Change]) -> list[Group]:
 def lines(judgement: Judgement) -> list[str]:
     """Return everything worth saying, a line each: changes, then gaps, then the sum."""
     said = []
+    apart = len({track.series.name.environment for track in judgement.tracks}) > 1
     for group in groups(judgement.changes):
         said.append(titled(group.commit) + _doubt(group.between))
-        said += [f"  {_change(change)}" for change in group.changes]
-    said += [_gap(gap) for gap in merged(judgement.gaps)]
+        said += [f"  {_change(change)}{_where(change.name, apart)}" for change in group.changes]
+    for gap in merged(judgement.gaps):
+        said.append(_gap(gap) + (_where(gap.names[0], apart) if apart else ""))
     said += notes(judgement)
     return [one_line(line) for line in (*said, summary(judgement))]
+
+
+def _where(name: Name, apart: bool) -> str:
+    """Name the machine, and the environment if there are several."""
+    return f" on {name.machine}{f', {name.environment}' if apart else ''}" if name.machine else ""
 
 
 def _doubt(between: int) -> str:
@@ -197,8 +204,7 @@ def value(number: float, unit: str) -> str:
 
 def _change(change: Change) -> str:
     reach = interval(change)
-    where = f" on {change.name.machine}" if change.name.machine else ""
     return (
         f"{change.verdict.upper():<11}  {size(change)}{f' ({reach})' if reach else ''}  "
-        f"{change.name.label}  {values(change)}{where}"
+        f"{change.name.label}  {values(change)}"
     )

@@ -17,12 +17,6 @@ from paraformer_bench.report.scales import Axis, Frame, frames
 from paraformer_bench.report.series import Line, Panel, Series
 from paraformer_bench.report.style import Look
 
-MODEL = "model"
-"""Key of the figure that stands in the section about the latency model."""
-
-TRACED = "kernels"
-"""Key of the figure that stands in the section about timelines."""
-
 _LATENCY = (
     "Logarithmic axes: a net whose time does not depend on depth runs level (L⁰), one that does "
     "its blocks one after another rises like L¹. The shaded band is ±{margin} around each "
@@ -46,6 +40,10 @@ _OF_LIMIT = (
     "The least time that the operations of the net can take, at the device's measured ceilings, "
     "as a percentage of the time they took: each operation for itself at the rate of the fastest "
     "product or of a copy, with nothing launched, overlapped or fused. 100% is the roofline."
+)
+_ENERGY = (
+    "What the device used for one image while calls followed each other without a pause, idle "
+    "power included."
 )
 _MODEL = (
     "Points are measured, lines are the latency model. It was fitted to depths up to {deepest} "
@@ -119,8 +117,9 @@ def charts(
         regimes: By group.
         looks: Of every line.
     """
-    on_device = bool((cases["device_time"] > 0).any())
-    column, basis = ("device_time", "device") if on_device else ("wall", "wall")
+    column = time_column(cases)
+    on_device = column == "device_time"
+    basis = "device" if on_device else "wall"
     margin = verdicts[0].margin if verdicts else 0.0
     confidence = verdicts[0].confidence if verdicts else 0.95
     growth = {0: "L⁰", 1: "L¹"}
@@ -138,7 +137,7 @@ def charts(
             Axis("time per call (ms)", unit="ms", guides=growth, margin=margin),
         ),
         (
-            MODEL,
+            "model",
             "Prediction and measurement",
             _MODEL.format(deepest=DEEPEST_FITTED),
             series.modelled(cases, column, predictions, basis),
@@ -166,7 +165,7 @@ def charts(
             Axis("of the roofline (%)", unit="%", guides={}),
         ),
         (
-            TRACED,
+            "kernels",
             "Kernels against depth" if on_device else "Operations against depth",
             _TRACED.format(device="the GPU" if on_device else "the CPU"),
             series.traced_operations(cases),
@@ -183,6 +182,13 @@ def charts(
             series.memory(cases),
             Axis("peak memory (MiB)", unit="MiB", guides={}),
         ),
+        (
+            "energy",
+            "Energy against depth",
+            _ENERGY,
+            series.energy(cases),
+            Axis("energy per image (J)", unit="J", guides={}),
+        ),
     ]
     if on_device:
         wall = (
@@ -198,6 +204,11 @@ def charts(
         for key, title, note, panels, axis in wanted
         if any(some.points for panel in panels for some in panel.series)
     ]
+
+
+def time_column(cases: pd.DataFrame) -> str:
+    """Return the column of the case table that decides: device time where there is any."""
+    return "device_time" if (cases["device_time"] > 0).any() else "wall"
 
 
 def chart(

@@ -200,6 +200,16 @@ def memory(cases: pd.DataFrame) -> list[Panel]:
     return [replace(panel, weights=weights[panel.group]) for panel in _panels(cases, point)]
 
 
+def energy(cases: pd.DataFrame) -> list[Panel]:
+    """Return joules for one image against depth."""
+
+    def point(row: dict[str, Any]) -> Point | None:
+        used = row["energy_joules"] / row["batch"]
+        return Point(row["depth"], used) if 0 < used < math.inf else None
+
+    return _panels(cases[cases["energy_joules"] > 0], point)
+
+
 def speedup(cases: pd.DataFrame, verdicts: Sequence[Verdict], basis: str) -> list[Panel]:
     """Return the serial net's time over each curve's at equal depth, paired by block."""
     gains = {

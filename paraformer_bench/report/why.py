@@ -161,17 +161,10 @@ def _summary(predictions: Sequence[Prediction]) -> str:
     if error is None:
         return ""
     unseen = sum(len(model.unseen) for _, model in models)
-    near = sum(
-        _steps_apart(model, prediction.verdict.constant_up_to) <= 1 for prediction, model in models
-    )
+    near = sum(not model.misses(p.verdict.constant_up_to) for p, model in models)
     return (
         f"Over {units.count(unseen, 'time')} that it had not seen, the model is off by "
         f"{units.percent(round(error, 3))} in the median. The depth up to which a curve is "
         f"constant it puts within one tested depth of what was measured for {near} of "
         f"{units.count(len(models), 'curve')}."
     )
-
-
-def _steps_apart(model: Model, measured: int) -> int:
-    low, high = sorted((model.constant_up_to, measured))
-    return sum(low < step.depth <= high for step in model.steps)

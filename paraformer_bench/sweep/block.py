@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from paraformer_bench.case import Case
 from paraformer_bench.job import Job
@@ -38,6 +39,7 @@ class BlockRunner:
     store: Store
     on_step: OnStep
     busy_seconds: float = 0.0
+    _taken: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     def run(self, job: Job) -> None:
         """Visit every case of ``job``, starting a new worker whenever one is lost.
@@ -48,6 +50,7 @@ class BlockRunner:
         """
         fruitless = 0
         rest = job
+        self._taken.clear()
         while rest.groups:
             before = len(self.store.done)
             ending = self._visit(rest)
@@ -90,7 +93,8 @@ class BlockRunner:
                 self._keep([record], job)
                 if assembly.idle:
                     self.store.clear_journal()
-            elif event["event"] in ("prepared", "sampled"):
+            elif event["event"] in ("prepared", "sampled", "energy"):
+                self._taken[event["case_id"]] += 1
                 self.on_step(1, event["case_id"])
             if event["event"] == "done":
                 return "done"
@@ -103,17 +107,12 @@ class BlockRunner:
     def _keep(self, records: list[Record], job: Job) -> None:
         self.store.append(records)
         for record in records:
-            prepared = 1 if record.rounds else 0
-            self.on_step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
+            left = job.protocol.steps - self._taken[record.case.id]
+            self.on_step(left, record.case.id)
 
     def _give_up(self, job: Job, ending: str) -> None:
         reason = f"{_MOST_FRUITLESS_WORKERS} workers in a row ended without a result: {ending}"
         self._keep([_failed(case, job.block, reason) for g in job.groups for case in g], job)
-
-
-def steps_of_case(job: Job) -> int:
-    """Steps that one case of a job takes: its preparation and its rounds."""
-    return 1 + job.protocol.rounds
 
 
 def _failed(case: Case, block: int, reason: str) -> Record:

@@ -14,13 +14,13 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import Profile
 from paraformer_bench.run_folder import RUN
 from paraformer_bench.sweep.describe import dry_run as describe
-from paraformer_bench.sweep.describe import headline
+from paraformer_bench.sweep.describe import empty, energy_line, headline
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up, sitting
 from paraformer_bench.sweep.store import Store
 
 BROKEN_CASES = 3
@@ -31,7 +31,7 @@ def dry_run(settings: Settings) -> int:
     """Print what a sweep would do."""
     study = set_up(settings)
     print(headline(study))
-    for line in describe(study):
+    for line in (*describe(study), *filter(None, [empty(study.plan)])):
         print(line)
     if needed(study):
         print("  before that: the ceilings of the device, a few seconds")
@@ -53,14 +53,20 @@ def sweep(settings: Settings) -> int:
     console.print(headline(study))
     if settings.device is None and not settings.resume:
         console.print(f"no device was named: taking {study.plan.device}")
+    if nothing := empty(study.plan):
+        console.print(nothing)
     for reason in sorted(set(study.plan.skipped.values())):
         console.print(f"skipping cases: {reason}")
+    if study.plan.cases and (line := energy_line(study)):
+        console.print(line)
     with open_store(study, settings) as store:
         for warning in (*study.warnings, *store.warnings):
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
+                if "parts" in store.info:
+                    store.update(parts=[*store.info["parts"], sitting(study, settings)])
             outcome = run_sweep(
                 study.plan,
                 store,
@@ -71,6 +77,8 @@ def sweep(settings: Settings) -> int:
             )
             if not outcome.interrupted:
                 store.update(finished=now())
+                if "parts" in store.info:
+                    store.update(missing=[])
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)
@@ -94,7 +102,9 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     from paraformer_bench.run_folder import read_run
 
     page = build_report(store.folder)
-    if store.folder.resolve().parent.name == "reports":
+    shard = study.plan.shard
+    # Shards are jobs beside each other: they leave the list of runs to whoever merges them.
+    if store.folder.resolve().parent.name == "reports" and shard is None:
         build_index(store.folder.parent)
     efficiency = store.info["efficiency"]
     share = efficiency["share"] or 0
@@ -109,11 +119,13 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
             f"{outcome.broken} records ended as error, timeout or mismatch: see the page"
         )
     console.print(f"report: {page}")
+    if shard:
+        console.print(f"this is shard {shard} of a run: merge joins them, and judges all of it")
     run = read_run(store.folder)
     verdicts = verdict_file(run)
     for sentence in sentences(verdicts, run.info):
         console.print(sentence)
-    if not outcome.interrupted and (more := more_blocks(verdicts)):
+    if not outcome.interrupted and not shard and (more := more_blocks(verdicts)):
         blocks, sentence = more
         console.print(f"{sentence}: {resume_command(store.folder)} --blocks {blocks}")
 

@@ -108,6 +108,38 @@ def test_devices_of_one_case(
 
 
 @pytest.mark.parametrize(
+    ("shard", "extent"),
+    [
+        ("2/2", "shard 2 of 2: 9 cases, 2 of 5 blocks, about "),
+        ("3/5", "shard 3 of 5: 9 cases, 1 of 5 blocks, about "),
+        ("6/7", "shard 6 of 7: 0 cases, parts of 0 of 5 blocks, about 0 s"),
+    ],
+)
+def test_dry_run_of_a_shard(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, shard: str, extent: str
+) -> None:
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey_of())
+    sweep = ["sweep", "--suite", "smoke", "--blocks", "5", "--dry-run", "--shard", shard]
+    code, output = said(*sweep)
+    assert code == 0
+    assert output.startswith(f"smoke on cpu (EPYC, 4 cores): {extent}")
+    nothing = "shard 6 of 7 is empty: 5 blocks of 1 group of cases are too few for 7 shards"
+    assert output.splitlines().count(nothing) == (shard == "6/7")
+
+
+def test_dry_run_of_a_shard_with_a_budget(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget decides how many blocks there are: no shard is empty."""
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey_of())
+    sweep = ["sweep", "--suite", "smoke", "--dry-run", "--shard", "6/7", "--budget", "8m"]
+    code, output = said(*sweep)
+    assert code == 0
+    assert "shard 6 of 7: 9 cases, as many blocks of about " in output
+    assert "is empty" not in output
+
+
+@pytest.mark.parametrize(
     ("gpus", "arguments", "device"),
     [
         (2, [], "cuda:0"),

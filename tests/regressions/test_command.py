@@ -59,6 +59,16 @@ def test_changes_stand_under_their_commit_the_largest_first(
     assert "8 regressions, 4 improvements, at 3 of 9 commits" in lines[-1]
 
 
+def test_of_several_environments_each_line_names_its_own(run: Any, asv: Any, truths: Any) -> None:
+    truths.history(asv, 6, noise=0.01)
+    asv.environment = "other-py3.12"
+    truths.history(asv, 6, noise=0.01, memory={4: 2.0})
+    _, out, _ = run()
+    found = [line for line in out.splitlines() if "REGRESSION" in line]
+    assert len(found) == 4
+    assert all(line.endswith(" on box, other-py3.12") for line in found)
+
+
 def test_exit_code_0_if_things_only_got_better_or_little_worse(
     run: Any, asv: Any, truths: Any
 ) -> None:

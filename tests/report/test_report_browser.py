@@ -12,6 +12,7 @@ import pytest
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from tests.report.gpu_run import WAYS, write_trace
+from tests.report.test_why import CEILINGS
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -25,7 +26,7 @@ OOM = ("oom", "CUDA out of memory. Tried to allocate 2.00 GiB")
 
 @pytest.fixture(scope="module")
 def run_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two widths, one curve out of memory, flags, traces and a broken line."""
+    """Every section: two widths, one curve out of memory, flags, traces and a broken line."""
     folder = tmp_path_factory.mktemp("browser") / "reports" / "run"
     records = make.study(device="cuda:0", gpu=True, width=768)
     for model, execution, runtime in WAYS:
@@ -40,7 +41,11 @@ def run_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
             runtime=runtime,
         )
     records[0].flags = ["drift"]
-    make.run(folder, records)
+    for record in records:
+        times = record.case.depth if record.case.execution == "loop" else 1
+        record.work = [("addmm", times, 8 * 10**7, 10**6), ("add", times, 0, 10**5)]
+        record.flops, record.energy_joules = 10**9 * record.case.depth, 0.2 * record.case.depth
+    make.run(folder, records, make.info(ceilings=CEILINGS.to_json()))
     for case in {record.case for record in records if record.case.width == 192}:
         if case.depth in (1, 16):
             write_trace(folder, case)
@@ -126,11 +131,22 @@ def test_narrowing_down_hides_all_else_and_can_be_sent(
     assert heads(again) == heads(page)
     assert again.locator('#filters [name="execution"]').input_value() == "stacked"
 
-    page.get_by_role("link", name="Memory", exact=True).click()
-    page.wait_for_url("**#memory?execution=stacked&width=width+192")
+    page.get_by_role("link", name="The price", exact=True).click()
+    page.wait_for_url("**#price?execution=stacked&width=width+192")
     page.get_by_role("button", name="show everything").click()
     assert heads(page) == whole
-    assert page.url.endswith("#memory")
+    assert page.url.endswith("#price")
+
+
+def test_predictions_are_narrowed_down_by_their_regimes(
+    visit: Callable[..., Any], run_page: str
+) -> None:
+    page = visit(run_page + "#?width=width+768")
+    assert shown(page, "#outlook caption") == [
+        "width 768 · 197 tokens · float32 · cuda:0 · inference · whole net: "
+        "depth up to which time is predicted to be constant, at batch"
+    ]
+    assert len(shown(page, "#price figure")) == 3
 
 
 def test_a_mark_of_the_overview_leads_to_its_curve(

@@ -27,16 +27,23 @@ STRINGS = {
 
 @pytest.mark.parametrize("text", STRINGS.values(), ids=STRINGS.keys())
 def test_hostile_text_is_text(make: Any, tmp_path: Any, text: str) -> None:
-    fields = {"model": text, "dtype": f"{text}d"}
+    named = ("model", "execution", "runtime", "device", "mode", "scope")
+    fields = dict.fromkeys(named, text) | {"dtype": f"{text}d"}
     records = make.curve(lambda depth: 1e-3, depths=(1, 2), blocks=2, **fields)
     records += make.curve(
         lambda depth: 1.0, depths=(4,), blocks=1, lost={4: ("error", text)}, **fields
     )
     records += make.curve(lambda depth: 1e-3, depths=(1, 2), blocks=2, model="serial")
     records[0].flags = [text]
+    for record in records:
+        record.null_reasons = {"energy_joules": text}
     info = make.info(name=text, started=text, commit=text, plugins=[{"path": text}])
-    info["environment"] = {"devices": {"cpu": text}, text: {text: [text, {text: text}]}}
+    info["environment"] = {"devices": {text: text}, text: {text: [text, {text: text}]}}
     info["command"] = ["python", text]
+    info["shard"] = {"number": text, "of": [text]}
+    host = {"host": {"name": text}}
+    info["parts"] = [text, {"shard": info["shard"], "environment": host, "command": [text]}]
+    info |= {"finished": None, "missing": [text]}
     info["suite"]["name"] = text
     info["suite"]["grid"][0][text] = text
     folder = make.run(tmp_path / "run", records, info)
@@ -65,12 +72,12 @@ def test_a_template_in_a_field_is_not_run(make: Any, tmp_path: Any) -> None:
     "key",
     [
         *("name", "environment", "versions", "plugins", "installed_plugins", "command"),
-        *("efficiency", "started", "calibration", "ceilings"),
+        *("efficiency", "started", "calibration", "ceilings", "shard", "parts", "missing"),
     ],
 )
 def test_facts_of_the_wrong_kind(make: Any, tmp_path: Any, key: str, wrong: object) -> None:
     folder = make.run(tmp_path, [], make.info(**{key: wrong}))
-    assert "Protocol" in make.page(build_report(folder)).text
+    assert "To measure it again" in make.page(build_report(folder)).text
 
 
 def test_times_beyond_all_bounds(make: Any, tmp_path: Any) -> None:

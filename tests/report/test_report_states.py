@@ -59,6 +59,21 @@ def test_interrupted_run_says_so(make: Any, tmp_path: Any) -> None:
     assert "line 25 dropped: torn" in page.text
 
 
+def test_records_of_an_older_version(make: Any, tmp_path: Any) -> None:
+    """Only what a record must have: everything that came later may be missing."""
+    folder = make.run(tmp_path, make.study(), {"suite": {"name": "old"}})
+    kept = ("case", "block", "order", "status", "reason", "wall_seconds", "device_seconds")
+    lines = (folder / "records.jsonl").read_text("utf-8").splitlines()
+    old = [{key: json.loads(line)[key] for key in kept} for line in lines]
+    text = "".join(json.dumps(record) + "\n" for record in old)
+    (folder / "records.jsonl").write_text(text, "utf-8")
+    page = make.page(build_report(folder))
+    assert "It depends on how and where the net is run." in page.text
+    assert {"latency", "speedup", "price", "throughput"} <= set(page.ids)
+    assert "memory" not in page.ids
+    assert "Energy was not measured: no reason was recorded" in page.text
+
+
 def test_speedup_is_null_where_the_serial_net_failed(make: Any, tmp_path: Any) -> None:
     records = make.curve(lambda depth: 1e-3 * depth, lost={8: OOM})
     records += make.curve(lambda depth: 1e-3, model="paraformer", execution="stacked")

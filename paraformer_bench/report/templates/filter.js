@@ -33,10 +33,12 @@
       if (item instanceof SVGElement) item.style.display = show ? "" : "none";
       else item.hidden = !show;
     }
-    for (const item of document.querySelectorAll("[data-regime]")) {
+    for (const item of document.querySelectorAll("[data-regime], [data-any-regime]")) {
       const rows = [...item.querySelectorAll("tbody[data-line], tr[data-line], td[data-line]")];
       const empty = rows.length > 0 && rows.every((row) => row.hidden);
-      item.hidden = !fits(regimes[item.dataset.regime]) || empty;
+      const { regime, anyRegime } = item.dataset;
+      const groups = anyRegime ? JSON.parse(anyRegime) : [regime];
+      item.hidden = empty || !groups.some((group) => fits(regimes[group]));
       if (narrowed && !item.hidden && item.tagName === "DETAILS") item.open = true;
     }
     for (const [axis, field] of fields) field.value = chosen.get(axis) || "";
