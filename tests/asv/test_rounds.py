@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from math import log
-from statistics import median, stdev
+from math import log, sqrt
+from statistics import fmean, median, stdev
 
 import pytest
 
@@ -60,6 +60,30 @@ def test_the_level_is_that_of_most_rounds() -> None:
     times = steady(bursts(1))
     for case, blocks in times.items():
         assert median(blocks.values()) == pytest.approx(TRUTH[case], rel=0.05)
+
+
+@pytest.mark.parametrize("cases", [3, 9])
+def test_blocks_agree_no_better_than_they_do(cases: int) -> None:
+    """The error that eight blocks tell is the one that equal commits show."""
+    ratios, told = [], []
+    for commit in range(300):
+        noise = random.Random(commit)
+        times = steady(
+            {
+                case: {b: [noise.lognormvariate(0, 0.02) for _ in range(8)] for b in range(8)}
+                for case in range(cases)
+            }
+        )
+        apart = [log(times[0][b] / times[1][b]) for b in range(8)]
+        ratios.append(fmean(apart))
+        told.append(stdev(apart) / sqrt(8))
+    assert stdev(ratios) < 1.2 * sqrt(fmean(e * e for e in told))
+
+
+def test_two_others_tell_what_a_round_did_and_one_does_not() -> None:
+    own, other = {0: [1.0, 3.0, 3.0]}, {0: [1.0, 2.0, 1.0]}
+    assert steady({0: own, 1: other, 2: other})[0][0] == pytest.approx(1.5)  # 0, log 1.5, log 3
+    assert steady({0: own, 1: other})[0][0] == pytest.approx(3.0)
 
 
 def test_a_case_of_its_own_keeps_what_it_shows() -> None:
