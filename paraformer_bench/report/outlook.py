@@ -116,8 +116,10 @@ def _conditions(fields: Mapping[str, str]) -> str:
 
 
 def _grows_at_once(one: Outlook) -> bool:
-    first = one.verdict.depths[0]
-    return one.faster[0] == first and all(at.up_to == first for at in one.batches)
+    smallest = one.batches[0]
+    return one.faster[0] == smallest.shallowest and all(
+        at.up_to == at.shallowest for at in one.batches
+    )
 
 
 def _row(one: Outlook, line: Line, batches: Sequence[int]) -> Row:
