@@ -48,13 +48,13 @@ class OutlookTable:
 
     Attributes:
         conditions: Words for them.
-        groups: Their regimes, one a batch, as a JSON list for the page's script.
+        numbers: Of their regimes, one a batch, as a JSON list for the page's script.
         batches: Heads of the columns.
         rows: One a method.
     """
 
     conditions: str
-    groups: str
+    numbers: str
     batches: list[int]
     rows: list[Row]
 
@@ -83,9 +83,9 @@ def outlook(
     cases: pd.DataFrame, predictions: Sequence[Prediction], regimes: Mapping[str, Regime]
 ) -> OutlookView:
     """Return the section's contents."""
-    groups: dict[str, list[str]] = {}
+    numbers: dict[str, list[int]] = {}
     for regime in regimes.values():
-        groups.setdefault(_conditions(regime.fields), []).append(regime.group)
+        numbers.setdefault(_conditions(regime.fields), []).append(regime.number)
     firsts = cases.drop_duplicates("curve_id").set_index("curve_id")
     found = outlooks(predictions)
     held: dict[str, list[tuple[Outlook, dict[Any, Any]]]] = {}
@@ -99,7 +99,7 @@ def outlook(
         batches = sorted({at.batch for one, _ in members for at in one.batches})
         rows = [_row(one, line_of(case), batches) for one, case in members]
         rows.sort(key=lambda row: (row.line.model != "serial", row.line, row.basis))
-        tables.append(OutlookTable(conditions, json.dumps(groups[conditions]), batches, rows))
+        tables.append(OutlookTable(conditions, json.dumps(numbers[conditions]), batches, rows))
     trusted = [one for one in found if one.trusted]
     flat = _curves(sum(map(_grows_at_once, trusted)))
     missed = _curves(len(found) - len(trusted))

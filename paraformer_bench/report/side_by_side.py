@@ -202,7 +202,8 @@ def _charts(runs: Sequence[Run], entrants: Sequence[Entrant]) -> list[Chart]:
         if len(series) > 1:
             group = f"{line.label} · {where}"
             clock = "device time" if on_device else "wall clock"
-            regimes[group] = Regime(group, f"{line.label} ({clock})", f"{group} · {clock}")
+            short, full = f"{line.label} ({clock})", f"{group} · {clock}"
+            regimes[group] = Regime(group, short, full, number=len(regimes))
             panels.append(Panel(group, where, series))
     if not panels:
         return []

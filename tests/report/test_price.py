@@ -138,5 +138,4 @@ def test_a_model_that_misses_what_was_measured_predicts_nothing(make: Any, tmp_p
 
 
 def test_the_table_is_about_every_regime_in_it(modelled: str) -> None:
-    first = "[&#34;w192-b1-t197-float32-cpu-inference-whole&#34;, &#34;w192-b4-"
-    assert f'data-any-regime="{first}' in modelled
+    assert 'data-any-regime="[0, 1]"' in modelled
