@@ -35,6 +35,8 @@ A dash: the execution does not apply (no branches, or branches that it cannot ru
 `streams` needs a GPU; it dispatches what `loop` does, and the fork and the join. `vmap` calls
 attention once a branch on a CPU, where PyTorch has no batching rule for it; it has one for the
 attention kernels of a GPU, so that there the term in L should vanish.
+`sharded` is `stacked` on one device; on several, each rank dispatches that of its share, and an
+all-reduce.
 """
 
 
@@ -71,7 +73,8 @@ def formula(model: str, execution: str, branch_depth: int) -> str:
 
 def table(branch_depth: int) -> str:
     """Markdown table of all models that take this branch depth."""
-    executions = [e for e in EXECUTIONS.entries() if "cpu" in e.devices and _built_in(e)]
+    every = [e for e in EXECUTIONS.entries() if "cpu" in e.devices and _built_in(e)]
+    executions = [e for e in every if not e.spread]
     models = [m for m in MODELS.entries() if _built_in(m) and (m.chains or branch_depth == 1)]
     lines = [
         f"| branch depth {branch_depth} | {' | '.join(f'`{e.name}`' for e in executions)} |",

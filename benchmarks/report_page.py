@@ -112,7 +112,7 @@ def write(folder: Path, cases: int) -> None:
         "ceilings": CEILINGS.to_json(),
         "environment": {"devices": {"cuda:0": CEILINGS.device_name}},
     }
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps(info), "utf-8")
     with (folder / RECORDS).open("w", encoding="utf-8") as file:
         file.writelines(record.to_line() for record in records(cases))
@@ -128,6 +128,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as lost:
         for cases in CASES:
             folder = (options.keep or Path(lost)) / f"cases-{cases}"
+            if folder.exists():
+                raise SystemExit(f"{folder} exists: give a new folder")
             write(folder, cases)
             started = time.perf_counter()
             size = build_report(folder).stat().st_size

@@ -28,7 +28,10 @@ LIMITS = {
     "tokens": 1_048_577,
     "heads": 4_096,
     "branch_depth": 16_384,
+    "devices": 1_024,
 }
+
+_COUNTS = [name for name in LIMITS if name != "tokens"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class ModelSpec:
 class Case:
     """One thing to measure. Validate with `check` before use; `id` names it for ever.
 
-    ``device`` is ``cpu`` or ``cuda:N``; the other fields are DESIGN's vocabulary.
+    ``device`` is ``cpu`` or ``cuda:N``, and ``devices`` how many of them one call uses, that one
+    among them; the other fields are DESIGN's vocabulary.
     """
 
     model: str
@@ -96,6 +100,7 @@ class Case:
     device: str
     mode: str = "inference"
     scope: str = "whole"
+    devices: int = 1
 
     @property
     def tokens(self) -> int:
@@ -121,8 +126,8 @@ class Case:
 
     @cached_property
     def method(self) -> str:
-        """Who is measured: model, execution and runtime."""
-        return f"{self.model}-{self.execution}-{self.runtime}"
+        """Who is measured: model, execution, runtime, and the number of devices if not 1."""
+        return method_name(self.model, self.execution, self.runtime, self.devices)
 
     @cached_property
     def regime(self) -> str:
@@ -157,7 +162,7 @@ class Case:
 
     def check(self) -> Case:
         """Return the case itself, or raise `UsageError` naming the field that cannot be."""
-        for name in ("depth", "width", "batch", "image", "patch", "heads", "branch_depth"):
+        for name in _COUNTS:
             checks.whole(getattr(self, name), name, 1, LIMITS[name])
         checks.choice(self.dtype, "dtype", DTYPES)
         checks.choice(self.mode, "mode", MODES)
@@ -172,6 +177,12 @@ class Case:
                 f"take multiples of it"
             )
         return self
+
+
+def method_name(model: str, execution: str, runtime: str, devices: int) -> str:
+    """Name of who is measured; the number of devices is part of it only where it is not 1."""
+    spread = f"-n{devices}" if devices != 1 else ""
+    return f"{model}-{execution}-{runtime}{spread}"
 
 
 def tokens_of(image: int, patch: int) -> int:

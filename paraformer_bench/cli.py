@@ -14,6 +14,7 @@ from paraformer_bench import __version__
 from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import CHOICES
+from paraformer_bench.sweep.shard import MOST_SHARDS
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -63,6 +64,22 @@ def _share(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return share
 
 
+def _shard(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read which shard to do, and of how many, such as 2/5."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
+    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= of <= MOST_SHARDS:
+        message = (
+            f"{value!r} is not a shard such as 2/5: the second of five, {MOST_SHARDS} at most"
+        )
+        raise click.BadParameter(message, ctx, param)
+    return number, of
+
+
 def _device(gpu: int | None, device: str | None) -> str | None:
     """Return the device that one of the two options names, or None."""
     if gpu is not None and device is not None:
@@ -100,6 +117,7 @@ def cli(ctx: click.Context) -> None:
 @click.option("--width", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
 @click.option("--batch", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
 @click.option("--dtype", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
+@click.option("--devices", metavar="N,...", callback=_numbers, help="Devices one case uses.")
 @click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
 @click.option(
     "--budget", metavar="TIME", callback=_seconds, help="Start no block that would end later (8m)."
@@ -113,6 +131,9 @@ def cli(ctx: click.Context) -> None:
     "--profile",
     type=click.Choice(CHOICES),
     help="Kernel timelines after timing: of no case, of each curve's ends (default), of all.",
+)
+@click.option(
+    "--shard", metavar="K/N", callback=_shard, help="Do the Kth of N parts, as a job of its own."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
 @click.option(
@@ -138,6 +159,7 @@ def sweep(
     out: Path | None,
     resume: bool,
     profile: str | None,
+    shard: tuple[int, int] | None,
     dry_run: bool,
     launcher: str | None,
     ray_address: str | None,
@@ -158,6 +180,7 @@ def sweep(
         out=out,
         resume=resume,
         profile=profile,
+        shard=shard,
         command=("python", "-m", "paraformer_bench", *sys.argv[1:]),
         launcher=launcher,
         ray_address=ray_address,
@@ -223,6 +246,23 @@ def report(runs: tuple[Path, ...], form: str) -> None:
     from paraformer_bench.report import command
 
     for said in command.report(runs, form):
+        click.echo(said)
+
+
+@cli.command()
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The new run folder.",
+)
+def merge(runs: tuple[Path, ...], out: Path) -> None:
+    """Join the run folders of shards (sweep --shard) into one run, and report it."""
+    from paraformer_bench.merge import command
+
+    for said in command.merge(runs, out, ("python", "-m", "paraformer_bench", *sys.argv[1:])):
         click.echo(said)
 
 

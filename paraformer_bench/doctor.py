@@ -49,6 +49,7 @@ def diagnose(survey: Survey, load: Load) -> list[Finding]:
     """Return what helps and what spoils, the CPU first, then each GPU."""
     environment = survey.environment
     findings = list(_cpu(environment["cpu"], load))
+    findings.append(_energy("cpu", environment["energy"]["cpu"]))
     findings += _variables(environment["variables"])
     if not survey.gpus:
         findings.append(
@@ -60,6 +61,7 @@ def diagnose(survey: Survey, load: Load) -> list[Finding]:
         )
     for name, gpu in environment["gpus"].items():
         findings += _gpu(name, gpu)
+        findings.append(_energy(name, environment["energy"][name]))
     return findings
 
 
@@ -114,6 +116,17 @@ def _cpu(cpu: dict[str, Any], load: Load) -> Iterator[Finding]:
         f"{free / _GIB:.1f} of {cpu['memory_bytes'] / _GIB:.1f} GiB of memory are free",
         "" if free > 2 * _GIB else "close programs: swapping ruins every time",
     )
+
+
+def _energy(name: str, counter: dict[str, str | None]) -> Finding:
+    """Whether energy can be read: it spoils no time if not."""
+    reason = counter["reason"]
+    if reason is None:
+        return Finding(True, f"{name}: the energy of calls can be read ({counter['source']})")
+    fix = ""
+    if reason.startswith("permission denied on "):
+        fix = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj, until the next start"
+    return Finding(True, f"{name}: the energy of calls cannot be read: {reason}", fix)
 
 
 def _variables(variables: dict[str, str]) -> Iterator[Finding]:

@@ -9,6 +9,9 @@ from typing import Any
 
 from paraformer_bench.case import Case
 
+LEAST_ENERGY_SECONDS = 2.0
+"""Shortest energy window: counters move every 20 to 100 ms, and an end can be off by as much."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -21,6 +24,8 @@ class Protocol:
             to its warm-up.
         target_relative_error: Relative half-width of the 95% interval at which sampling stops.
         timeout_seconds: Time one step of a case may take before its worker is killed.
+        energy_seconds: Length of the window in which the energy of one case is read in one block,
+            after its rounds; 0 for no window.
     """
 
     blocks: int = 8
@@ -28,6 +33,12 @@ class Protocol:
     seconds_per_case: float = 1.0
     target_relative_error: float = 0.01
     timeout_seconds: float = 120.0
+    energy_seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Steps of one case in one block: its preparation, its rounds and its energy window."""
+        return 1 + self.rounds + (self.energy_seconds > 0)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """What plugins build nets and executions from. Imports torch, so `paraformer_bench` does not.
 
 The reference nets' own parts, for a net that is to be compared with them, and the branches that an
-execution finds and runs in its own way. Shapes and formulas are said at each of them.
+execution finds and runs in its own way, with `Ranks` on several devices. Shapes and formulas are
+said at each of them.
 """
 
 from paraformer_bench.executions._branches import Forward, Make, run_branches
+from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.models._blocks import Attention, Block, LayerNorm, Linear, Mlp, Net
 from paraformer_bench.models._branches import Branches, EachBranch, SumOfBranches
 
@@ -19,6 +21,7 @@ __all__ = [
     "Make",
     "Mlp",
     "Net",
+    "Ranks",
     "SumOfBranches",
     "run_branches",
 ]

@@ -101,6 +101,8 @@ class Profile:
 def choose(cases: Iterable[Case], which: str) -> list[Case]:
     """Return the cases to profile, those of one curve next to each other from shallow to deep.
 
+    None of several devices: a trace holds what its own process did.
+
     Args:
         cases: Those that have been timed.
         which: One of `CHOICES`.
@@ -108,7 +110,7 @@ def choose(cases: Iterable[Case], which: str) -> list[Case]:
     if which == NONE:
         return []
     curves: dict[str, list[Case]] = {}
-    for case in cases:
+    for case in (case for case in cases if case.devices == 1):
         curves.setdefault(case.curve_id, []).append(case)
     chosen: list[Case] = []
     for curve in curves.values():

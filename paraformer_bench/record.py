@@ -68,7 +68,8 @@ class Record:
         device_seconds: Event-timed device time of further calls; null without a GPU.
         rounds: Wall samples taken in each round; they sum to ``len(wall_seconds)``.
         peak_bytes: Peak memory of one call above what was in use before the case was built, so
-            weights included: the allocator's on a GPU, the worker's resident set on a CPU.
+            weights included: the allocator's on a GPU, the worker's resident set on a CPU. Of
+            several ranks that of the one that needs most.
         reserved_bytes: Peak memory the GPU allocator held for the case; null on a CPU.
         parameter_bytes: Size of the model's parameters.
         flops: Floating-point operations of one call (a multiply-add counts two).
@@ -76,12 +77,14 @@ class Record:
             runtime wraps it: a graph replays, and a compiler fuses, that many.
         work: Those operations by kind and size: name, how often, FLOPs of one, bytes that one
             reads and writes; null where they could not be counted.
-        energy_joules: Energy of one call; null where it could not be read.
+        energy_joules: Energy of one call, idle power included; null where it could not be read.
         relative_error: ``||out - ref|| / ||ref||`` against the plain loop in float64; in training
             the largest of that of the loss and those of all gradients.
         warmup_calls: Untimed calls before the first sample.
         compile_seconds: Time the runtime took to compile the case; null where it compiles nothing.
-        telemetry: Readings around the samples: clocks, temperatures, sentinel times.
+        telemetry: Readings around the samples: clocks, temperatures, sentinel times; ``energy`` of
+            the energy window: its ``seconds``, ``calls`` and mean ``watts``; ``ranks``: what each
+            of several ranks needs, and the time of what they tell each other.
         null_reasons: For each field that is null without being an error, why.
         flags: Names from `FLAGS`.
     """

@@ -23,6 +23,8 @@ from paraformer_bench.plugins import source_of
 
 Factory = Callable[..., Any]
 DEVICE_TYPES = ("cpu", "cuda")
+RANKS, THREADS = SPREADS = ("ranks", "threads")
+"""How an execution uses several devices: a process for each, or one process for all of them."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -40,6 +42,8 @@ class Entry:
         source: Module or plugin file that registered it.
         chains: For a model: ``branch_depth`` means something to it.
         cost: For a model: its span, work and parameters, if it states them.
+        spread: For an execution: one of `SPREADS` if it can use several devices, else empty.
+        loads: For an execution: modules to import before its first case on several devices.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Entry:
     source: str
     chains: bool = False
     cost: Cost | None = None
+    spread: str = ""
+    loads: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -137,16 +143,32 @@ def register_model(
 
 
 def register_execution(
-    name: str, *, devices: tuple[str, ...] = DEVICE_TYPES, needs_branches: bool = True
+    name: str,
+    *,
+    devices: tuple[str, ...] = DEVICE_TYPES,
+    needs_branches: bool = True,
+    spread: str = "",
+    loads: tuple[str, ...] = (),
 ) -> Callable[[Factory], Factory]:
     """Register ``prepare(model, example) -> callable``, one way of running branches.
+
+    One that can use several devices says by ``spread`` how, and gets a third argument where it
+    shall use more than one. With ``"ranks"`` every device has a process of its own, all of which
+    build the same model, call ``prepare(model, example, ranks)`` with their own `parts.Ranks`, and
+    later what it returned, with the same input. With ``"threads"`` it is one process, which calls
+    ``prepare(model, example, devices)`` with all of them, the model's own first.
 
     Args:
         name: Lower-case letters, digits and underscores.
         devices: Device types it can run on; elsewhere its cases are skipped with that reason.
         needs_branches: It makes no sense for a model without branches.
+        spread: ``"ranks"`` or ``"threads"`` if it can use several devices.
+        loads: Modules that it needs on several devices and that take long to import: they are
+            imported before its first such case, and its memory is not charged for them.
     """
-    return _decorator(EXECUTIONS, name, devices, needs_branches)
+    if spread:
+        checks.choice(spread, "spread", SPREADS)
+    return _decorator(EXECUTIONS, name, devices, needs_branches, spread=spread, loads=loads)
 
 
 def register_runtime(
@@ -168,6 +190,8 @@ def _decorator(
     branches: bool,
     chains: bool = False,
     cost: Cost | None = None,
+    spread: str = "",
+    loads: tuple[str, ...] = (),
 ) -> Callable[[Factory], Factory]:
     if not isinstance(name, str):
         raise UsageError(
@@ -178,8 +202,8 @@ def _decorator(
 
     def register(factory: Factory) -> Factory:
         source = source_of(factory.__module__)
-        entry = Entry(name, registry.kind, factory, devices, branches, source, chains, cost)
-        registry.add(entry)
+        held = (factory, devices, branches, source, chains, cost, spread, loads)
+        registry.add(Entry(name, registry.kind, *held))
         return factory
 
     return register

@@ -50,6 +50,17 @@ def read_run(folder: Path) -> Run:
     Raises:
         UsageError: ``folder`` holds no readable ``run.json``.
     """
+    info = read_info(folder)
+    records, warnings = read_records(folder / RECORDS)
+    return Run(folder, info, records, warnings)
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Return the contents of ``run.json``.
+
+    Raises:
+        UsageError: ``folder`` holds no readable one.
+    """
     path = folder / RUN
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -59,8 +70,7 @@ def read_run(folder: Path) -> Run:
         raise UsageError(f"cannot read {path}: {error}") from None
     if not isinstance(info, dict):
         raise UsageError(f"cannot read {path}: it holds no JSON object")
-    records, warnings = read_records(folder / RECORDS)
-    return Run(folder, info, records, warnings)
+    return info
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
@@ -69,6 +79,12 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     A line without its newline is torn, whatever it holds: its writer died in the middle. A
     second record of the same case and block is dropped too: the first one stands.
     """
+    pairs, warnings = read_record_lines(path)
+    return [record for record, _ in pairs], warnings
+
+
+def read_record_lines(path: Path) -> tuple[list[tuple[Record, bytes]], list[str]]:
+    """As `read_records`, with the line that each record was read from."""
     # Nothing read here becomes garbage, and the collector would walk through it again and again,
     # now and whenever there are many new objects: half of the time that a large run takes.
     enabled = gc.isenabled()
@@ -90,8 +106,8 @@ def read_lines(path: Path) -> list[bytes]:
     return [line for line in data.splitlines(keepends=True) if line.strip()]
 
 
-def _parse(name: str, lines: Iterable[bytes]) -> tuple[list[Record], list[str]]:
-    records: list[Record] = []
+def _parse(name: str, lines: Iterable[bytes]) -> tuple[list[tuple[Record, bytes]], list[str]]:
+    pairs: list[tuple[Record, bytes]] = []
     warnings: list[str] = []
     seen: set[tuple[str, int]] = set()
     cases: dict[Case, Case] = {}
@@ -109,5 +125,5 @@ def _parse(name: str, lines: Iterable[bytes]) -> tuple[list[Record], list[str]]:
             warnings.append(f"{name} line {number} dropped: second record of {record.key}")
             continue
         seen.add(record.key)
-        records.append(record)
-    return records, warnings
+        pairs.append((record, line))
+    return pairs, warnings

@@ -12,7 +12,7 @@ from typing import Any
 from paraformer_bench import checks
 from paraformer_bench.case import LIMITS, Case, default_heads, image_for_tokens
 from paraformer_bench.errors import UsageError, unknown_name
-from paraformer_bench.job import Protocol
+from paraformer_bench.job import LEAST_ENERGY_SECONDS, Protocol
 from paraformer_bench.survey import Survey
 
 if sys.version_info >= (3, 11):
@@ -38,8 +38,8 @@ class Claim:
 class Grid:
     """Axes whose product is a set of cases.
 
-    An empty axis means its default: image 224, and one head for every 64 of the width.
-    ``tokens`` stands instead of ``image``.
+    An empty axis means its default: image 224, one head for every 64 of the width, 1 device.
+    ``tokens`` stands instead of ``image``. ``devices`` is for executions that can use several.
     """
 
     models: tuple[str, ...]
@@ -56,6 +56,7 @@ class Grid:
     dtype: tuple[str, ...] = ("float32",)
     mode: tuple[str, ...] = ("inference",)
     scope: tuple[str, ...] = ("whole",)
+    devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Suite:
     def to_json(self) -> dict[str, Any]:
         """Return the suite in the layout of its file."""
         data = asdict(self)
+        if not self.protocol.energy_seconds:  # the same study as before there were windows
+            del data["protocol"]["energy_seconds"]
         return {
             "name": data["name"],
             "claim": data["claim"],
@@ -147,9 +150,17 @@ def parse_protocol(table: Mapping[str, Any]) -> Protocol:
             given[key] = checks.whole(value, key, 1, 10_000)
         elif key == "target_relative_error":
             given[key] = checks.number(value, key, 0, 1)
+        elif key == "energy_seconds":
+            given[key] = _energy_seconds(value)
         else:
             given[key] = checks.number(value, key, 0, 1e6)
-    return Protocol(**given)
+    protocol = Protocol(**given)
+    if protocol.energy_seconds > protocol.timeout_seconds / 2:
+        raise UsageError(
+            f"energy_seconds must be at most half of timeout_seconds "
+            f"({protocol.timeout_seconds / 2:g}), not {protocol.energy_seconds:g}"
+        )
+    return protocol
 
 
 def override(suite: Suite, axes: Mapping[str, Sequence[Any]]) -> Suite:
@@ -171,7 +182,7 @@ def expand(suite: Suite, survey: Survey, device: str) -> list[Case]:
     """Return every case of the suite on ``device``, checked and without repeats.
 
     A model without branches is paired with executions that need none. ``branch_depth`` applies
-    to the models that take one; the others have 1.
+    to the models that take one, ``devices`` to the executions; the others have 1.
 
     Raises:
         UsageError: An unknown name, a shape that cannot be, or nothing to measure.
@@ -208,6 +219,21 @@ def skip_reason(case: Case, survey: Survey) -> str | None:
             return f"{what} {item.name} needs {' or '.join(item.devices)}, this is {kind}"
     if case.dtype == "tf32" and kind != "cuda":
         return f"dtype tf32 needs cuda, this is {kind}"
+    return _too_many_devices(case, survey) if case.devices > 1 else None
+
+
+def _too_many_devices(case: Case, survey: Survey) -> str | None:
+    """Say why the case cannot use several devices."""
+    if case.runtime != "eager":
+        return f"runtime {case.runtime} is measured on one device alone, not on {case.devices}"
+    if case.mode == "train":
+        return f"training is measured on one device alone, not on {case.devices}"
+    if case.device == "cpu":
+        return None
+    if case.device != "cuda:0":
+        return f"{case.devices} devices begin at cuda:0, this is {case.device}"
+    if len(survey.gpus) < case.devices:
+        return f"{case.devices} devices are asked for, there are {len(survey.gpus)}"
     return None
 
 
@@ -222,8 +248,9 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
         if survey.executions[execution].branches and not item.branches:
             continue
         depths = grid.branch_depth if item.chains else (1,)
-        for (image, patch), width, batch, branch_depth, depth in product(
-            shapes, grid.width, grid.batch, depths, grid.depth
+        counts = (grid.devices or (1,)) if survey.executions[execution].spread else (1,)
+        for (image, patch), width, batch, branch_depth, devices, depth in product(
+            shapes, grid.width, grid.batch, depths, counts, grid.depth
         ):
             for heads in grid.heads or (default_heads(width),):
                 yield Case(
@@ -241,6 +268,7 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
                     device,
                     mode,
                     scope,
+                    devices,
                 )
 
 
@@ -274,6 +302,17 @@ def _parse_claim(table: Mapping[str, Any]) -> Claim:
     return Claim(
         margin=checks.number(table.get("margin", Claim.margin), "margin", 0, 100),
         confidence=checks.number(table.get("confidence", Claim.confidence), "confidence", 0.5, 1),
+    )
+
+
+def _energy_seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UsageError(f"energy_seconds must be a number, not {value!r}")
+    if value == 0 or value >= LEAST_ENERGY_SECONDS:
+        return float(value)
+    raise UsageError(
+        f"energy_seconds must be 0 (no energy window) or at least {LEAST_ENERGY_SECONDS:g}, "
+        f"not {value}"
     )
 
 

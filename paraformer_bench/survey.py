@@ -28,6 +28,7 @@ class Item:
     source: str
     chains: bool = False
     cost: Cost | None = None
+    spread: str = ""
 
     @property
     def control(self) -> bool:

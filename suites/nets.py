@@ -18,7 +18,7 @@ _CURVE = [name for name in NAMES if name != "depth"]
 
 
 class _Inference:
-    version = "1"
+    version = "2"
     param_names = NAMES
 
     def track_latency(self, cache: Cache, *case: Any) -> Value:
@@ -49,7 +49,7 @@ class GpuInference(_Inference, OnGpu):
 
 
 class _Batch:
-    version = "1"
+    version = "2"
     param_names = NAMES
 
     def track_time_per_image(self, cache: Cache, *case: Any) -> Value:
@@ -68,7 +68,7 @@ class GpuBatch(_Batch, OnGpu):
 
 
 class _Training:
-    version = "1"
+    version = "2"
     param_names = NAMES
 
     def track_step(self, cache: Cache, *case: Any) -> Value:
@@ -93,7 +93,7 @@ class GpuTraining(_Training, OnGpu):
 
 
 class _Curve:
-    version = "1"
+    version = "2"
     param_names = _CURVE
 
     def track_exponent(self, cache: Cache, *curve: Any) -> Value:

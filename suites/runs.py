@@ -11,23 +11,29 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any, NoReturn
 
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
+from .rounds import split, steady
+
 BLOCKS = 8
 """Samples a benchmark gets. With 6 against 6 asv's Mann-Whitney test, which asks for p < 0.002,
 can never say that two commits differ; a 99% interval of a median without assumptions needs 8."""
+
+ROUNDS = 8
+"""Of a block. What disturbs a machine lasts about as long as a block: the more often it goes
+through its cases, the more alike all are disturbed. See `rounds`."""
 
 THREADS = "1"
 """Of PyTorch on the CPU. Where a neighbour takes a core, the threads of a pool wait for each other
 and a call takes many times as long; a single thread waits for nobody."""
 
 CPU, GPU = "cpu", "cuda:0"
-DEPTHS = (1, 4, 16)
+DEPTHS = (1, 4, 8)
 BATCH = 4
 """Images at once where the time per image is tracked."""
 SHALLOW = 2
@@ -46,7 +52,7 @@ name = "asv"
 
 [protocol]
 blocks = {BLOCKS}
-rounds = 2
+rounds = {ROUNDS}
 seconds_per_case = 0.1
 target_relative_error = 0.01
 timeout_seconds = 120
@@ -146,19 +152,21 @@ def reduce(folder: Path) -> Cache:
     """Return what is tracked of a run.
 
     ``cases`` has, by case and mode, an entry a block in the order of the blocks: what became of
-    it, its median times in seconds, its counts. ``curves`` has, by its shallowest case, to which
-    depth a curve of wall times is constant. ``refused`` and ``declined`` (by mode) are what the
-    commit said to what it would not do; here, nothing.
+    it, its times in seconds (on the wall clock `rounds.steady`, of a device the median), its
+    counts. ``curves`` has, by its shallowest case, to which depth a curve of wall times is
+    constant. ``refused`` and ``declined`` (by mode) are what the commit said to what it would not
+    do; here, nothing.
     """
     cases: dict[tuple[Case, str], list[dict[str, Any]]] = {}
     lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
     for record in sorted(map(json.loads, lines), key=lambda record: record["block"]):
         case = record["case"]
         entry = {name: record.get(name) for name in ("status", "reason", "block", *_TRACKED)}
-        entry["wall"] = _median(record["wall_seconds"])
+        entry["rounds"] = split(record["wall_seconds"], record.get("rounds") or [])
         entry["device"] = _median(record["device_seconds"])
         entry["sentinel"] = _median(record.get("telemetry", {}).get("sentinel_seconds"))
         cases.setdefault((_case(case), case["mode"]), []).append(entry)
+    _put_wall_times(cases)
     verdicts = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
     curves = {
         _case(verdict | {"depth": DEPTHS[0]}): verdict["constant_up_to"]
@@ -172,6 +180,21 @@ def reduce(folder: Path) -> Cache:
         "curves": curves,
         "folder": str(folder),
     }
+
+
+def _put_wall_times(cases: Mapping[tuple[Case, str], list[dict[str, Any]]]) -> None:
+    """Give every entry ``wall``, the time of its block."""
+    groups: dict[tuple[int, str], dict[Hashable, dict[int, list[float]]]] = {}
+    for (case, mode), entries in cases.items():
+        timed = {entry["block"]: entry.pop("rounds") for entry in entries}
+        group = groups.setdefault((case[NAMES.index("batch")], mode), {})
+        group[case, mode] = {block: times for block, times in timed.items() if times}
+    for group in groups.values():
+        measured = {case: blocks for case, blocks in group.items() if blocks}
+        steadied = steady(measured)
+        for case in group:
+            for entry in cases[case]:
+                entry["wall"] = steadied.get(case, {}).get(entry["block"])
 
 
 def samples(cache: Cache, field: str, mode: str, case: Case, share: int = 1) -> Value:

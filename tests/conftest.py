@@ -209,6 +209,10 @@ def make_survey(gpus: int = 0) -> Survey:
                 "load_average": 0.1,
             },
             "gpus": {f"cuda:{i}": dict(GPU) for i in range(gpus)},
+            "energy": {
+                "cpu": {"source": None, "reason": "permission denied on /sys/energy_uj"},
+                **{f"cuda:{i}": {"source": "NVML", "reason": None} for i in range(gpus)},
+            },
             "host": {"name": "host", "system": "Linux"},
             "torch": {"version": "2.13.0"},
             "variables": {},

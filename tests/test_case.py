@@ -41,6 +41,20 @@ def test_ids_are_stable() -> None:
     assert odd.group == "w192-b128-t50-p32-h6-float32-cuda1-inference-trunk"
 
 
+def test_the_number_of_devices_is_part_of_the_name_where_it_is_not_one() -> None:
+    spread = replace(BASE, model="paraformer", execution="sharded", devices=4)
+    assert spread.id == ("paraformer-sharded-eager-n4-d4-w192-b1-t197-float32-cpu-inference-whole")
+    assert spread.curve_id == (
+        "paraformer-sharded-eager-n4-w192-b1-t197-float32-cpu-inference-whole"
+    )
+    assert spread.group == spread.regime == BASE.regime  # measured side by side
+    old = BASE.to_json()
+    del old["devices"]  # as older runs wrote it
+    assert Case.from_json(old) == BASE
+    with pytest.raises(UsageError, match="devices must be a whole number"):
+        replace(spread, devices=0).check()
+
+
 def test_ids_are_unique_and_fit_for_file_names() -> None:
     axes = {
         "model": ["serial", "paraformer", "net_2"],
@@ -55,6 +69,7 @@ def test_ids_are_unique_and_fit_for_file_names() -> None:
         "branch_depth": [1, 2],
         "dtype": ["float32", "bfloat16"],
         "device": ["cpu", "cuda:0", "cuda:10"],
+        "devices": [1, 10],
         "scope": ["whole", "trunk"],
     }
     cases = [Case(**dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
@@ -80,6 +95,7 @@ def test_curve_differs_in_depth_alone() -> None:
         "device": "cuda:0",
         "mode": "train",
         "scope": "trunk",
+        "devices": 2,
     }
     assert set(other) == {f.name for f in fields(Case)} - {"depth"}
     for name, value in other.items():

@@ -30,7 +30,9 @@ def test_machine_without_fault(machine: Survey) -> None:
         "the cores are idle (0% busy)",
         "torch uses 4 threads",
         "12.0 of 16.0 GiB of memory are free",
+        "cpu: the energy of calls cannot be read: permission denied on /sys/energy_uj",
         "cuda:0: NVIDIA H200, 140 GiB, 132 multiprocessors, driver 570.1",
+        "cuda:0: the energy of calls can be read (NVML)",
     ]
 
 
@@ -42,7 +44,25 @@ def test_machine_without_gpu(survey_of: Callable[..., Survey]) -> None:
 
 def test_every_gpu_is_looked_at(survey_of: Callable[..., Survey]) -> None:
     found = [f.what for f in diagnose(survey_of(gpus=3), IDLE) if f.what.startswith("cuda:")]
-    assert [what[:6] for what in found] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert [what[:6] for what in found[::2]] == ["cuda:0", "cuda:1", "cuda:2"]
+    energy = "the energy of calls can be read (NVML)"
+    assert found[1::2] == [f"cuda:{i}: {energy}" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("permission denied on /sys/x/energy_uj", "sudo chmod a+r /sys/class/powercap/intel-rapl"),
+        ("this machine shows no power counters: /sys/x is not there", ""),
+    ],
+)
+def test_energy_that_cannot_be_read_spoils_nothing(machine: Survey, reason: str, fix: str) -> None:
+    machine.environment["energy"]["cpu"]["reason"] = reason
+    [finding] = [f for f in diagnose(machine, IDLE) if "energy" in f.what and "cpu" in f.what]
+    assert finding.good
+    assert finding.what == f"cpu: the energy of calls cannot be read: {reason}"
+    assert finding.fix.startswith(fix)
+    assert bool(finding.fix) is bool(fix)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,11 @@ def test_no_case() -> None:
 def test_both_ends_of_each_curve() -> None:
     stacked = [case(1, "stacked"), case(2, "stacked")]
     assert choose(CASES, "ends") == [case(1), case(4), *stacked, case(8, "vmap")]
+
+
+def test_none_of_several_devices() -> None:
+    spread = replace(case(1, "sharded"), devices=2)
+    assert choose([spread, case(2)], "all") == [case(2)]
 
 
 def test_all_of_each_curve() -> None:

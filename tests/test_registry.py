@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.errors import UsageError
-from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES, Entry, Registry, _decorator
+from paraformer_bench.registry import (
+    EXECUTIONS,
+    MODELS,
+    RANKS,
+    RUNTIMES,
+    THREADS,
+    Entry,
+    Registry,
+    _decorator,
+    register_execution,
+)
 
 
 @pytest.fixture
@@ -103,6 +113,14 @@ def test_unknown_device_type_is_refused(registry: Registry, devices: tuple[str, 
     with pytest.raises(UsageError, match="unknown device type"):
         _decorator(registry, "net", devices, False)
     assert "net" not in registry.names()
+
+
+def test_an_execution_says_how_it_uses_several_devices() -> None:
+    assert EXECUTIONS.get("sharded").spread == RANKS
+    assert EXECUTIONS.get("parallel_apply").spread == THREADS
+    assert EXECUTIONS.get("stacked").spread == ""
+    with pytest.raises(UsageError, match="unknown spread 'rank': did you mean 'ranks'"):
+        register_execution("new", spread="rank")
 
 
 def test_own_names() -> None:

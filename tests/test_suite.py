@@ -44,6 +44,7 @@ rounds = 4
 seconds_per_case = 2
 target_relative_error = 0.02
 timeout_seconds = 30.5
+energy_seconds = 2.5
 
 [[grid]]
 models = ["serial", "paraformer"]
@@ -79,7 +80,7 @@ def test_every_key_is_read() -> None:
     suite = parse(EVERYTHING)
     assert suite.name == "everything"
     assert suite.claim == Claim(margin=0.05, confidence=0.99)
-    assert suite.protocol == Protocol(12, 4, 2.0, 0.02, 30.5)
+    assert suite.protocol == Protocol(12, 4, 2.0, 0.02, 30.5, 2.5)
     assert suite.grids[0] == Grid(
         models=("serial", "paraformer"),
         depth=(1, 2, 4),
@@ -110,6 +111,25 @@ def test_round_trip_through_json() -> None:
     data = suite.to_json()
     assert parse_suite(data, "") == suite
     assert set(data) == {"name", "claim", "protocol", "grid"}
+
+
+def test_a_suite_without_energy_windows_is_written_as_before_there_were_any() -> None:
+    """Else runs of older versions could not be resumed, nor new ones be read by them."""
+    for line in ("energy_seconds = 0\n", ""):
+        suite = parse(f"[protocol]\n{line}[[grid]]\nmodels = 'serial'\ndepth = 1\n")
+        data = suite.to_json()
+        assert set(data["protocol"]) == {
+            *("blocks", "rounds", "seconds_per_case"),
+            *("target_relative_error", "timeout_seconds"),
+        }
+        assert parse_suite(data, "") == suite
+        assert suite.protocol.energy_seconds == 0
+    assert parse(EVERYTHING).to_json()["protocol"]["energy_seconds"] == 2.5
+
+
+def test_steps_of_a_case() -> None:
+    assert Protocol(rounds=3).steps == 4
+    assert Protocol(rounds=3, energy_seconds=2.0).steps == 5
 
 
 def test_values_given_twice_count_once() -> None:
@@ -185,7 +205,9 @@ def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
         "branch_depth": 2,
         "dtype": "float16",
         "scope": "trunk",
+        "devices": 5,
     }
+    survey.executions["loop"] = replace(survey.executions["loop"], spread="ranks")
     lines = "".join(f"{key} = {value!r}\n" for key, value in axes.items())
     suite = parse(f'[[grid]]\nmodels = "paraformer"\nruntimes = "graph"\n{lines}')
     [case] = expand(suite, survey, "cuda:0")
@@ -197,6 +219,27 @@ def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
         mode="inference",
         **axes,
     )
+
+
+def test_devices_are_for_executions_that_can_use_several(survey: Survey) -> None:
+    text = (
+        '[[grid]]\nmodels = ["serial", "paraformer"]\nexecutions = ["loop", "stacked"]\n'
+        "depth = 2\nwidth = 64\n"
+    )
+    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    suite = parse(text + "devices = [1, 2, 8]\n")
+    found = [(c.model, c.execution, c.devices) for c in expand(suite, survey, "cpu")]
+    assert found == [
+        ("serial", "loop", 1),
+        ("paraformer", "loop", 1),
+        ("paraformer", "stacked", 1),
+        ("paraformer", "stacked", 2),
+        ("paraformer", "stacked", 8),
+    ]
+    # What runs of older versions noted must not change, or they could not be resumed.
+    assert "devices" not in parse(text).to_json()["grid"][0]
+    assert [c.devices for c in expand(parse(text), survey, "cpu")] == [1, 1, 1]
+    assert override(parse(text), {"devices": [2]}).grids[0].devices == (2,)
 
 
 def test_grids_that_overlap_measure_a_case_once(survey: Survey) -> None:
@@ -242,3 +285,22 @@ def test_skip_reason(survey: Survey) -> None:
     survey.executions["loop"] = replace(survey.executions["loop"], devices=("cuda", "xpu"))
     reason = skip_reason(replace(case, runtime="eager"), survey)
     assert reason == "execution loop needs cuda or xpu, this is cpu"
+
+
+def test_what_cannot_be_spread_over_devices_is_skipped(survey_of: Callable[..., Survey]) -> None:
+    survey = survey_of(gpus=2)
+    case = Case("paraformer", "stacked", "eager", 1, 64, 1, 64, 16, 1, 1, "float32", "cuda:0")
+    two, four = replace(case, devices=2), replace(case, devices=4)
+    assert skip_reason(two, survey) is None
+    assert skip_reason(four, survey) == "4 devices are asked for, there are 2"
+    assert skip_reason(replace(four, device="cpu"), survey) is None  # they share its cores
+    assert skip_reason(replace(two, device="cuda:1"), survey) == (
+        "2 devices begin at cuda:0, this is cuda:1"
+    )
+    assert skip_reason(replace(two, runtime="graph"), survey) == (
+        "runtime graph is measured on one device alone, not on 2"
+    )
+    assert skip_reason(replace(two, mode="train"), survey) == (
+        "training is measured on one device alone, not on 2"
+    )
+    assert skip_reason(replace(case, runtime="graph", mode="train"), survey) is None

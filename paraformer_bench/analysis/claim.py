@@ -125,7 +125,7 @@ def _recount(
 
 def _serial_twin(case: Case) -> str:
     """Curve id of the serial net under the same runtime and conditions (see `Case.group`)."""
-    return replace(case, model="serial", execution="loop", branch_depth=1).curve_id
+    return replace(case, model="serial", execution="loop", branch_depth=1, devices=1).curve_id
 
 
 def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tuple[Speedup, ...]:
@@ -198,4 +198,5 @@ def _verdict(
         speedup=speedup,
         flags=tuple(sorted({flag for record in records for flag in record.flags})),
         without_flagged=recount,
+        devices=case.devices,
     )

@@ -25,6 +25,8 @@ DEEPEST = 4096
 FURTHEST = 4
 """Batches are predicted to so many times the largest one measured."""
 
+_FEWEST = 2
+"""Depths without which nothing is known of how a curve goes on."""
 _TERMS = ("host", "floors", "compute", "bandwidth", "join", "sync")
 _FAMILY = [field.name for field in fields(Case) if field.name not in ("depth", "batch")]
 
@@ -35,6 +37,7 @@ class AtBatch:
 
     Attributes:
         batch: Images in a call.
+        shallowest: The least deep net that is known of there.
         up_to: Deepest depth to which it is predicted to be constant.
         beyond: Whether it is still constant there because no curve is followed deeper.
         measured: Deepest depth to which it was measured to be constant; null if this batch was
@@ -43,6 +46,7 @@ class AtBatch:
     """
 
     batch: int
+    shallowest: int
     up_to: int
     beyond: bool
     measured: int | None = None
@@ -57,7 +61,8 @@ class Outlook:
         trusted: Whether the model ends constancy within one tested depth of where it was measured
             to end, at every measured batch. What misses the known says nothing of the unknown.
         verdict: Of its smallest measured batch.
-        batches: By ascending batch. Only the measured one where there is but one.
+        batches: By ascending batch; between and beyond the measured ones those of which at least
+            two depths are known from two batches. Only the measured one where there is but one.
         faster: What ``up_to`` and ``beyond`` would be at the smallest batch if arithmetic, memory
             traffic and joins took half the time and launches took what they take.
         errors: Predicted over measured time, less 1, of every case of an inner batch, predicted
@@ -91,12 +96,12 @@ def between(known: Mapping[int, Demand], at: int) -> Demand:
     """Return what is asked for at ``at``, each term on a straight line through two neighbours.
 
     Args:
-        known: By depth or by batch. With one alone, that one.
+        known: By depth or by batch, at least two unless ``at`` is among them.
         at: Between them or beyond; below the first two a term is never less than 0.
     """
+    if at in known:
+        return known[at]
     places = sorted(known)
-    if at in known or len(places) == 1:
-        return known[at if at in known else places[0]]
     right = min(max(bisect_left(places, at), 1), len(places) - 1)
     low, high = places[right - 1], places[right]
     share = (at - low) / (high - low)
@@ -108,11 +113,19 @@ def between(known: Mapping[int, Demand], at: int) -> Demand:
     return replace(first, **terms)
 
 
-def reach(demands: Mapping[int, Demand], scales: Scales, margin: float) -> tuple[int, bool]:
+def reach(
+    demands: Mapping[int, Demand], scales: Scales, margin: float, besides: float = 0.0
+) -> tuple[int, bool]:
     """Return the deepest depth to which a curve is predicted to be constant.
 
     Looked at are the depths of ``demands`` and, beyond them, twice the last one again and again
     up to `DEEPEST`. Where one fails, the last depth before it is found to a block.
+
+    Args:
+        demands: By depth.
+        scales: How far things are from the ceilings.
+        margin: Growth that still counts as constant.
+        besides: Seconds that a call takes on top, at every depth.
 
     Returns:
         The depth, and whether it is still constant where it was given up.
@@ -120,11 +133,12 @@ def reach(demands: Mapping[int, Demand], scales: Scales, margin: float) -> tuple
     depths = sorted(demands)
     while 2 * depths[-1] <= DEEPEST:
         depths.append(2 * depths[-1])
-    least = _seconds(between(demands, depths[0]), scales)
+    least = seconds_of(between(demands, depths[0]), scales)
     for before, depth in pairwise(depths):
-        seconds = _seconds(between(demands, depth), scales)
-        if seconds >= (1 + margin) * least:
-            return _last_below(demands, scales, (1 + margin) * least, before, depth), False
+        seconds = seconds_of(between(demands, depth), scales)
+        most = (1 + margin) * least + margin * besides
+        if seconds >= most:
+            return _last_below(demands, scales, most, before, depth), False
         least = min(least, seconds)
     return depths[-1], len(depths) > 1
 
@@ -135,7 +149,7 @@ def _last_below(
     """Halve the way between a depth that stays below a time and one that does not."""
     while high - low > 1:
         middle = (low + high) // 2
-        if _seconds(between(demands, middle), scales) < most:
+        if seconds_of(between(demands, middle), scales) < most:
             low = middle
         else:
             high = middle
@@ -150,15 +164,19 @@ def _outlook(held: Mapping[int, Prediction]) -> Outlook:
     for batch in batches:
         seen = held.get(batch)
         demands, scales = _at_batch(models, batch)
+        if len(demands) < _FEWEST:
+            continue
         up_to, beyond = reach(demands, scales, smallest.margin)
         measured = (seen.verdict.constant_up_to, seen.verdict.depths[-1]) if seen else (None, None)
-        rows.append(AtBatch(batch, up_to, beyond, *measured))
+        rows.append(AtBatch(batch, min(demands), up_to, beyond, *measured))
     errors: list[float] = []
     for batch in sorted(models)[1:-1]:
         others = {other: model for other, model in models.items() if other != batch}
         demands, scales = _at_batch(others, batch)
+        if len(demands) < _FEWEST:
+            continue
         errors += [
-            _seconds(between(demands, step.depth), scales) / step.measured - 1
+            seconds_of(between(demands, step.depth), scales) / step.measured - 1
             for step in models[batch].steps
             if step.measured
         ]
@@ -178,11 +196,14 @@ def _at_batch(models: Mapping[int, Model], batch: int) -> tuple[dict[int, Demand
         known = {b: model.demands[depth] for b, model in models.items() if depth in model.demands}
         if len(known) > 1:
             demands[depth] = between(known, batch)
-    return demands, _scales_at({b: model.scales for b, model in models.items()}, batch)
+    return demands, scales_at({b: model.scales for b, model in models.items()}, batch)
 
 
-def _scales_at(known: Mapping[int, Scales], batch: int) -> Scales:
-    """On a straight line of logarithms between two batches; beyond them those of the last."""
+def scales_at(known: Mapping[int, Scales], batch: int) -> Scales:
+    """Return how far things are from the ceilings at a batch.
+
+    On a straight line of logarithms between two that are known; beyond the last those of it.
+    """
     places = sorted(known)
     right = min(max(bisect_left(places, batch), 1), len(places) - 1)
     low, high = places[right - 1], places[right]
@@ -200,7 +221,8 @@ def _powers(measured: Mapping[int, object]) -> list[int]:
     return [2**k for k in range(last.bit_length()) if first <= 2**k <= last]
 
 
-def _seconds(demand: Demand, scales: Scales) -> float:
+def seconds_of(demand: Demand, scales: Scales) -> float:
+    """Return the predicted time of one call."""
     return sum(terms_of(demand, scales).values())
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from paraformer_bench.analysis.curve import Exponent, Ratio, Rise
+from paraformer_bench.case import method_name
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Verdict:
     The fields up to ``scope`` are `Case`'s without the depth, those from ``verdict`` to
     ``blocks_to_settle`` are `CurveJudgement`'s. `speedup` is empty where the group has no
     serial net under the same runtime; ``flags`` is the union over the curve's records;
-    ``without_flagged`` is null where none of them spoils a time (`record.SPOILING`).
+    ``without_flagged`` is null where none of them spoils a time (`record.SPOILING`);
+    ``devices`` is `Case.devices`.
     """
 
     curve_id: str
@@ -96,6 +98,7 @@ class Verdict:
     speedup: tuple[Speedup, ...]
     flags: tuple[str, ...]
     without_flagged: Recount | None = None
+    devices: int = 1
 
     @property
     def differs_without_flagged(self) -> bool:
@@ -108,7 +111,7 @@ class Verdict:
     @property
     def method(self) -> str:
         """Who was measured, as in `Case.method`."""
-        return f"{self.model}-{self.execution}-{self.runtime}"
+        return method_name(self.model, self.execution, self.runtime, self.devices)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of ``verdicts.json``: the fields, ``worst`` with `from` and `to`."""

@@ -186,7 +186,8 @@ def _clause(name: str, group: Sequence[Verdict]) -> str:
     """What one curve does, or how many of several do what."""
     if len(group) == 1:
         [curve] = group
-        return f"{curve.model} under {curve.execution}/{curve.runtime} {_alone(curve)}"
+        on = f" on {curve.devices} devices" if curve.devices != 1 else ""
+        return f"{curve.model} under {curve.execution}/{curve.runtime}{on} {_alone(curve)}"
     parts: list[str] = []
     for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
         some = [verdict for verdict in group if verdict.verdict == kind]

@@ -36,13 +36,26 @@ def prepare(model: nn.Module, example: Tensor) -> Forward:
     products and one sum over branches. The model's parameters become views of the stacked
     storage: weights are held once.
     """
-    # Folding rewrites weights: none of them may be trained, or be read in a second place.
+    fold = may_fold(model)
+    return run_branches(model, lambda place: plan(place, fold))
+
+
+def may_fold(model: nn.Module) -> bool:
+    """Whether weights may be rewritten: none is trained, or read in a second place."""
     every = [p for _, p in model.named_parameters(remove_duplicate=False)]
-    fold = len(set(every)) == len(every) and not any(p.requires_grad for p in every)
-    return run_branches(model, lambda place: _plan(place, fold))
+    return len(set(every)) == len(every) and not any(p.requires_grad for p in every)
 
 
-def _plan(place: Branches, fold: bool) -> Make:
+def plan(place: Branches, fold: bool) -> Make:
+    """Look at the branches of one place and say how to stack them.
+
+    Args:
+        place: The branches.
+        fold: See `may_fold`.
+
+    Raises:
+        Unsupported: They cannot be stacked. They are as they were.
+    """
     chains = [list(b) if isinstance(b, nn.Sequential) else [b] for b in place.branches]
     kinds = {type(module) for chain in chains for module in chain}
     if len({len(chain) for chain in chains}) != 1 or len(kinds) != 1:

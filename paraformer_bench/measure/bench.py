@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -12,14 +13,18 @@ from torch import Tensor, nn
 
 from paraformer_bench.case import Case
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.counts import count
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.gate import reference, relative_error
 from paraformer_bench.measure.gradient_gate import GradientGate
+from paraformer_bench.measure.memory import Peak
+from paraformer_bench.measure.part import Part
 from paraformer_bench.measure.sampler import warm_up
+from paraformer_bench.measure.team import needs_ranks
 from paraformer_bench.measure.training import get_ready, in_its_mode, make_step, recording
-from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES
+from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES, THREADS
 
 References = dict[tuple[object, ...], Tensor]
 """Reference outputs already computed, by model and input: executions share them."""
@@ -99,29 +104,41 @@ def prepare(
     """
     where = device.torch_device
     precision.check(case.dtype, where)
-    precision.use(case.dtype)
+    device.use(case)
     get_ready(case, where)
+    device.team.begin(case, block)
+    _load(case)
     device.memory.mark()
     model = build_model(case, where)
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    size = _size(model)
     check_input = make_input(case, where, _seed("check", block, case.batch))
     gate = _gate(case, model, check_input, references)
     example = make_input(case, where, _seed("example", block, case.batch))
-    run = _run(case, model, example)
+    spread = _is_spread(case)
+    if spread:
+        counts, null_reasons = _count_apart(model, example)
+    run = _run(case, model, example, *_several(case, device))
     if case.mode == "train":
         run(example)  # the optimiser makes its state at its first step and never again
     # Counted before the runtime is there: a graph's gradients must be the last ones made.
-    counts, null_reasons = _count(run, example)
+    if not spread:
+        counts, null_reasons = _count(run, example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
+    call, part = _lead(case, device, call, example)
     error = gate(call(check_input))
     facts = counts | {"parameter_bytes": size, "relative_error": error}
     facts["compile_seconds"] = getattr(call, "compile_seconds", None)
     if facts["compile_seconds"] is None:
         null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
+    size = _size(model)
     del check_input, gate, model
     timed = _timed(case, call, example)
     times = warm_up(timed, device.clock, seconds)
-    peak = device.memory.peak(timed)
+    if part is None:
+        peak = device.memory.peak(timed)
+    else:
+        peak, ranks = _of_all_ranks(case, device, part, timed, size)
+        facts["telemetry"] = {"ranks": ranks}
     facts |= {
         "warmup_calls": len(times),
         "peak_bytes": peak.peak_bytes,
@@ -147,25 +164,108 @@ def rebuild(
         annotate: Receives the model once its execution is there and before its runtime is.
     """
     where = device.torch_device
-    precision.use(case.dtype)
+    device.use(case)
+    device.team.begin(case, block)
     example = make_input(case, where, _seed("example", block, case.batch))
     model = build_model(case, where)
-    run = _run(case, model, example)
+    run = _run(case, model, example, *_several(case, device))
     if annotate is not None:
         annotate(model)
     call = RUNTIMES.get(case.runtime).factory(run, example)
+    call, _ = _lead(case, device, call, example)
     timed = _timed(case, call, example)
     busy = device.clock.wall(timed)
     return Bench(timed, busy=busy, compilations=lambda: getattr(call, "compilations", 0))
 
 
-def _run(case: Case, model: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
-    """The net under its execution, or the step that trains it so."""
+def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> tuple[Part, int]:
+    """Build what a follower runs of a case, as rank 0 does but for the gate.
+
+    Returns:
+        The part, and the bytes of its parameters.
+    """
+    where = device.torch_device
+    device.use(case)
+    _load(case)
+    device.memory.mark()
+    model = build_model(case, where)
+    example = make_input(case, where, _seed("example", block, case.batch))
+    run = _run(case, model, example, ranks)
+    call = RUNTIMES.get(case.runtime).factory(run, example)
+    return Part(ranks, call, example), _size(model)
+
+
+def _run(
+    case: Case, model: nn.Module, example: Tensor, *several: object
+) -> Callable[[Tensor], Tensor]:
+    """The net under its execution, or the step that trains it so; see `_several`."""
     execution = EXECUTIONS.get(case.execution).factory
     if case.mode == "train":
         return make_step(model, execution, example, case.scope)
-    run: Callable[[Tensor], Tensor] = execution(model, example)
+    run: Callable[[Tensor], Tensor] = execution(model, example, *several)
     return run
+
+
+def _several(case: Case, device: Device) -> tuple[object, ...]:
+    """What an execution is given beyond model and example: of several devices ranks, or them."""
+    if case.devices == 1:
+        return ()
+    if needs_ranks(case):
+        return (device.team.ranks(case),)
+    kind = device.torch_device.type
+    return ([torch.device(kind, index) for index in range(case.devices)],)
+
+
+def _load(case: Case) -> None:
+    """Import what an execution needs on several devices, before memory is looked at."""
+    if case.devices > 1:
+        for module in EXECUTIONS.get(case.execution).loads:
+            import_module(module)
+
+
+def _lead(
+    case: Case, device: Device, call: Callable[[Tensor], Tensor], example: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Part | None]:
+    """What calls a case on all its ranks, and rank 0's part; the call itself if it has none."""
+    if not needs_ranks(case):
+        return call, None
+    part = Part(device.team.ranks(case), call, example)
+    return device.team.lead(case, part), part
+
+
+def _of_all_ranks(
+    case: Case, device: Device, part: Part, timed: Callable[[], object], size: int
+) -> tuple[Peak, dict[str, Any]]:
+    """The peak of the rank that needs most, and what is noted of all ranks."""
+    own: list[Peak] = []
+    others = device.team.peaks(case, lambda: own.append(device.memory.peak(timed)))
+    [peak] = own
+    peaks = [peak.peak_bytes, *(other["peak_bytes"] for other in others)]
+    reserved = [peak.reserved_bytes, *(other["reserved_bytes"] for other in others)]
+    noted = {
+        "peak_bytes": peaks,
+        "parameter_bytes": [size, *(other["parameter_bytes"] for other in others)],
+        "communication_seconds": device.team.communication_seconds(case, part, device.clock),
+    }
+    if device.torch_device.type == "cpu":
+        noted["threads_per_rank"] = device.team.threads_of(case)
+    return replace(peak, peak_bytes=_most(peaks), reserved_bytes=_most(reserved)), noted
+
+
+def _most(sizes: Iterable[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return max(known, default=None)
+
+
+def _size(model: nn.Module) -> int:
+    """Bytes of the parameters in this process; PyTorch gives those cut across ranks as wholes."""
+    own = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())
+    return sum(p.numel() * p.element_size() for p in own)
+
+
+def _is_spread(case: Case) -> bool:
+    """Whether operations are dispatched in other processes or threads, where none are counted."""
+    return case.devices > 1 or EXECUTIONS.get(case.execution).spread == THREADS
 
 
 def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
@@ -199,6 +299,14 @@ def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], 
     except Exception as error:
         reason = f"the call cannot be counted: {type(error).__name__}"
         return {}, dict.fromkeys(("operations", "flops", "work"), reason)
+
+
+def _count_apart(model: nn.Module, x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:
+    """The FLOPs of the plain loop, which are those of every execution, and nothing else."""
+    reason = "operations are not counted where a net is spread over processes or threads"
+    counts, null_reasons = _count(model, x)
+    null_reasons |= dict.fromkeys(("operations", "work"), reason)
+    return {key: counts[key] for key in counts.keys() & {"flops"}}, null_reasons
 
 
 def _seed(*parts: object) -> int:

@@ -27,6 +27,9 @@ class Clock(Protocol):
     def wall(self, call: Call) -> float:
         """Seconds of one synchronised call on the host's clock."""
 
+    def repeat(self, call: Call, times: int) -> float:
+        """Seconds of so many calls back to back, until the device has done the last one."""
+
     def device(self, call: Call) -> DeviceTime | None:
         """Device time of one call; None where the device has no clock of its own."""
 
@@ -42,6 +45,13 @@ class CpuClock:
         """Seconds from before the call to after it."""
         start = time.perf_counter()
         call()
+        return time.perf_counter() - start
+
+    def repeat(self, call: Call, times: int) -> float:
+        """Seconds from before the first call to after the last."""
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
         return time.perf_counter() - start
 
     def device(self, call: Call) -> None:
@@ -85,6 +95,15 @@ class CudaClock:
         torch.cuda.synchronize(self._device)
         start = time.perf_counter()
         call()
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter() - start
+
+    def repeat(self, call: Call, times: int) -> float:
+        """Seconds from before the first call until the device is idle again."""
+        torch.cuda.synchronize(self._device)
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
         torch.cuda.synchronize(self._device)
         return time.perf_counter() - start
 

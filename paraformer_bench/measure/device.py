@@ -1,4 +1,4 @@
-"""The device a worker measures on: its clock, memory, telemetry and health."""
+"""The device a worker measures on: its clock, memory, telemetry, energy and health."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from paraformer_bench.case import Case
 from paraformer_bench.measure import precision
 from paraformer_bench.measure.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.measure.energy import Meter, NoMeter, open_meter
 from paraformer_bench.measure.host_load import Host, HostLoad, NoHost
 from paraformer_bench.measure.memory import (
     CpuMemory,
@@ -18,6 +20,7 @@ from paraformer_bench.measure.memory import (
     refuse_the_impossible,
     steady_malloc,
 )
+from paraformer_bench.measure.team import Team
 from paraformer_bench.measure.telemetry import NoTelemetry, Telemetry, open_telemetry
 
 
@@ -30,6 +33,13 @@ class Device:
     memory: Memory
     telemetry: Telemetry
     host: Host = field(default_factory=NoHost)
+    team: Team = field(default_factory=Team)
+    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
+
+    def use(self, case: Case) -> None:
+        """Make the settings of the whole process that a case needs, before it is called."""
+        precision.use(case.dtype)
+        self.team.use_threads(case)
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -37,7 +47,9 @@ class Device:
             torch.cuda.synchronize(self.torch_device)
 
     def healthy(self) -> bool:
-        """Whether the device still answers; a CUDA context does not survive a bad kernel."""
+        """Whether device and team still answer; a CUDA context does not survive a bad kernel."""
+        if self.team.broken:
+            return False
         try:
             self.synchronize()
             torch.zeros(1, device=self.torch_device).add_(1).cpu()
@@ -65,12 +77,14 @@ def open_device(name: str) -> Device:
     device = torch.device(name)
     if device.type == "cpu":
         nothing = NoTelemetry("the device is no GPU")
-        return Device(device, CpuClock(), CpuMemory(), nothing, HostLoad(torch.get_num_threads()))
+        host = HostLoad(torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, meter=open_meter(None))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     clock, memory = CudaClock(device), CudaMemory(device)
-    return Device(device, clock, memory, open_telemetry(uuid), HostLoad(needed=1))
+    telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
+    return Device(device, clock, memory, telemetry, host, meter=open_meter(uuid))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.

@@ -14,6 +14,7 @@ import torch
 
 from paraformer_bench.child import VARIABLES
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.measure.energy import describe_meter, open_meter
 from paraformer_bench.measure.telemetry import NvmlTelemetry, throttle_words
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
@@ -21,15 +22,22 @@ _VARIABLES = (*VARIABLES, "CUDA_VISIBLE_DEVICES")
 
 
 def collect() -> dict[str, Any]:
-    """Return the environment: ``devices`` by name, then a table each for host, torch and GPUs."""
+    """Return the environment: ``devices`` by name, then a table each for host, torch and GPUs.
+
+    ``energy`` says for each device which counter can be read (``source``) or why none can
+    (``reason``).
+    """
     cpu = cpu_facts()
     gpus = {f"cuda:{i}": gpu_facts(i) for i in range(torch.cuda.device_count())}
     names = {"cpu": cpu_name(cpu)}
     names |= {name: facts["name"] for name, facts in gpus.items()}
+    meters = {"cpu": open_meter(None)}
+    meters |= {name: open_meter(facts["uuid"]) for name, facts in gpus.items()}
     return {
         "devices": names,
         "cpu": cpu,
         "gpus": gpus,
+        "energy": {name: describe_meter(meter) for name, meter in meters.items()},
         "host": host_facts(),
         "torch": torch_facts(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ class Host(Protocol):
     def read(self) -> Reading:
         """What happened since `begin`; fields that the system does not offer are None."""
 
+    def adopt(self, process: int) -> None:
+        """Count the time of the process with this id as the worker's own."""
+
 
 class NoHost:
     """Watches nothing."""
@@ -37,10 +40,13 @@ class NoHost:
         """Nothing."""
         return {}
 
+    def adopt(self, process: int) -> None:
+        """Nothing."""
+
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU seconds so far: of everybody on the usable cores, stolen from them, of this process."""
+    """CPU seconds so far: of everybody on the usable cores, stolen from them, of the worker."""
 
     moment: float
     everybody: float
@@ -62,9 +68,13 @@ class HostLoad:
         cpus = usable_cpus()
         self._spare = max(len(cpus) - needed, 0)
         self._cpus = cpus
-        process = psutil.Process()
-        self._spent = spent or (lambda: read_counters(process, cpus))
+        self._own = [psutil.Process()]
+        self._spent = spent or (lambda: read_counters(self._own, cpus))
         self._start = self._spent()
+
+    def adopt(self, process: int) -> None:
+        """Count the time of the process with this id as the worker's own."""
+        self._own.append(psutil.Process(process))
 
     def begin(self) -> None:
         """Start a window."""
@@ -84,9 +94,9 @@ class HostLoad:
         }
 
 
-def read_counters(process: psutil.Process, cpus: Sequence[int]) -> Spent:
-    """Read the counters of the system and of a process."""
-    own = process.cpu_times()
+def read_counters(processes: Iterable[psutil.Process], cpus: Sequence[int]) -> Spent:
+    """Read the counters of the system and of the worker's processes."""
+    own = [process.cpu_times() for process in processes]
     every = psutil.cpu_times(percpu=True)
     times = [every[cpu] for cpu in cpus if cpu < len(every)]
     busy = sum(
@@ -94,7 +104,7 @@ def read_counters(process: psutil.Process, cpus: Sequence[int]) -> Spent:
         for t in times
     )
     stolen = sum(getattr(t, "steal", 0.0) for t in times)
-    return Spent(time.perf_counter(), busy, stolen, own.user + own.system)
+    return Spent(time.perf_counter(), busy, stolen, sum(t.user + t.system for t in own))
 
 
 def flags(readings: Sequence[Reading]) -> list[str]:

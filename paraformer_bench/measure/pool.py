@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paraformer_bench.case import Case
-from paraformer_bench.measure import precision
 from paraformer_bench.measure.bench import Bench, References, prepare, rebuild
 from paraformer_bench.measure.device import Device, is_out_of_memory
 from paraformer_bench.measure.memory import release
@@ -36,7 +35,7 @@ class Pool:
     def get(self, case: Case) -> Bench:
         """Return a case prepared before, building it again if it was let go."""
         if case in self._ready:
-            precision.use(case.dtype)
+            self._device.use(case)
             return self._ready[case]
         return self._add(case, lambda: rebuild(case, self._device, self._block))
 
@@ -47,10 +46,12 @@ class Pool:
     def drop(self, case: Case) -> None:
         """Let one case go."""
         self._ready.pop(case, None)
+        self._device.team.drop([case])
         release(self._device.torch_device)
 
     def drop_all(self) -> None:
         """Let every case go."""
+        self._device.team.drop(list(self._ready))
         self._ready.clear()
         release(self._device.torch_device)
 

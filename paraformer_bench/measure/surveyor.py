@@ -42,6 +42,7 @@ def _entries(registry: Registry) -> list[dict[str, Any]]:
             "source": entry.source,
             "chains": entry.chains,
             "cost": asdict(entry.cost) if entry.cost else None,
+            "spread": entry.spread,
         }
         for entry in registry.entries()
     ]

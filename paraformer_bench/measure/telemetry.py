@@ -61,11 +61,7 @@ class NvmlTelemetry:
             for kind in ("Event", "Throttle")
         )
         self._reasons = new or old
-        try:
-            nvml.nvmlInit()
-            self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
-        except nvml.NVMLError as error:
-            raise Unsupported(f"NVML does not answer for {uuid}: {error}") from None
+        self._handle = find_gpu(uuid, nvml)
 
     def read(self) -> Reading:
         """SM clock and its maximum (Hz), temperature (C), power (W), reason bits, processes."""
@@ -90,6 +86,19 @@ class NvmlTelemetry:
             return query(*args)
         except self._nvml.NVMLError:
             return None
+
+
+def find_gpu(uuid: str, nvml: Any) -> Any:
+    """Return NVML's handle of the GPU with ``uuid``.
+
+    Raises:
+        Unsupported: NVML is not there or does not know the GPU.
+    """
+    try:
+        nvml.nvmlInit()
+        return nvml.nvmlDeviceGetHandleByUUID(uuid)
+    except nvml.NVMLError as error:
+        raise Unsupported(f"NVML does not answer for {uuid}: {error}") from None
 
 
 def open_telemetry(uuid: str | None) -> Telemetry:

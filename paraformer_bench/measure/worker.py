@@ -11,11 +11,14 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from paraformer_bench.job import Job
 from paraformer_bench.measure.device import at_work
 from paraformer_bench.measure.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.measure.reporter import Reporter
+from paraformer_bench.measure.team import Team
 from paraformer_bench.measure.visit import Visit
 from paraformer_bench.plugins import load_plugins
 
@@ -26,21 +29,22 @@ def main() -> int:
     Returns:
         0 when every case was visited, 3 when the device broke and the rest needs a new worker.
     """
-    emit = take_stdout()
+    emit = Reporter(take_stdout())
     die_with_parent()
     job = Job.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))
     try:
-        with at_work(job.device) as device:
+        with at_work(job.device) as alone, Team.of(job, alone.host, emit) as team:
+            device = replace(alone, team=team)
             visit = Visit(device, job, emit)
             gc.freeze()  # what lives by now lives on: collections between cases stay short
             emit({"event": "ready"})
             for group in job.groups:
                 if not visit.group(group):
                     return 3
+            emit({"event": "done"})
     except ParentGone:
         return 1
-    emit({"event": "done"})
     return 0
 
 

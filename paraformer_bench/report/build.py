@@ -97,6 +97,7 @@ def _context(
         "headline": headline(verdicts, info),
         "facts": _key_facts(info, blocks, cases, verdicts),
         "finished": info.get("finished") is not None,
+        "shard": facts.shard(info),
         "blocks_seen": blocks["block"].nunique(),
         "blocks_planned": facts.table(info, "suite", "protocol").get("blocks"),
         "looks": all_looks,
@@ -118,7 +119,7 @@ def _context(
         "records": len(run.records),
         "warnings": run.warnings,
         "calibration": facts.calibration(info),
-        "environment": facts.environment(info) + _ceilings(info),
+        "environment": facts.environment(info) + _ceilings(info) + _parts(info),
         "protocol": facts.claim(info),
         "grids": facts.grids(info),
         "method_link": _method_link(run.folder),
@@ -162,3 +163,8 @@ def _method_link(folder: Path) -> str:
 def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
     found = facts.ceilings(info)
     return [("ceilings", found)] if found else []
+
+
+def _parts(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
+    found = facts.parts(info)
+    return [("parts", found)] if found else []

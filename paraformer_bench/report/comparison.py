@@ -137,6 +137,8 @@ def _row(contrast: Contrast, case: Case, regime: str) -> Row:
     pair = (contrast.seconds_a, contrast.seconds_b)
     times = [units.NONE if seconds is None else units.time(seconds) for seconds in pair]
     method = f"{case.model} {case.execution}, {case.runtime}"
+    if case.devices != 1:
+        method += f", {case.devices} devices"
     if case.branch_depth != 1:
         method += f", branch depth {case.branch_depth}"
     return Row(

@@ -19,6 +19,7 @@ _PROTOCOL = {
     "seconds_per_case": "seconds of samples for each case and block",
     "target_relative_error": "sampling stops at a relative error of",
     "timeout_seconds": "seconds before a case is given up",
+    "energy_seconds": "seconds of the energy window of each case and block",
 }
 
 _UNITS = {
@@ -48,6 +49,32 @@ def devices(info: Mapping[str, Any]) -> dict[str, str]:
     """Return device -> name of the hardware, as far as it is known."""
     named = table(info, "environment", "devices")
     return {device: _scalar(name) for device, name in named.items()}
+
+
+def shard(info: Mapping[str, Any]) -> str:
+    """Return which part of a run this is, such as ``2 of 5``; empty for a whole run."""
+    held = table(info, "shard")
+    return (
+        f"{_scalar(held['number'])} of {_scalar(held['of'])}"
+        if {"number", "of"} <= set(held)
+        else ""
+    )
+
+
+def parts(info: Mapping[str, Any]) -> Facts:
+    """Return where and when each part of a merged run was measured, and what is missing."""
+    listed = info.get("parts")
+    known = (
+        [part for part in listed if isinstance(part, Mapping)] if isinstance(listed, list) else []
+    )
+    found = []
+    for part in known:
+        name = f"shard {shard(part)}" if shard(part) else "continued"
+        host = text(table(part, "environment", "host"), "name")
+        told = [host or "host unknown", units.moment(text(part, "started")), command(part)]
+        found.append((name, "; ".join(filter(None, told))))
+    missing = info.get("missing") if info.get("finished") is None else None
+    return found + ([("missing", _scalar(missing))] if missing else [])
 
 
 def hardware(used: Iterable[str], info: Mapping[str, Any]) -> str:
@@ -101,8 +128,9 @@ def efficiency(info: Mapping[str, Any]) -> str:
             f"{busy / devices:.0%} of their time ({units.duration(busy)}) passed in warm-up or "
             f"timed calls."
         )
+    took = "The jobs of this run together took" if info.get("parts") else "The sweep took"
     return (
-        f"The sweep took {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
+        f"{took} {units.duration(wall)}; {units.duration(busy)} of it ({busy / wall:.0%}) "
         f"passed in warm-up or timed calls."
     )
 

@@ -11,7 +11,7 @@ from paraformer_bench.report.style import Look
 
 
 def filters(looks: Mapping[Line, Look], regimes: Mapping[str, Regime]) -> dict[str, str]:
-    """Return JSON texts: ``lines`` by their numbers, ``regimes`` by their groups.
+    """Return JSON texts: ``lines`` by their numbers, ``regimes`` by theirs.
 
     What the script reads of them are the values that a reader may choose. Elements of the page say
     with ``data-line`` and ``data-regime`` what they are about.
@@ -20,5 +20,6 @@ def filters(looks: Mapping[Line, Look], regimes: Mapping[str, Regime]) -> dict[s
         {"model": line.model, "execution": line.execution, "runtime": line.runtime}
         for line, look in sorted(looks.items(), key=lambda item: item[1].number)
     ]
-    places = {group: dict(regime.fields) for group, regime in regimes.items()}
+    ordered = sorted(regimes.values(), key=lambda regime: regime.number)
+    places = [dict(regime.fields) for regime in ordered]
     return {"lines": json.dumps(lines), "regimes": json.dumps(places)}

@@ -78,7 +78,7 @@ def recount(verdicts: Sequence[Verdict]) -> str:
 def failures(blocks: pd.DataFrame, regimes: Mapping[str, Regime]) -> list[Failure]:
     """Group the records without a time by status, method and reason; the worst status first."""
     lost = blocks[blocks["status"] != "ok"]
-    who = ["status", "model", "execution", "runtime", "branch_depth", "reason"]
+    who = ["status", "model", "execution", "runtime", "branch_depth", "devices", "reason"]
     found = []
     for _, held in lost.groupby(who, sort=False):
         row = held.iloc[0].to_dict()

@@ -39,6 +39,7 @@ def summary(folder: Path) -> str:
             measured=units.moment(facts.text(run.info, "started")),
             commit=facts.commit(run.info),
             finished=run.info.get("finished") is not None,
+            shard=facts.shard(run.info),
             tables=verdict_tables(cases, verdicts, all_regimes),
             rule=verdicts[0] if verdicts else None,
             flags=issues.flag_counts(blocks),

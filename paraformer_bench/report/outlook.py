@@ -48,13 +48,13 @@ class OutlookTable:
 
     Attributes:
         conditions: Words for them.
-        groups: Their regimes, one a batch, as a JSON list for the page's script.
+        numbers: Of their regimes, one a batch, as a JSON list for the page's script.
         batches: Heads of the columns.
         rows: One a method.
     """
 
     conditions: str
-    groups: str
+    numbers: str
     batches: list[int]
     rows: list[Row]
 
@@ -68,12 +68,14 @@ class OutlookView:
         flat: How many curves grow from their shallowest depth on, at every batch and on the
             faster device too. As text, empty where there are none.
         missed: How many have a model that misses what was measured. Likewise; neither have rows.
+        largest: Largest batch that was predicted; 0 if none but measured ones are told of.
         error: How well batches are predicted from others; empty where that was not seen.
     """
 
     tables: list[OutlookTable]
     flat: str
     missed: str
+    largest: int
     error: str
 
 
@@ -81,9 +83,9 @@ def outlook(
     cases: pd.DataFrame, predictions: Sequence[Prediction], regimes: Mapping[str, Regime]
 ) -> OutlookView:
     """Return the section's contents."""
-    groups: dict[str, list[str]] = {}
+    numbers: dict[str, list[int]] = {}
     for regime in regimes.values():
-        groups.setdefault(_conditions(regime.fields), []).append(regime.group)
+        numbers.setdefault(_conditions(regime.fields), []).append(regime.number)
     firsts = cases.drop_duplicates("curve_id").set_index("curve_id")
     found = outlooks(predictions)
     held: dict[str, list[tuple[Outlook, dict[Any, Any]]]] = {}
@@ -97,10 +99,12 @@ def outlook(
         batches = sorted({at.batch for one, _ in members for at in one.batches})
         rows = [_row(one, line_of(case), batches) for one, case in members]
         rows.sort(key=lambda row: (row.line.model != "serial", row.line, row.basis))
-        tables.append(OutlookTable(conditions, json.dumps(groups[conditions]), batches, rows))
+        tables.append(OutlookTable(conditions, json.dumps(numbers[conditions]), batches, rows))
     trusted = [one for one in found if one.trusted]
     flat = _curves(sum(map(_grows_at_once, trusted)))
-    return OutlookView(tables, flat, _curves(len(found) - len(trusted)), _error(found))
+    missed = _curves(len(found) - len(trusted))
+    largest = max((one.batches[-1].batch for one in found if len(one.batches) > 1), default=0)
+    return OutlookView(tables, flat, missed, largest, _error(found))
 
 
 def _curves(number: int) -> str:
@@ -112,8 +116,10 @@ def _conditions(fields: Mapping[str, str]) -> str:
 
 
 def _grows_at_once(one: Outlook) -> bool:
-    first = one.verdict.depths[0]
-    return one.faster[0] == first and all(at.up_to == first for at in one.batches)
+    smallest = one.batches[0]
+    return one.faster[0] == smallest.shallowest and all(
+        at.up_to == at.shallowest for at in one.batches
+    )
 
 
 def _row(one: Outlook, line: Line, batches: Sequence[int]) -> Row:

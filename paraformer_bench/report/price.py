@@ -50,11 +50,19 @@ class PriceRow:
 
 @dataclass(frozen=True)
 class PriceTable:
-    """The methods of one regime at one depth."""
+    """The methods of one regime at one depth.
+
+    Attributes:
+        regime: Under what conditions.
+        depth: Of all rows.
+        rows: One a method that has a time there.
+        lost: What became of others at this depth or deeper, in words; empty if nothing did.
+    """
 
     regime: Regime
     depth: int
     rows: list[PriceRow]
+    lost: str
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,8 @@ def price(
 ) -> Price:
     """Return the section's contents.
 
-    Every regime is shown at the deepest depth at which a serial net has a time; where none has,
-    at the deepest at which anything has.
+    Every regime is shown at the deepest depth at which a serial net and another have a time; where
+    there is none, at the deepest at which anything has.
 
     Args:
         cases: `analysis.tables.case_table`.
@@ -83,15 +91,28 @@ def price(
     tables = []
     timed = cases[(cases[column] > 0) & (cases[column] < math.inf)]
     for group, held in timed.groupby("group", sort=False):
-        serial = held[held["model"] == SERIAL]
-        depth = int((serial if len(serial) else held)["depth"].max())
+        serial = set(held.loc[held["model"] == SERIAL, "depth"])
+        others = set(held.loc[held["model"] != SERIAL, "depth"])
+        depth = int(max(serial & others or serial | others))
         at_depth: list[Any] = held[held["depth"] == depth].to_dict("records")
         twins = {row["runtime"]: row for row in at_depth if row["model"] == SERIAL}
         rows = [_row(row, twins.get(row["runtime"]), column) for row in at_depth]
         rows.sort(key=lambda row: (row.line.model != SERIAL, row.line))
-        tables.append(PriceTable(regimes[str(group)], depth, rows))
+        of_group = cases[(cases["group"] == group) & (cases["depth"] >= depth)]
+        tables.append(PriceTable(regimes[str(group)], depth, rows, _lost(of_group)))
     has_energy = bool((timed["energy_joules"] > 0).any())
     return Price(tables, has_energy, _no_energy(records))
+
+
+def _lost(cases: pd.DataFrame) -> str:
+    """Name the cases that failed, with the status and depths of each method."""
+    failed: dict[tuple[Line, str], list[int]] = {}
+    for row in cases[~cases["status"].isin(["ok", "skipped"])].to_dict("records"):
+        failed.setdefault((line_of(row), str(row["status"])), []).append(int(row["depth"]))
+    return "; ".join(
+        f"{line.label}: {status} at L = {units.depth_list(depths)}"
+        for (line, status), depths in sorted(failed.items())
+    )
 
 
 def _row(row: Mapping[str, Any], twin: Mapping[str, Any] | None, column: str) -> PriceRow:

@@ -23,12 +23,15 @@ class Regime:
         short: What tells it from the other regimes of the run; everything if it is the only one.
         full: All of its conditions.
         fields: The conditions by name, as text.
+        number: Among the regimes of the page. Its elements say with it what they are about: unlike
+            names, numbers survive any reader of HTML as they are.
     """
 
     group: str
     short: str
     full: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
 
 
 def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
@@ -44,8 +47,9 @@ def regimes(cases: pd.DataFrame) -> dict[str, Regime]:
             _SEPARATOR.join(word for name, word in held.items() if name in told),
             _SEPARATOR.join(held.values()),
             held,
+            number,
         )
-        for group, held in words.items()
+        for number, (group, held) in enumerate(words.items())
     }
 
 

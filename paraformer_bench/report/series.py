@@ -19,12 +19,13 @@ Number = float | None
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """Who is drawn: a method at one branch depth."""
+    """Who is drawn: a method, on so many devices, at one branch depth."""
 
     model: str
     execution: str
     runtime: str
     branch_depth: int = 1
+    devices: int = 1
 
     @property
     def label(self) -> str:
@@ -32,6 +33,8 @@ class Line:
         if not self.execution:
             return self.model
         label = f"{self.model} {self.execution}, {self.runtime}"
+        if self.devices != 1:
+            label += f", {self.devices} devices"
         return label if self.branch_depth == 1 else f"{label}, branch depth {self.branch_depth}"
 
 
@@ -90,7 +93,8 @@ class Panel:
 
 def line_of(row: Mapping[Any, Any]) -> Line:
     """Return who a row of a table is about."""
-    return Line(row["model"], row["execution"], row["runtime"], row["branch_depth"])
+    who = (row["model"], row["execution"], row["runtime"], row["branch_depth"])
+    return Line(*who, row.get("devices", 1))
 
 
 def latency(cases: pd.DataFrame, blocks: pd.DataFrame, column: str) -> list[Panel]:

@@ -190,7 +190,8 @@ def _charts(runs: Sequence[Run], entrants: Sequence[Entrant]) -> list[Chart]:
             row = curve.iloc[0].to_dict()
             # Two devices of one run are two curves of it: the first one stands for it.
             curves.setdefault((line_of(row), _where(row)), {}).setdefault(place, curve)
-    panels, regimes = [], {}
+    panels: list[Panel] = []
+    regimes: dict[str, Regime] = {}
     for (line, where), held in sorted(curves.items(), key=_serial_first):
         on_device = all((curve["device_time"] > 0).any() for curve in held.values())
         column = "device_time" if on_device else "wall"
@@ -202,7 +203,8 @@ def _charts(runs: Sequence[Run], entrants: Sequence[Entrant]) -> list[Chart]:
         if len(series) > 1:
             group = f"{line.label} · {where}"
             clock = "device time" if on_device else "wall clock"
-            regimes[group] = Regime(group, f"{line.label} ({clock})", f"{group} · {clock}")
+            short, full = f"{line.label} ({clock})", f"{group} · {clock}"
+            regimes[group] = Regime(group, short, full, number=len(regimes))
             panels.append(Panel(group, where, series))
     if not panels:
         return []

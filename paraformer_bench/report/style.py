@@ -105,16 +105,15 @@ def looks(lines: Iterable[Line]) -> dict[Line, Look]:
     Dashes tell the runtime.
     """
     lines = sorted(set(lines))
-    kinds = dict.fromkeys((line.model, line.execution, line.branch_depth) for line in lines)
-    slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2] == 1}
+    kinds = dict.fromkeys(map(_kind, lines))
+    slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2:] == (1, 1)}
     free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]
     # A slot beyond the last colour is that colour again: slot modulo colours, the turn above it.
     every = [*free, *range(len(_SERIES), len(_SERIES) * len(_MARKERS))]
     for number, kind in enumerate(kind for kind in kinds if kind not in slots):
         slots[kind] = every[number % len(every)]
     return {
-        line: _look(slots[line.model, line.execution, line.branch_depth], line.runtime, number)
-        for number, line in enumerate(lines)
+        line: _look(slots[_kind(line)], line.runtime, number) for number, line in enumerate(lines)
     }
 
 
@@ -145,6 +144,11 @@ def drawing() -> Iterator[None]:
     }
     with mpl.rc_context(settings):
         yield
+
+
+def _kind(line: Line) -> tuple[str, str, int, int]:
+    """What a line's colour and marker stand for."""
+    return line.model, line.execution, line.branch_depth, line.devices
 
 
 def _look(slot: int, runtime: str, number: int) -> Look:

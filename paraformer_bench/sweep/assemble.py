@@ -25,6 +25,8 @@ class Assembly:
         self._cases = {case.id: case for case in cases}
         self._open: dict[str, Record] = {}
         self._current: str | None = None
+        self._stage = ""
+        self._timed: set[str] = set()
 
     @classmethod
     def of(cls, job: Job) -> Assembly:
@@ -44,10 +46,11 @@ class Assembly:
     def add(self, event: Event) -> Record | None:
         """Take in one event; return the record it completes, if it does."""
         kind = event["event"]
-        if kind not in ("begin", "prepared", "sampled", "finished"):
+        if kind not in ("begin", "prepared", "sampled", "timed", "energy", "finished"):
             return None
         case_id = event["case_id"]
         self._current = case_id if kind == "begin" else None
+        self._stage = event.get("stage", "")
         record = self._record(case_id)
         if "machine" in event:
             record.telemetry["machine"] = event["machine"]
@@ -58,24 +61,42 @@ class Assembly:
                 setattr(record, name, value)
         elif kind == "sampled":
             _add_slice(record, event)
+        elif kind == "timed":
+            self._timed.add(case_id)
+            _label(record, event)
+        elif kind == "energy":
+            _add_energy(record, event)
         elif kind == "finished":
             return self._close(case_id, event)
         return None
 
     def fail_current(self, status: str, reason: str) -> Record | None:
-        """Close the case under way with ``status``, if there is one."""
+        """Close the case under way with ``status``, if there is one.
+
+        One that was in its energy window has all its samples: it is ``ok``, without energy.
+        """
         if self._current is None:
             return None
         case_id, self._current = self._current, None
         record = self._open.pop(case_id)
-        record.status, record.reason = status, reason
+        if self._stage == "energy" and case_id in self._timed:
+            record.status = "ok"
+            record.null_reasons["energy_joules"] = f"{status}: {reason}"
+        else:
+            record.status, record.reason = status, reason
         return record
 
     def salvage(self) -> list[Record]:
-        """Close every case that has samples, flagged ``interrupted``; forget the others."""
+        """Close every case that has samples, flagged ``interrupted``; forget the others.
+
+        Cases whose rounds were all done are not interrupted: they lack their energy at most.
+        """
         records = []
-        for record in self._open.values():
-            if record.wall_seconds:
+        for case_id, record in self._open.items():
+            if case_id in self._timed:
+                record.status = "ok"
+                records.append(record)
+            elif record.wall_seconds:
                 record.status = "ok"
                 record.flags = ["interrupted"]
                 if len(record.wall_seconds) < ENOUGH_SAMPLES:
@@ -93,12 +114,25 @@ class Assembly:
     def _close(self, case_id: str, event: Event) -> Record:
         record = self._open.pop(case_id)
         record.status, record.reason = event["status"], event["reason"]
-        record.flags = list(event["flags"])
+        _label(record, event)
         if event.get("order") is not None:
             record.order = event["order"]
-        if "sentinel_seconds" in event:
-            record.telemetry["sentinel_seconds"] = event["sentinel_seconds"]
         return record
+
+
+def _label(record: Record, event: Event) -> None:
+    record.flags = list(event["flags"])
+    if "sentinel_seconds" in event:
+        record.telemetry["sentinel_seconds"] = event["sentinel_seconds"]
+
+
+def _add_energy(record: Record, event: Event) -> None:
+    record.energy_joules = event["joules"]
+    if event["joules"] is None:
+        record.null_reasons["energy_joules"] = event["reason"]
+        return
+    record.null_reasons.pop("energy_joules", None)
+    record.telemetry["energy"] = event["window"]
 
 
 def _add_slice(record: Record, event: Event) -> None:

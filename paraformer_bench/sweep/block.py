@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from paraformer_bench.case import Case
 from paraformer_bench.job import Job
@@ -39,6 +40,7 @@ class BlockRecords:
     on_step: OnStep
     busy_seconds: float = 0.0
     at_once: int = 1
+    _taken: Counter[tuple[int, str]] = field(default_factory=Counter, init=False, repr=False)
 
     def take(self, event: Event, assembly: Assembly, job: Job) -> None:
         """Take in one event of a worker at ``job``."""
@@ -49,7 +51,8 @@ class BlockRecords:
             self._keep([record], job)
             if assembly.idle:
                 self.store.clear_journal(job.block)
-        elif event["event"] in ("prepared", "sampled"):
+        elif event["event"] in ("prepared", "sampled", "energy"):
+            self._taken[job.block, event["case_id"]] += 1
             self._step(1, event["case_id"])
 
     def fail(self, assembly: Assembly, status: str, reason: str, job: Job) -> None:
@@ -76,8 +79,8 @@ class BlockRecords:
     def _keep(self, records: list[Record], job: Job) -> None:
         self.store.append(records)
         for record in records:
-            prepared = 1 if record.rounds else 0
-            self._step(steps_of_case(job) - prepared - len(record.rounds), record.case.id)
+            taken = self._taken.pop((job.block, record.case.id), 0)
+            self._step(job.protocol.steps - taken, record.case.id)
 
     def _step(self, steps: int, case_id: str) -> None:
         at_once = f"{self.at_once} blocks at once, " if self.at_once > 1 else ""
@@ -141,11 +144,6 @@ class BlockRunner:
             self.records.take(event, assembly, job)
             if event["event"] == "done":
                 return "done"
-
-
-def steps_of_case(job: Job) -> int:
-    """Steps that one case of a job takes: its preparation and its rounds."""
-    return 1 + job.protocol.rounds
 
 
 def _failed(case: Case, block: int, reason: str) -> Record:

@@ -13,14 +13,14 @@ from rich.console import Console
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import Profile
 from paraformer_bench.run_folder import RUN
-from paraformer_bench.sweep.describe import describe_machines, headline
+from paraformer_bench.sweep.describe import describe_machines, empty, energy_line, headline
 from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.launcher import Launcher, open_launcher
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up, sitting
 from paraformer_bench.sweep.store import Store
 
 BROKEN_CASES = 3
@@ -35,6 +35,8 @@ def dry_run(settings: Settings) -> int:
     print(headline(study))
     for line in (*describe_machines(machines), *describe(study)):
         print(line)
+    if nothing := empty(study.plan):
+        print(nothing)
     if needed(study):
         print("  before that: the ceilings of the device, a few seconds")
     return 0
@@ -62,14 +64,20 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
         console.print(line)
     if settings.device is None and not settings.resume:
         console.print(f"no device was named: taking {study.plan.device}")
+    if nothing := empty(study.plan):
+        console.print(nothing)
     for reason in sorted(set(study.plan.skipped.values())):
         console.print(f"skipping cases: {reason}")
+    if study.plan.cases and (energy := energy_line(study)):
+        console.print(energy)
     with open_store(study, settings) as store:
         for warning in (*study.warnings, *store.warnings):
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
+                if "parts" in store.info:
+                    store.update(parts=[*store.info["parts"], sitting(study, settings)])
             store.update(**launcher.facts())
             outcome = run_sweep(
                 study.plan,
@@ -83,6 +91,8 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
             store.update(**launcher.facts())  # nodes may have joined
             if not outcome.interrupted:
                 store.update(finished=now())
+                if "parts" in store.info:
+                    store.update(missing=[])
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)
@@ -106,7 +116,9 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     from paraformer_bench.run_folder import read_run
 
     page = build_report(store.folder)
-    if store.folder.resolve().parent.name == "reports":
+    shard = study.plan.shard
+    # Shards are jobs beside each other: they leave the list of runs to whoever merges them.
+    if store.folder.resolve().parent.name == "reports" and shard is None:
         build_index(store.folder.parent)
     efficiency = store.info["efficiency"]
     share = efficiency["share"] or 0
@@ -122,11 +134,13 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
             f"{outcome.broken} records ended as error, timeout or mismatch: see the page"
         )
     console.print(f"report: {page}")
+    if shard:
+        console.print(f"this is shard {shard} of a run: merge joins them, and judges all of it")
     run = read_run(store.folder)
     verdicts = verdict_file(run)
     for sentence in sentences(verdicts, run.info):
         console.print(sentence)
-    if not outcome.interrupted and (more := more_blocks(verdicts)):
+    if not outcome.interrupted and not shard and (more := more_blocks(verdicts)):
         blocks, sentence = more
         console.print(f"{sentence}: {resume_command(store.folder)} --blocks {blocks}")
 

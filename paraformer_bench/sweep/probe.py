@@ -62,7 +62,7 @@ def words_of(ceilings: Ceilings) -> str:
 
 def needed(study: Study) -> bool:
     """Whether a sweep has to measure the ceilings before its first block."""
-    if not study.plan.cases or (study.resumed or {}).get("ceilings"):
+    if not study.plan.visited or (study.resumed or {}).get("ceilings"):
         return False
     kept = study.ceilings
     moment = datetime.now(timezone.utc)
@@ -99,8 +99,11 @@ def note_ceilings(
 
 def _complete(study: Study, store: Store) -> bool:
     """Whether every case has its records: nothing will be measured."""
-    blocks = range(study.plan.blocks)
-    return all((case.id, block) in store.done for case in study.plan.cases for block in blocks)
+    return all(
+        (case.id, block) in store.done
+        for block in range(study.plan.blocks)
+        for case in study.plan.measured_in(block)
+    )
 
 
 def _dtypes(study: Study) -> set[str]:

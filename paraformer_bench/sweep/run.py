@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from paraformer_bench.case import Case
 from paraformer_bench.job import Job, Protocol
-from paraformer_bench.profiling import NONE, TRACES, ProfileJob, choose
+from paraformer_bench.profiling import MOST_BYTES, NONE, TRACES, ProfileJob, choose
 from paraformer_bench.record import BROKEN, Record
 from paraformer_bench.run_folder import RECORDS, read_records
 from paraformer_bench.sweep.block import BlockRecords
@@ -31,6 +31,7 @@ from paraformer_bench.sweep.profile import (
 )
 from paraformer_bench.sweep.progress import SweepProgress
 from paraformer_bench.sweep.schedule import NoDevice, Pace, Schedule
+from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.store import Store
 
 
@@ -45,9 +46,10 @@ class Plan:
         protocol: How to measure.
         seed: Seeds every random order.
         plugins: Plugin files that workers load.
-        blocks: Blocks to run, at most.
+        blocks: Blocks of the whole sweep, at most.
         budget_seconds: Time into which whole blocks must fit; None for no limit.
         profile: Cases to profile after the last block, one of `profiling.CHOICES`.
+        shard: The part of the sweep that is done here; None for all of it.
     """
 
     cases: list[Case]
@@ -59,6 +61,38 @@ class Plan:
     blocks: int
     budget_seconds: float | None = None
     profile: str = NONE
+    shard: Shard | None = None
+
+    @property
+    def visited(self) -> list[Case]:
+        """The cases that are measured here in any block."""
+        if self.shard is None:
+            return self.cases
+        blocks = range(min(self.blocks, self.shard.cycle))
+        groups = {case.group for block in blocks for case in self.measured_in(block)}
+        return [case for case in self.cases if case.group in groups]
+
+    def measured_in(self, block: int) -> list[Case]:
+        """Return the cases to measure in a block, in the order of `cases`."""
+        return self._share(self.cases, block)
+
+    def skipped_in(self, block: int) -> list[Case]:
+        """Return the cases to note as skipped in a block."""
+        return self._share(self.skipped, block)
+
+    def to_profile(self, timed: Iterable[Case]) -> list[Case]:
+        """Return the cases among ``timed`` whose timelines are taken here."""
+        chosen = choose(timed, self.profile)
+        if self.shard is None or not chosen:
+            return chosen
+        curves = self.shard.timelines([*self.cases, *self.skipped], self.cases)
+        return [case for case in chosen if case.curve_id in curves]
+
+    def _share(self, cases: Iterable[Case], block: int) -> list[Case]:
+        if self.shard is None:
+            return list(cases)
+        groups = self.shard.share([*self.cases, *self.skipped], block)
+        return [case for case in cases if case.group in groups]
 
 
 @dataclass(frozen=True)
@@ -68,7 +102,7 @@ class Outcome:
     Attributes:
         interrupted: It was stopped before its last block.
         broken: Records with a status that makes the exit code 3.
-        blocks: Blocks that are complete.
+        blocks: Blocks that are complete, or of which a shard has done its part.
     """
 
     interrupted: bool
@@ -107,10 +141,11 @@ def run_sweep(
     before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
     budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
     ids = {case.id for case in plan.cases}
-    left = len(ids) * plan.blocks - sum(case_id in ids for case_id, _ in store.done)
-    to_profile = sum(not has_trace(store, case) for case in choose(plan.cases, plan.profile))
+    due = sum(len(plan.measured_in(block)) for block in range(plan.blocks))
+    left = due - sum(case_id in ids for case_id, _ in store.done)
+    to_profile = sum(not has_trace(store, case) for case in plan.to_profile(plan.visited))
     reserve = min(expected_seconds(to_profile), budget / 5)
-    steps = left * (1 + plan.protocol.rounds) + to_profile
+    steps = left * plan.protocol.steps + to_profile
     interrupted = False
     try:
         with _terminate_as_interrupt():
@@ -141,6 +176,7 @@ def run_sweep(
                     keep_in(store, progress.step),
                     plan.protocol.timeout_seconds,
                     deadline=started + budget,
+                    room=MOST_BYTES // (plan.shard.of if plan.shard else 1),
                     clock=clock,
                 ).run(_profile_job(plan, store))
     except KeyboardInterrupt:
@@ -161,8 +197,10 @@ def _jobs(plan: Plan, store: Store) -> Iterator[Job]:
     begun = max((block + 1 for _, block in store.done), default=0)
     for block in range(max(plan.blocks, begun)):
         done = {case_id for case_id, b in store.done if b == block}
-        groups = without(block_groups(plan.cases, block, plan.seed), done)
-        if groups or any(case.id not in done for case in plan.skipped):
+        mine = {case.id for case in plan.measured_in(block)}
+        others = {case.id for case in plan.cases} - mine
+        groups = without(block_groups(plan.cases, block, plan.seed), done | others)
+        if groups or any(case.id not in done for case in plan.skipped_in(block)):
             yield Job(
                 block, plan.device, plan.protocol, plan.seed, plan.plugins, groups, len(done)
             )
@@ -172,18 +210,23 @@ def _profile_job(plan: Plan, store: Store) -> ProfileJob:
     """What is still to be profiled of the cases that were timed."""
     records, _ = read_records(store.folder / RECORDS)
     timed = {record.case.id for record in records if record.status == "ok"}
-    cases = choose((case for case in plan.cases if case.id in timed), plan.profile)
+    cases = plan.to_profile(case for case in plan.cases if case.id in timed)
     cases = [case for case in cases if not has_trace(store, case)]
     return ProfileJob(plan.device, cases, str(store.folder / TRACES), plan.plugins)
 
 
 def _complete_blocks(plan: Plan, store: Store) -> int:
     records = Counter(block for _, block in store.done)
-    return sum(count == len(plan.cases) + len(plan.skipped) for count in records.values())
+    return sum(
+        count == len(plan.measured_in(block)) + len(plan.skipped_in(block))
+        for block, count in records.items()
+    )
 
 
 def _skipped(plan: Plan, block: int) -> list[Record]:
-    return [Record(case, block, None, "skipped", reason) for case, reason in plan.skipped.items()]
+    return [
+        Record(case, block, None, "skipped", plan.skipped[case]) for case in plan.skipped_in(block)
+    ]
 
 
 def _note_efficiency(

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from paraformer_bench import child
+from paraformer_bench import __version__, child
 from paraformer_bench.calibration import Calibration, place_of
 from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.errors import UsageError
@@ -22,6 +22,7 @@ from paraformer_bench.suite import Suite, expand, load_suite, override, parse_su
 from paraformer_bench.survey import Survey, choose_device, take_survey
 from paraformer_bench.sweep.machines import fingerprint
 from paraformer_bench.sweep.run import Plan
+from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.store import Store
 
 DEFAULT_SUITE = "quick"
@@ -45,6 +46,7 @@ class Settings:
         out: Run folder.
         resume: Go on with the run in ``out``, or with the newest unfinished one.
         profile: Cases to profile, one of `profiling.CHOICES`.
+        shard: Number of the shard to do, and how many there are; None for the whole sweep.
         command: The command as typed, kept for the record.
         launcher: ``local`` or ``ray``; None for that of the resumed run, else ``local``.
         ray_address: The cluster; None for that of the resumed run, else one on this machine.
@@ -60,6 +62,7 @@ class Settings:
     out: Path | None = None
     resume: bool = False
     profile: str | None = None
+    shard: tuple[int, int] | None = None
     command: tuple[str, ...] = ()
     launcher: str | None = None
     ray_address: str | None = None
@@ -128,10 +131,13 @@ def set_up(settings: Settings, survey_cluster: SurveyCluster | None = None) -> S
         blocks=_most_blocks(settings, suite) if measured else suite.protocol.blocks,
         budget_seconds=settings.budget_seconds,
         profile=settings.profile or (stored or {}).get("profile", ENDS),
+        shard=(_stored_shard(settings, stored, folder) if stored else _new_shard(settings, suite)),
     )
     if folder is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = REPORTS / f"{stamp}-{_file_name(suite.name)}-{device.replace(':', '')}"
+        if plan.shard:  # several may start in the same second
+            folder = folder.with_name(f"{folder.name}-shard{plan.shard.number}of{plan.shard.of}")
     ceilings, warnings = CEILINGS.recall(place_of(survey, device))
     bound = survey_cluster is not None or "machine" in (stored or {}).get("identity", {})
     machine = fingerprint(survey, device) if bound else None
@@ -160,11 +166,13 @@ def open_store(study: Study, settings: Settings) -> Store:
         "finished": None,
         "device": study.plan.device,
         "seed": study.plan.seed,
+        "shard": study.plan.shard.to_json() if study.plan.shard else None,
         "plugins": study.plan.plugins,
         "models": _models(study),
         "installed_plugins": study.survey.installed_plugins,
         "identity": _identity(study),
         "commit": _commit(),
+        "package": __version__,
         "environment": study.survey.environment,
         "versions": study.survey.versions,
         "calibration": study.calibration.to_json() if study.calibration else None,
@@ -175,6 +183,20 @@ def open_store(study: Study, settings: Settings) -> Store:
         "profiles": {},
     }
     return Store.create(study.folder, info)
+
+
+def sitting(study: Study, settings: Settings) -> dict[str, Any]:
+    """Return what a merged run keeps of a sitting that goes on with it."""
+    return {
+        "name": study.folder.name,
+        "shard": None,
+        "blocks": study.suite.protocol.blocks,
+        "started": now(),
+        "finished": None,
+        "command": list(settings.command),
+        "environment": study.survey.environment,
+        "versions": study.survey.versions,
+    }
 
 
 def now() -> str:
@@ -193,11 +215,14 @@ def find_run(settings: Settings) -> tuple[dict[str, Any], Path]:
     for path in sorted(REPORTS.glob(f"*/{RUN}"), reverse=True):
         try:
             info = _read_resumable(path.parent)
+            shard = _shard_in(info, path.parent)
         except UsageError:
             continue
-        if info.get("finished") is None:
+        wanted = settings.shard in (None, (shard.number, shard.of) if shard else None)
+        if info.get("finished") is None and wanted:
             return info, path.parent
-    raise UsageError(f"nothing to resume: {REPORTS}/ holds no unfinished run; name it with --out")
+    what = f"unfinished {_words(settings.shard)}" if settings.shard else "unfinished run"
+    raise UsageError(f"nothing to resume: {REPORTS}/ holds no {what}; name it with --out")
 
 
 def _read_resumable(folder: Path) -> dict[str, Any]:
@@ -216,6 +241,41 @@ def _choose_suite(settings: Settings, stored: dict[str, Any] | None) -> Suite:
     else:
         base = load_suite(DEFAULT_SUITE if settings.suite is None else settings.suite)
     return override(base, settings.axes)
+
+
+def _new_shard(settings: Settings, suite: Suite) -> Shard | None:
+    if settings.shard is None:
+        return None
+    known = settings.budget_seconds is None or settings.blocks is not None
+    return Shard(*settings.shard, suite.protocol.blocks if known else None)
+
+
+def _stored_shard(
+    settings: Settings, stored: Mapping[str, Any], folder: Path | None
+) -> Shard | None:
+    """A run goes on as the shard that it was begun as: else two jobs would do the same."""
+    shard = _shard_in(stored, folder)
+    if settings.shard and (shard is None or (shard.number, shard.of) != settings.shard):
+        was = _words((shard.number, shard.of)) if shard else "a whole run"
+        raise UsageError(
+            f"cannot resume {folder} as {_words(settings.shard)}: it was begun as {was}"
+        )
+    return shard
+
+
+def _words(shard: tuple[int, int]) -> str:
+    return "shard {} of {}".format(*shard)
+
+
+def _shard_in(info: Mapping[str, Any], folder: Path | None) -> Shard | None:
+    """Return the shard that ``run.json`` names, if it does."""
+    data = info.get("shard")
+    try:
+        return Shard.from_json(data) if data is not None else None
+    except (KeyError, TypeError, UsageError):
+        raise UsageError(
+            f"cannot resume {folder}: the shard in its {RUN} makes no sense"
+        ) from None
 
 
 def _most_blocks(settings: Settings, suite: Suite) -> int:

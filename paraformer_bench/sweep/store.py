@@ -24,7 +24,7 @@ from paraformer_bench.run_folder import (
 )
 from paraformer_bench.sweep.assemble import Assembly, Event
 
-_KEPT_EVENTS = ("prepared", "sampled", "finished")
+_KEPT_EVENTS = ("prepared", "sampled", "timed", "energy", "finished")
 
 
 class Store:

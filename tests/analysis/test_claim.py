@@ -140,6 +140,21 @@ def test_speedup_of_longer_branches_is_against_the_serial_net_of_their_group(
     assert [s.depth for s in verdict.speedup] == [2, 4]
 
 
+def test_curves_of_different_numbers_of_devices_are_judged_apart(make_curve: Curve) -> None:
+    serial = make_curve(LINEAR, model="serial", execution="loop")
+    records = serial + make_curve(LINEAR) + make_curve(FLAT, devices=4)
+    _, one, four = judge(records)
+    assert (one.devices, one.verdict) == (1, "grows")
+    assert (four.devices, four.verdict) == (4, "constant")
+    assert (one.method, four.method) == (
+        "paraformer-stacked-eager",
+        "paraformer-stacked-eager-n4",
+    )
+    assert four.to_json()["devices"] == 4
+    # The serial net has one device, whoever it is compared with.
+    assert {s.against for s in four.speedup} == {serial[0].case.curve_id}
+
+
 def test_speedup_of_one_common_block_has_no_bounds(make_curve: Curve) -> None:
     serial = make_curve({1: [2.0, None], 2: [4.0, "oom"]}, model="serial", execution="loop")
     _, verdict = judge(serial + make_curve({1: [1.0, 1.0], 2: [None, 1.0]}))

@@ -10,7 +10,14 @@ import pytest
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.demand import Demand
 from paraformer_bench.analysis.latency_model import Scales, fit, terms_of
-from paraformer_bench.analysis.outlook import DEEPEST, between, outlooks, reach, typical_error
+from paraformer_bench.analysis.outlook import (
+    DEEPEST,
+    between,
+    outlooks,
+    reach,
+    scales_at,
+    typical_error,
+)
 from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.record import Record
 
@@ -58,10 +65,6 @@ def test_a_line_does_not_fall_below_nothing() -> None:
     assert between({2: demand(1.0), 3: demand(0.0)}, 9) == demand(0.0)
 
 
-def test_a_single_neighbour_says_all_that_is_known() -> None:
-    assert between({4: demand(1.0)}, 64) == demand(1.0)
-
-
 @pytest.mark.parametrize(
     ("batch", "up_to"),
     # 100 + L b < 1.1 (100 + b), in microseconds
@@ -79,7 +82,7 @@ def test_a_valley_counts_as_growth() -> None:
 
 
 def test_what_never_grows_is_given_up_somewhere() -> None:
-    assert reach({1: demand(1.0), 2: demand(1.0)}, Scales(), 0.1) == (DEEPEST // 1, True)
+    assert reach({1: demand(1.0), 2: demand(1.0)}, Scales(), 0.1) == (DEEPEST, True)
 
 
 def test_launches_that_hide_the_work_are_told_from_it() -> None:
@@ -131,3 +134,26 @@ def test_other_conditions_are_other_curves(make_curve: MakeCurve) -> None:
 def test_depths_that_one_batch_lacks_are_carried_on(make_curve: MakeCurve) -> None:
     [one] = outlooks([predicted(make_curve, 1), predicted(make_curve, 4, depths=(1, 2))])
     assert {at.batch: at.up_to for at in one.batches}[2] == 6
+
+
+def test_batches_that_share_no_depth_say_nothing_of_others(make_curve: MakeCurve) -> None:
+    [one] = outlooks([predicted(make_curve, 1, (1, 2)), predicted(make_curve, 8, (3, 4))])
+    assert [(at.batch, at.shallowest, at.up_to) for at in one.batches] == [(1, 1, 11), (8, 3, 4)]
+    assert one.errors == ()
+
+
+def test_one_shared_depth_says_nothing_of_how_a_curve_goes_on(make_curve: MakeCurve) -> None:
+    ends = [predicted(make_curve, 1, (1, 2)), predicted(make_curve, 64, (2, 4))]
+    [one] = outlooks([*ends, predicted(make_curve, 8, (1, 2, 4))])
+    assert {at.batch: at.up_to for at in one.batches if at.measured} == {1: 11, 8: 2, 64: 2}
+    assert {at.batch for at in one.batches} >= {2, 4}  # known from 1 and 8, which share two
+    assert one.errors == ()  # of 8 from 1 and 64, which share one
+
+
+@pytest.mark.parametrize(("batch", "work"), [(1, 1.0), (4, 2.0), (16, 4.0), (64, 4.0)])
+def test_beyond_the_last_batch_nothing_is_farther_from_the_ceilings(
+    batch: int, work: float
+) -> None:
+    known = {1: Scales(launch=3.0, work=1.0), 16: Scales(launch=3.0, work=4.0)}
+    assert scales_at(known, batch).work == pytest.approx(work)
+    assert scales_at(known, batch).launch == pytest.approx(3.0)

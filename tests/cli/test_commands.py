@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,59 @@ def test_dry_run_says_what_would_be_measured(
     assert lines[-1] == "  before that: the ceilings of the device, a few seconds"
     assert lines[-2] == "  skipped: 9 cases: runtime graph needs cuda, this is cpu"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_of_one_case(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    survey = survey_of(gpus=2)
+    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--suite", "smoke", "--runtimes", "eager", "--dry-run", "--devices"]
+    code, output = said("sweep", *arguments, "1,2,4")
+    assert code == 0
+    regime = "w64-b1-t17-float32-cuda0-inference-whole: depth 1, 2, 4"
+    curves = [line.strip() for line in output.splitlines() if line.endswith(regime)]
+    assert curves == [
+        f"paraformer-loop-eager-{regime}",
+        f"paraformer-stacked-eager-n2-{regime}",
+        f"paraformer-stacked-eager-{regime}",
+        f"serial-loop-eager-{regime}",
+    ]
+    assert "  skipped: 3 cases: 4 devices are asked for, there are 2" in output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("shard", "extent"),
+    [
+        ("2/2", "shard 2 of 2: 9 cases, 2 of 5 blocks, about "),
+        ("3/5", "shard 3 of 5: 9 cases, 1 of 5 blocks, about "),
+        ("6/7", "shard 6 of 7: 0 cases, parts of 0 of 5 blocks, about 0 s"),
+    ],
+)
+def test_dry_run_of_a_shard(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, shard: str, extent: str
+) -> None:
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey_of())
+    sweep = ["sweep", "--suite", "smoke", "--blocks", "5", "--dry-run", "--shard", shard]
+    code, output = said(*sweep)
+    assert code == 0
+    assert output.startswith(f"smoke on cpu (EPYC, 4 cores): {extent}")
+    nothing = "shard 6 of 7 is empty: 5 blocks of 1 group of cases are too few for 7 shards"
+    assert output.splitlines().count(nothing) == (shard == "6/7")
+
+
+def test_dry_run_of_a_shard_with_a_budget(
+    said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget decides how many blocks there are: no shard is empty."""
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey_of())
+    sweep = ["sweep", "--suite", "smoke", "--dry-run", "--shard", "6/7", "--budget", "8m"]
+    code, output = said(*sweep)
+    assert code == 0
+    assert "shard 6 of 7: 9 cases, as many blocks of about " in output
+    assert "is empty" not in output
 
 
 @pytest.mark.parametrize(

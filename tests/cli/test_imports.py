@@ -41,6 +41,7 @@ def test_help_and_lists_load_nothing_heavy(run) -> None:
         ["sweep", "--help"],
         ["profile", "--help"],
         ["regressions", "--help"],
+        ["merge", "--help"],
         ["list", "suites"],
     ]
     for code, modules in run(*commands):

@@ -114,6 +114,10 @@ def test_the_arithmetic_is_what_the_model_states(
         assert counted.flops == evaluate(cost.work, spec, batch)
 
 
-def test_every_execution_for_cpus_is_counted_here() -> None:
-    on_cpu = {entry.name for entry in EXECUTIONS.entries() if "cpu" in entry.devices}
-    assert on_cpu == {"loop", "stacked", "vmap"}
+def test_every_execution_for_cpus_is_counted_here(
+    operations_of: Callable[..., dict[int, int]],
+) -> None:
+    on_cpu = {entry for entry in EXECUTIONS.entries() if "cpu" in entry.devices}
+    alone = {entry.name for entry in on_cpu if not entry.spread}
+    assert alone == {"loop", "stacked", "vmap"}
+    assert operations_of("paraformer", "sharded", 1) == operations_of("paraformer", "stacked", 1)

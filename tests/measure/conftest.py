@@ -44,6 +44,9 @@ class FakeClock:
         self.time += seconds
         return seconds
 
+    def repeat(self, call: Callable[[], Any], times: int) -> float:
+        return sum(self.wall(call) for _ in range(times))
+
     def device(self, call: Callable[[], Any]) -> DeviceTime | None:
         if self.device_seconds is None:
             return None

@@ -33,6 +33,15 @@ def test_wall_time_is_from_call_to_idle(machine: Machine, cuda_clock: CudaClock)
     assert cuda_clock.wall(machine.net(10, 1e-3, 1e-5)) == pytest.approx(10e-3 + 1e-5)
 
 
+def test_repeated_calls_are_queued_and_waited_for_once(
+    machine: Machine, cuda_clock: CudaClock
+) -> None:
+    """Launched in 10 us and run in 100 us each: the device is never kept waiting."""
+    machine.launch(0.0, 0.5)  # work of someone else, waited for before
+    seconds = cuda_clock.repeat(machine.net(1, host=10e-6, device=100e-6), 50)
+    assert seconds == pytest.approx(10e-6 + 50 * 100e-6)
+
+
 def test_device_time_leaves_out_late_launches(machine: Machine, cuda_clock: CudaClock) -> None:
     """100 kernels of 5 us, launched one every 10 us: 1 ms of wall time, 0.5 ms of work."""
     call = machine.net(100, 10e-6, 5e-6)

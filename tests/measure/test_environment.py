@@ -26,9 +26,12 @@ def is_plain(value: Any) -> bool:
 def test_the_environment_is_plain_json() -> None:
     found = environment.collect()
     assert is_plain(found)
-    assert set(found) == {"devices", "cpu", "gpus", "host", "torch", "variables"}
+    assert set(found) == {"devices", "cpu", "gpus", "energy", "host", "torch", "variables"}
     assert next(iter(found["devices"])) == "cpu"
     assert len(found["gpus"]) == torch.cuda.device_count()
+    assert set(found["energy"]) == set(found["devices"])
+    for counter in found["energy"].values():
+        assert (counter["source"] is None) is not (counter["reason"] is None)
 
 
 def test_the_cpu_s_numbers_make_sense() -> None:

@@ -96,7 +96,7 @@ def test_only_usable_cores_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     times = namedtuple("times", "user nice system idle irq steal")
     every = [times(k, 10 * k, 100 * k, 5, 1000 * k, 0.5 * k) for k in range(4)]
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: every)
-    spent = read_counters(psutil.Process(), [1, 2, 9])
+    spent = read_counters([psutil.Process()], [1, 2, 9])
     assert spent.everybody == 3 * 1111
     assert spent.stolen == 1.5
 

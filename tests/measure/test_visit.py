@@ -14,6 +14,7 @@ from paraformer_bench.job import Job, Protocol
 from paraformer_bench.measure import pool, visit
 from paraformer_bench.measure.bench import Bench
 from paraformer_bench.measure.device import Device
+from paraformer_bench.measure.energy import NoMeter
 from paraformer_bench.measure.gate import Mismatch
 from paraformer_bench.measure.visit import Visit
 
@@ -34,6 +35,7 @@ class Scene:
         compiles_at: Calls at which a case compiles, by depth, counted from 1.
         crowded: Depths of cases that find no memory beside the others.
         rebuilt: Depths of the cases that were built again, in order.
+        fail_window: What a call in the energy window raises, by depth.
     """
 
     def __init__(self, device: Device, cases: list[Case]) -> None:
@@ -48,6 +50,7 @@ class Scene:
         self.compiles_at: dict[int, int] = {}
         self.crowded: set[int] = set()
         self.rebuilt: list[int] = []
+        self.fail_window: dict[int, Exception] = {}
         self.protocol = Protocol(
             rounds=3, seconds_per_case=0.3, target_relative_error=0.01, timeout_seconds=9
         )
@@ -72,6 +75,8 @@ class Scene:
             calls.append(None)
             if case.depth in self.fail_call:
                 raise self.fail_call[case.depth]
+            if case.depth in self.fail_window and self.events[-1].get("stage") == "energy":
+                raise self.fail_window[case.depth]
             if case.depth in self.crowded and case.depth not in self.rebuilt:
                 raise MemoryError("others are here")
             return self.seconds.get(case.depth, 0.001)
@@ -81,6 +86,10 @@ class Scene:
 
         reasons = {"reserved_bytes": "a test"}
         return Bench(call, {"flops": case.depth}, 0.5, reasons, compilations)
+
+    def measure_energy(self, meter: Any) -> None:
+        self.device = replace(self.device, meter=meter)
+        self.protocol = replace(self.protocol, energy_seconds=2.0)
 
     def _sentinel_call(self) -> float:
         return self.sentinel.pop(0) if len(self.sentinel) > 1 else self.sentinel[0]
@@ -321,3 +330,184 @@ def test_a_crash_of_whoever_reads_the_events_is_not_the_case_s_fault(scene: Scen
 
     with pytest.raises(Gone):
         Visit(scene.device, scene.job(), emit).group(scene.cases)
+
+
+# Energy
+
+
+class Meter:
+    """Of a device that takes 300 W all the time; its counter moves every 50 ms, or never."""
+
+    source = "a test"
+
+    def __init__(self, clock: Any, tick: float = 0.05) -> None:
+        self._clock = clock
+        self._tick = tick
+
+    def begin(self) -> None:
+        pass
+
+    def read(self) -> float:
+        return 300.0 * (self._clock.time // self._tick) * self._tick
+
+
+def test_without_a_window_energy_is_null_and_says_which_key_asks_for_it(
+    scene: Scene, clock: Any
+) -> None:
+    scene.device = replace(scene.device, meter=Meter(clock))
+    scene.run()
+    assert scene.of("energy") == scene.of("timed") == []
+    for event in scene.of("prepared"):
+        assert event["null_reasons"]["energy_joules"] == (
+            "the suite asks for no energy window: set energy_seconds in its [protocol]"
+        )
+
+
+def test_without_a_meter_no_window_is_run(scene: Scene, clock: Any) -> None:
+    scene.run()
+    calls = clock.calls
+    scene.events.clear()
+    scene.measure_energy(NoMeter("permission denied on energy_uj"))
+    scene.run()
+    assert clock.calls == 2 * calls
+    assert scene.of("energy") == scene.of("timed") == []
+    for event in scene.of("prepared"):
+        assert event["null_reasons"]["energy_joules"] == "permission denied on energy_uj"
+
+
+def test_every_case_has_a_window_after_all_rounds(scene: Scene, clock: Any) -> None:
+    scene.run()
+    samples = [(event["case_id"], event["wall_seconds"]) for event in scene.of("sampled")]
+    scene.events.clear()
+    scene.measure_energy(Meter(clock))
+    scene.seconds = {depth: depth * 1e-3 for depth in (1, 2, 3, 4, 5)}
+    assert scene.run()
+    last = [*["timed"] * 5, *["begin energy", "energy", "finished"] * 5]
+    assert steps(scene.events)[-20:] == last
+    for case, event in zip(scene.cases, scene.of("energy"), strict=True):
+        assert event["case_id"] == case.id
+        assert event["joules"] == pytest.approx(0.3 * case.depth, rel=0.005)
+        window = event["window"]
+        assert window["seconds"] == pytest.approx(2.05, abs=0.06)
+        assert window["watts"] == pytest.approx(300, rel=0.005)
+        assert window["calls"] * case.depth * 1e-3 == pytest.approx(window["seconds"])
+        assert "busy_seconds" not in event  # no call of a window is a timed one
+    # What is timed is what is timed without windows.
+    assert [case_id for case_id, _ in samples] == [e["case_id"] for e in scene.of("sampled")]
+    assert [len(wall) for _, wall in samples] == [
+        len(e["wall_seconds"]) for e in scene.of("sampled")
+    ]
+    for event in scene.of("prepared"):
+        reason = event["null_reasons"]["energy_joules"]
+        assert reason == "the case ended before its energy window"
+
+
+def test_flags_are_told_before_the_windows_and_with_the_end(scene: Scene, clock: Any) -> None:
+    scene.measure_energy(Meter(clock))
+    scene.sentinel = [0.005] * 28 + [0.0056] * 7
+    scene.run()
+    for early, late in zip(scene.of("timed"), scene.of("finished"), strict=True):
+        assert early["flags"] == late["flags"] == ["drift"]
+        assert early["sentinel_seconds"] == late["sentinel_seconds"] == [0.005] * 4 + [0.0056]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("worn out\nsecond line"), "error: ValueError: worn out"),
+        (MemoryError("none left"), "oom: none left"),
+        (Unsupported("NVML reads no energy"), "NVML reads no energy"),
+    ],
+)
+def test_a_window_that_fails_costs_energy_alone(
+    scene: Scene, clock: Any, error: Exception, reason: str
+) -> None:
+    scene.measure_energy(Meter(clock))
+    scene.fail_window[3] = error
+    assert scene.run()
+    assert {event["status"] for event in scene.finished().values()} == {"ok"}
+    energy = {event["case_id"]: event for event in scene.of("energy")}
+    failed = energy.pop(scene.cases[2].id)
+    assert (failed["joules"], failed["reason"]) == (None, reason)
+    assert "window" not in failed
+    assert all(event["joules"] > 0 for event in energy.values())
+    assert len(energy) == 4
+
+
+def test_of_several_gpus_no_energy_is_read(scene: Scene, clock: Any) -> None:
+    scene.measure_energy(Meter(clock))
+    scene.cases[1] = replace(scene.cases[1], devices=2)
+    job = replace(scene.job(), device="cuda:0")
+    assert Visit(scene.device, job, scene.events.append).group(scene.cases)
+    energy = {event["case_id"]: event for event in scene.of("energy")}
+    failed = energy.pop(scene.cases[1].id)
+    assert failed["joules"] is None
+    assert "this case uses several" in failed["reason"]
+    assert all(event["joules"] > 0 for event in energy.values())
+
+
+def test_a_case_that_fails_before_has_no_window(scene: Scene, clock: Any) -> None:
+    scene.measure_energy(Meter(clock))
+    scene.fail_call[2] = ValueError("bad")
+    scene.fail_prepare[4] = ValueError("bad")
+    assert scene.run()
+    assert len(scene.of("energy")) == len(scene.of("timed")) == 3
+
+
+def test_a_broken_device_ends_the_visit_after_its_case_is_finished(
+    scene: Scene, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.measure_energy(Meter(clock))
+    scene.fail_window[3] = RuntimeError("sticky")
+    monkeypatch.setattr(Device, "healthy", lambda device: False)
+    assert not scene.run()
+    assert list(scene.finished()) == [1, 2, 3]
+    assert steps(scene.events)[-3:] == ["begin energy", "energy", "finished"]
+    assert scene.events[-1]["status"] == "ok"
+    assert len(scene.of("timed")) == 5
+
+
+def test_a_window_that_finds_no_memory_beside_the_others_is_taken_alone(
+    scene: Scene, clock: Any
+) -> None:
+    scene.measure_energy(Meter(clock))
+    crowded = scene.cases[2]
+
+    def emit(event: Event) -> None:
+        scene.events.append(event)
+        if event.get("stage") == "energy" and event["case_id"] == crowded.id:
+            scene.crowded = {crowded.depth}
+            scene.rebuilt.clear()
+
+    assert Visit(scene.device, scene.job(), emit).group(scene.cases)
+    assert scene.rebuilt == [3, 4, 5]
+    assert all(event["joules"] > 0 for event in scene.of("energy"))
+
+
+def test_a_counter_that_stands_still_ends_as_null(scene: Scene, clock: Any) -> None:
+    scene.measure_energy(Meter(clock, tick=1e9))
+    assert scene.run()
+    assert {event["reason"] for event in scene.of("energy")} == {
+        "the energy counter did not move within 1 s"
+    }
+
+
+def test_a_window_ends_before_the_timeout(scene: Scene, clock: Any) -> None:
+    """Calls of 3 s: a window of them does not fit into 90% of 9 s."""
+    scene.measure_energy(Meter(clock))
+    scene.seconds[3] = 3.0
+    began: dict[str, float] = {}
+    took: dict[str, float] = {}
+
+    def emit(event: Event) -> None:
+        scene.events.append(event)
+        if event.get("stage") == "energy":
+            began[event["case_id"]] = clock.time
+        if event["event"] == "energy":
+            took[event["case_id"]] = clock.time - began[event["case_id"]]
+
+    assert Visit(scene.device, scene.job(), emit).group(scene.cases)
+    assert max(took.values()) < scene.protocol.timeout_seconds
+    [failed] = [event for event in scene.of("energy") if event["joules"] is None]
+    assert failed["case_id"] == scene.cases[2].id
+    assert "within timeout_seconds: a call takes 3 s" in failed["reason"]

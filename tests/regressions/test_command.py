@@ -63,7 +63,11 @@ def test_of_several_environments_each_line_names_its_own(run: Any, asv: Any, tru
     truths.history(asv, 6, noise=0.01)
     asv.environment = "other-py3.12"
     truths.history(asv, 6, noise=0.01, memory={4: 2.0})
+    asv.write(7, {"new.track": ("seconds", {}, [None])})
     _, out, _ = run()
+    gaps = [line for line in out.splitlines() if line.startswith("no data at")]
+    assert gaps
+    assert all(line.endswith((" on box, existing-py", " on box, other-py3.12")) for line in gaps)
     found = [line for line in out.splitlines() if "REGRESSION" in line]
     assert len(found) == 4
     assert all(line.endswith(" on box, other-py3.12") for line in found)

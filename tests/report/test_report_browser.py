@@ -12,6 +12,7 @@ import pytest
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from tests.report.gpu_run import WAYS, write_trace
+from tests.report.test_report_hostile import STRINGS
 from tests.report.test_why import CEILINGS
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
@@ -136,6 +137,26 @@ def test_narrowing_down_hides_all_else_and_can_be_sent(
     page.get_by_role("button", name="show everything").click()
     assert heads(page) == whole
     assert page.url.endswith("#price")
+
+
+@pytest.mark.parametrize("text", STRINGS.values(), ids=STRINGS.keys())
+def test_hostile_names_run_nothing_and_break_nothing(
+    visit: Callable[..., Any], make: Any, tmp_path: Path, text: str
+) -> None:
+    fields = {"model": text, "execution": text, "runtime": text, "dtype": text, "scope": text}
+    records = make.curve(lambda depth: 1e-3, depths=(1, 2), **fields)
+    records += make.curve(lambda depth: 1e-3, depths=(1, 2), batch=8, **fields)
+    records += make.study(depths=(1, 2))
+    for record in records:
+        record.work = [("addmm", 1, 10**7, 10**5)]
+    info = make.info(name=text, ceilings=CEILINGS.to_json())
+    page = visit(build_report(make.run(tmp_path, records, info)).as_uri())
+    page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
+    if "\0" not in text:  # at which names end for pandas: to it these cases are one
+        page.locator('#filters [name="batch"]').select_option("batch 8")
+        assert len(shown(page, "#latency figure")) == 1
+    page.locator('#filters [name="text"]').fill("serial")
+    page.mouse.move(400, 600)
 
 
 def test_predictions_are_narrowed_down_by_their_regimes(

@@ -40,6 +40,10 @@ def test_hostile_text_is_text(make: Any, tmp_path: Any, text: str) -> None:
     info = make.info(name=text, started=text, commit=text, plugins=[{"path": text}])
     info["environment"] = {"devices": {text: text}, text: {text: [text, {text: text}]}}
     info["command"] = ["python", text]
+    info["shard"] = {"number": text, "of": [text]}
+    host = {"host": {"name": text}}
+    info["parts"] = [text, {"shard": info["shard"], "environment": host, "command": [text]}]
+    info |= {"finished": None, "missing": [text]}
     info["suite"]["name"] = text
     info["suite"]["grid"][0][text] = text
     folder = make.run(tmp_path / "run", records, info)
@@ -67,16 +71,9 @@ def test_a_template_in_a_field_is_not_run(make: Any, tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *(
-            "name",
-            "environment",
-            "machines",
-            "versions",
-            "plugins",
-            "installed_plugins",
-            "command",
-        ),
-        *("efficiency", "started", "calibration", "ceilings"),
+        *("name", "environment", "machines", "versions", "plugins", "installed_plugins"),
+        *("command", "efficiency", "started", "calibration", "ceilings"),
+        *("shard", "parts", "missing"),
     ],
 )
 def test_facts_of_the_wrong_kind(make: Any, tmp_path: Any, key: str, wrong: object) -> None:

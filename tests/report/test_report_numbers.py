@@ -10,7 +10,7 @@ import pytest
 
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.tables import block_table, case_table
-from paraformer_bench.report import series, units
+from paraformer_bench.report import series, style, units
 from paraformer_bench.report.facts import commit, environment
 from paraformer_bench.report.regimes import regimes, shared
 from paraformer_bench.report.scales import Axis, depth_ticks, frames
@@ -119,6 +119,22 @@ def test_branch_depths_of_one_group_share_a_panel(make: Any) -> None:
         "paraformer loop, eager",
         "paraformer loop, eager, branch depth 2",
     ]
+
+
+def test_numbers_of_devices_are_lines_of_their_own(make: Any) -> None:
+    records = exact(make, lambda depth: 1.0 * depth)
+    for devices in (1, 2, 8):
+        who = {"model": "paraformer", "execution": "sharded", "devices": devices}
+        records += exact(make, lambda depth: 1.0, **who)
+    (panel,) = series.latency(case_table(records), block_table(records), "wall")
+    assert [some.line.label for some in panel.series] == [
+        "serial loop, eager",
+        "paraformer sharded, eager",
+        "paraformer sharded, eager, 2 devices",
+        "paraformer sharded, eager, 8 devices",
+    ]
+    looks = style.looks(some.line for some in panel.series)
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 4
 
 
 def test_limits_hold_every_value_and_are_shared_when_near() -> None:

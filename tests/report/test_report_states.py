@@ -35,6 +35,7 @@ def test_no_records_and_no_facts(make: Any, tmp_path: Any) -> None:
     folder = make.run(tmp_path / "bare", [], info={})
     page = make.page(build_report(folder))
     assert "This run holds no records, so there is nothing to judge." in page.text
+    assert not {"why", "price", "outlook", "latency"} & set(page.ids)
     assert "bare" in page.text
     assert "This run did not record its environment." in page.text
 

@@ -27,8 +27,8 @@ class Events:
     """The events of `measure.visit`, one at a time."""
 
     @staticmethod
-    def begin(case: Case) -> Event:
-        return {"event": "begin", "case_id": case.id, "stage": "prepare"}
+    def begin(case: Case, stage: str = "prepare") -> Event:
+        return {"event": "begin", "case_id": case.id, "stage": stage}
 
     @staticmethod
     def prepared(case: Case, order: int = 0, **facts: Any) -> Event:
@@ -54,6 +54,20 @@ class Events:
         } | fields
 
     @staticmethod
+    def timed(case: Case, **fields: Any) -> Event:
+        return {
+            "event": "timed",
+            "case_id": case.id,
+            "flags": [],
+            "sentinel_seconds": [0.1],
+        } | fields
+
+    @staticmethod
+    def energy(case: Case, **fields: Any) -> Event:
+        window = {"seconds": 2.0, "calls": 400, "watts": 50.0}
+        return {"event": "energy", "case_id": case.id, "joules": 0.25, "window": window} | fields
+
+    @staticmethod
     def finished(case: Case, **fields: Any) -> Event:
         return {
             "event": "finished",
@@ -65,12 +79,13 @@ class Events:
 
 
 class SimulatedWorker:
-    """Plays a job as a worker would, in three rounds of two samples.
+    """Plays a job as a worker would, in three rounds of two samples, and energy if asked for.
 
     Args:
         job: What to play.
-        faults: By case id and stage (``prepare``, ``sample``): ``die``, ``hang``, ``fail`` (the
-            case ends as an error) or ``poison`` (so does the device, and the worker gives up).
+        faults: By case id and stage (``prepare``, ``sample``, ``energy``): ``die``, ``hang``,
+            ``fail`` (the case ends as an error, or without energy) or ``poison`` (so does the
+            device, and the worker gives up).
     """
 
     def __init__(self, job: Job, faults: Mapping[tuple[str, str], str] | None = None) -> None:
@@ -119,8 +134,24 @@ class SimulatedWorker:
                         ready.remove(case)
                         if fault != "fail":
                             return
+            windows = ready if job.protocol.energy_seconds else []
+            for case in windows:
+                yield Events.timed(case)
             for case in ready:
+                fault = self._faults.get((case.id, "energy")) if windows else None
+                if windows:
+                    yield Events.begin(case, "energy")
+                if fault in ("hang", "die"):
+                    yield from self._broken(case, fault)
+                    return
+                if fault:
+                    yield Events.energy(case, joules=None, reason=f"error: {fault}")
+                elif windows:
+                    yield Events.energy(case)
                 yield Events.finished(case, sentinel_seconds=[0.1])
+                if fault == "poison":
+                    self._ending = "the worker exited with code 3"
+                    return
         yield {"event": "done"}
 
     def _broken(self, case: Case, fault: str) -> Iterator[Event]:

@@ -129,6 +129,50 @@ def test_case_that_dies_while_sampled_keeps_what_it_had(assembly, one: Case, eve
     assert record.wall_seconds == [1.0] * 9
 
 
+def up_to_the_window(assembly: Assembly, case: Case, events) -> None:
+    reasons = {"null_reasons": {"energy_joules": "before its window"}}
+    for event in (
+        events.prepared(case, order=1) | reasons,
+        events.sampled(case, [1.0] * 9),
+        events.timed(case, flags=["drift"], sentinel_seconds=[0.1, 0.2]),
+        events.begin(case, "energy"),
+    ):
+        assembly.add(event)
+
+
+def test_energy_of_a_call(assembly: Assembly, one: Case, events) -> None:
+    up_to_the_window(assembly, one, events)
+    assembly.add(events.energy(one))
+    record = assembly.add(events.finished(one, flags=["drift"]))
+    assert record.energy_joules == 0.25
+    assert record.telemetry["energy"] == {"seconds": 2.0, "calls": 400, "watts": 50.0}
+    assert record.null_reasons == {}
+    assert record.flags == ["drift"]
+
+
+def test_energy_that_could_not_be_read(assembly: Assembly, one: Case, events) -> None:
+    up_to_the_window(assembly, one, events)
+    assembly.add(events.energy(one, joules=None, reason="the counter stood still"))
+    record = assembly.add(events.finished(one))
+    assert (record.status, record.energy_joules) == ("ok", None)
+    assert record.null_reasons == {"energy_joules": "the counter stood still"}
+    assert "energy" not in record.telemetry
+
+
+def test_a_window_that_kills_its_worker_costs_no_times(assembly, one: Case, two, events) -> None:
+    up_to_the_window(assembly, two, events)
+    up_to_the_window(assembly, one, events)
+    record = assembly.fail_current("timeout", "no answer within 7 s")
+    assert (record.case, record.status, record.reason) == (one, "ok", None)
+    assert (record.wall_seconds, record.flags) == ([1.0] * 9, ["drift"])
+    assert record.telemetry["sentinel_seconds"] == [0.1, 0.2]
+    assert record.null_reasons == {"energy_joules": "timeout: no answer within 7 s"}
+    [other] = assembly.salvage()
+    assert (other.case, other.status, other.flags) == (two, "ok", ["drift"])
+    assert (other.wall_seconds, other.telemetry["sentinel_seconds"]) == ([1.0] * 9, [0.1, 0.2])
+    assert other.null_reasons == {"energy_joules": "before its window"}
+
+
 def test_salvage(assembly: Assembly, one: Case, two: Case, events) -> None:
     """Samples are kept and flagged; a case that is only prepared will be visited again."""
     for event in (events.prepared(one), events.prepared(two), events.sampled(two, [1.0] * 5)):

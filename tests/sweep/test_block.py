@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,8 @@ class Bench:
         assert len(found) == len(records)
         assert set(found) == {case.id for group in job.groups for case in group}
         assert {record.block for record in records} == {job.block}
-        # Whatever happened, the progress bar ends where it should: 4 steps a case.
-        assert sum(n for n, _ in self.steps) >= 4 * len(records)
+        # Whatever happened, the progress bar ends where it should.
+        assert sum(n for n, _ in self.steps) == job.protocol.steps * len(records)
         return found
 
 
@@ -107,6 +108,53 @@ def test_one_bad_case(bench, job_of, cases, stage, fault, status, reason) -> Non
     # The case before the bad one had its first round when a worker was lost in sampling.
     lost = stage == "sample" and fault != "fail"
     assert [r.case for r in cut_short] == (cases[:1] if lost else [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "workers"),
+    [
+        ("die", "error: the worker was killed by SIGSEGV", 1),
+        ("hang", "timeout: no answer within 7 s", 1),
+        ("fail", "error: fail", 1),
+        ("poison", "error: poison", 1),
+    ],
+)
+def test_a_bad_energy_window_costs_energy_alone(
+    bench, job_of, cases, fault, reason, workers
+) -> None:
+    """Every case keeps its samples and its flags; those after a lost worker have no energy."""
+    bad = cases[1]
+    trouble = bench({(bad.id, "energy"): fault})
+    job = job_of([cases])
+    job = replace(job, protocol=replace(job.protocol, energy_seconds=2.0))
+    found = trouble.run(job)
+    assert {(r.status, tuple(r.rounds), tuple(r.flags)) for r in found.values()} == {
+        ("ok", (2, 2, 2), ())
+    }
+    assert found[bad.id].energy_joules is None
+    assert found[bad.id].null_reasons["energy_joules"] == reason
+    with_energy = [case for case in cases if found[case.id].energy_joules == 0.25]
+    assert with_energy == (cases[:1] + cases[2:] if fault == "fail" else cases[:1])
+    assert len(trouble.workers) == workers
+    assert sum(n for n, _ in trouble.steps) == 5 * 4
+
+
+def test_a_window_is_a_step(bench, job_of, cases) -> None:
+    quiet = bench()
+    job = job_of([cases[:1]])
+    quiet.run(replace(job, protocol=replace(job.protocol, energy_seconds=2.0)))
+    # Preparation, three rounds and the window; nothing is left when the record is there.
+    assert quiet.steps == [(1, cases[0].id)] * 5 + [(0, cases[0].id)]
+
+
+def test_a_sticky_error_in_a_window_brings_a_new_worker(bench, job_of, cases) -> None:
+    trouble = bench({(cases[0].id, "energy"): "poison"})
+    job = job_of([cases[:2], cases[2:]])
+    job = replace(job, protocol=replace(job.protocol, energy_seconds=2.0))
+    found = trouble.run(job)
+    assert [found[case.id].energy_joules for case in cases] == [None, None, 0.25, 0.25]
+    assert [job.groups for job in trouble.jobs] == [[cases[:2], cases[2:]], [cases[2:]]]
+    assert sum(n for n, _ in trouble.steps) == 5 * 4
 
 
 def test_next_worker_visits_what_is_left(bench, job_of, cases) -> None:

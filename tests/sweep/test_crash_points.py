@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -105,11 +106,13 @@ def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.Mo
 
 
 @pytest.mark.parametrize("way", ["before", "after", "amid"])
-@pytest.mark.parametrize("fault", [None, "die"])
+@pytest.mark.parametrize("fault", [None, "sample", "energy"])
 def test_death_at_every_write(
     tmp_path: Path, plan: Plan, simulated, monkeypatch: pytest.MonkeyPatch, way: str, fault
 ) -> None:
-    faults = {(plan.cases[0].id, "sample"): fault} if fault else {}
+    faults = {(plan.cases[0].id, fault): "die"} if fault else {}
+    if fault == "energy":
+        plan = replace(plan, protocol=replace(plan.protocol, energy_seconds=2.0))
 
     def launch(job):
         return simulated(job, faults)

@@ -34,11 +34,13 @@ def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events)
             {"event": "sentinel", "busy_seconds": 1.0},
             events.sampled(cases[0], [1.0]),
             events.finished(cases[0]),
+            events.timed(cases[0]),
+            events.energy(cases[0]),
         ]
         for event in fed:
             store.journal(7, event)
         lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
-        assert lines == [{"block": 7} | fed[i] for i in (2, 4, 5)]
+        assert lines == [{"block": 7} | fed[i] for i in (2, 4, 5, 6, 7)]
         store.clear_journal(7)
         store.journal(8, fed[4])
         [line] = (folder / JOURNAL).read_text().splitlines()
@@ -107,6 +109,26 @@ def test_journal_becomes_records(folder: Path, cases: list[Case], events) -> Non
     assert (salvaged.case, salvaged.block, salvaged.order) == (one, 3, 0)
     assert (salvaged.status, salvaged.wall_seconds) == ("ok", [1.0])
     assert salvaged.flags == ["interrupted", "too_few_samples"]
+
+
+def test_a_sweep_killed_in_an_energy_window_keeps_times_and_flags(
+    folder: Path, cases: list[Case], events
+) -> None:
+    one, two, three = cases
+    reasons = {"null_reasons": {"energy_joules": "before its window"}}
+    journal = [(3, events.prepared(case) | reasons) for case in cases]
+    journal += [(3, events.sampled(case, [1.0] * 5)) for case in cases]
+    journal += [(3, events.timed(case, flags=["drift"])) for case in (one, two)]
+    journal += [(3, events.energy(one))]
+    abandoned(folder, journal)
+    with Store.resume(folder, cases):
+        pass
+    found = {record.case: record for record in read_run(folder).records}
+    assert {record.status for record in found.values()} == {"ok"}
+    assert (found[one].energy_joules, found[one].null_reasons) == (0.25, {})
+    assert found[one].flags == found[two].flags == ["drift"]
+    assert found[two].null_reasons == {"energy_joules": "before its window"}
+    assert found[three].flags == ["interrupted"]
 
 
 def test_torn_line_of_the_journal_is_dropped(folder: Path, cases: list[Case], events) -> None:

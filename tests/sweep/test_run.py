@@ -4,6 +4,7 @@ import io
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from paraformer_bench.case import Case
 from paraformer_bench.job import Job, Protocol
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import read_run
+from paraformer_bench.sweep.plan import block_groups
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother
+from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.store import Store
 
 MINUTE = 60.0
@@ -174,6 +177,31 @@ def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
     assert (efficiency["wall_seconds"], efficiency["busy_seconds"]) == (180.0, 3 * busy)
 
 
+@pytest.mark.parametrize(("energy", "steps"), [(0.0, 4), (2.0, 5)])
+def test_progress_knows_all_steps(
+    sweep: Sweep, plan_of, monkeypatch: pytest.MonkeyPatch, energy: float, steps: int
+) -> None:
+    """Of three cases in two blocks: preparation, three rounds, and the energy window if any."""
+    seen: list[Progress] = []
+
+    class Progress:
+        def __init__(self, console: Console, steps: int, deadline: float) -> None:
+            self.foreseen, self.taken = steps, 0
+            seen.append(self)
+
+        def step(self, steps: int, what: str) -> None:
+            self.taken += steps
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("paraformer_bench.sweep.run.SweepProgress", Progress)
+    plan = plan_of(2)
+    sweep(replace(plan, protocol=replace(plan.protocol, energy_seconds=energy)))
+    [progress] = seen
+    assert progress.foreseen == progress.taken == 2 * 3 * steps
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C interrupts, also where these tests run in a shell's background and it is ignored."""
@@ -211,3 +239,56 @@ def test_block_begun_under_a_budget_is_finished_without_one(sweep: Sweep, plan_o
     assert Counter(r.block for r in sweep.records) == {0: 4, 1: 4, 2: 4, 3: 4, 4: 1}
     assert sweep(plan_of(2)).blocks == 5
     assert Counter(r.block for r in sweep.records) == dict.fromkeys(range(5), 4)
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 4, 8, 11])
+def test_shards_do_the_plan_between_them(
+    tmp_path: Path, simulated, plan_of, case_of, of: int
+) -> None:
+    """Of two groups of cases and four blocks: whole blocks, halves, and nothing at all."""
+    wide = [case_of(depth, width=128, heads=2) for depth in (1, 2)]
+    found = Counter[tuple[str, int]]()
+    for number in range(1, of + 1):
+        plan = plan_of(4, shard=Shard(number, of, 4))
+        plan.cases.extend(case for case in wide if case not in plan.cases)
+        sweep = Sweep(tmp_path / str(number), simulated)
+        outcome = sweep(plan)
+        assert not outcome.interrupted
+        found.update(record.key for record in sweep.records)
+        if of <= 4:  # blocks as a whole sweep visits them
+            assert [job.groups for job in sweep.jobs] == [
+                block_groups(plan.cases, job.block, plan.seed) for job in sweep.jobs
+            ]
+        if number > 8:
+            assert (sweep.records, sweep.jobs) == ([], [])
+    assert len(found) == 4 * 6
+    assert set(found.values()) == {1}
+
+
+def test_resumed_shard_with_more_blocks_takes_its_own(sweep: Sweep, plan_of) -> None:
+    shard = Shard(2, 3, 5)
+    assert sweep(plan_of(5, shard=shard)).blocks == 2
+    assert sorted({r.block for r in sweep.records}) == [2, 3]
+    before = sweep.records
+    assert sweep(plan_of(12, shard=shard)).blocks == 4
+    assert sweep.records[: len(before)] == before
+    assert sorted({r.block for r in sweep.records}) == [2, 3, 8, 9]
+
+
+def test_interrupted_shard_goes_on_with_its_share(sweep: Sweep, plan_of) -> None:
+    def launch(job: Job):
+        if job.block == 3:
+            raise KeyboardInterrupt
+        return sweep.launch(job)
+
+    plan = plan_of(5, shard=Shard(2, 3, 5))
+    assert sweep(plan, launch) == Outcome(interrupted=True, broken=0, blocks=1)
+    assert sweep(plan) == Outcome(interrupted=False, broken=0, blocks=2)
+    assert Counter(r.block for r in sweep.records) == {2: 4, 3: 4}
+
+
+def test_budget_of_a_shard_is_its_own(sweep: Sweep, plan_of) -> None:
+    """Minutes of this job, filled with blocks of this shard."""
+    plan = plan_of(100, shard=Shard(2, 3, None), budget_seconds=3 * MINUTE)
+    assert sweep(plan).blocks == 3
+    assert sorted({r.block for r in sweep.records}) == [2, 3, 8]

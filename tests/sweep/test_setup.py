@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +16,7 @@ from paraformer_bench.run_folder import read_run
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep import setup as subject
 from paraformer_bench.sweep.setup import MOST_BLOCKS, Settings, open_store, set_up
+from paraformer_bench.sweep.shard import Shard
 
 SMOKE = Settings(suite="smoke", device="cpu")
 
@@ -128,6 +131,105 @@ def test_resumed_run_is_the_same_study() -> None:
         assert store.done == set()
     with pytest.raises(UsageError, match="suite and cases changed since it was begun"):
         set_up(replace(again, axes={"depth": [1, 4]}))
+
+
+def opened(settings: Settings) -> None:
+    with open_store(set_up(settings), settings):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("asked", "blocks"),
+    [
+        ({}, 3),
+        ({"blocks": 7}, 7),
+        ({"budget_seconds": 60.0}, None),
+        ({"budget_seconds": 60.0, "blocks": 7}, 7),
+    ],
+)
+def test_shard_is_noted_and_gone_on_with(asked: dict[str, float], blocks: int | None) -> None:
+    settings = replace(SMOKE, out=Path("run"), shard=(2, 5), **asked)
+    opened(settings)
+    expected = Shard(2, 5, blocks)
+    assert set_up(settings).plan.shard == expected
+    assert read_run(Path("run")).info["shard"] == {"number": 2, "of": 5, "blocks": blocks}
+    # More blocks later do not change whose the first ones are.
+    for again in (Settings(), Settings(blocks=20), Settings(shard=(2, 5), budget_seconds=9.0)):
+        study = set_up(replace(again, out=Path("run"), resume=True))
+        assert study.plan.shard == expected
+
+
+def test_shard_is_not_resumed_as_another() -> None:
+    opened(replace(SMOKE, out=Path("part"), shard=(2, 5)))
+    opened(replace(SMOKE, out=Path("whole")))
+    for folder, shard, was in (
+        ("part", (3, 5), "shard 2 of 5"),
+        ("part", (2, 4), "shard 2 of 5"),
+        ("whole", (2, 5), "a whole run"),
+    ):
+        words = f"cannot resume {folder} as shard {shard[0]} of {shard[1]}: it was begun as {was}"
+        with pytest.raises(UsageError, match=f"^{words}$"):
+            set_up(Settings(out=Path(folder), resume=True, shard=shard))
+
+
+def test_shards_that_start_together_have_folders_of_their_own() -> None:
+    names = [set_up(replace(SMOKE, shard=(k, 12))).folder.name for k in range(1, 13)]
+    ends = [f"-smoke-cpu-shard{k}of12" for k in range(1, 13)]
+    assert [name.endswith(end) for name, end in zip(names, ends, strict=True)] == [True] * 12
+
+
+def test_unfinished_shard_is_found_by_its_number() -> None:
+    for number in (1, 2, 3):
+        settings = replace(SMOKE, shard=(number, 3), out=Path(f"reports/{number}-shard"))
+        opened(settings)
+    assert set_up(Settings(resume=True)).folder == Path("reports/3-shard")
+    assert set_up(Settings(resume=True, shard=(2, 3))).folder == Path("reports/2-shard")
+    with pytest.raises(UsageError, match="holds no unfinished shard 2 of 4; name it"):
+        set_up(Settings(resume=True, shard=(2, 4)))
+
+
+@pytest.mark.parametrize("shard", [{}, {"number": 6, "of": 5, "blocks": 3}, [2, 5], "2/5"])
+def test_shard_that_makes_no_sense_is_not_resumed(shard: object) -> None:
+    settings = replace(SMOKE, out=Path("run"))
+    with open_store(set_up(settings), settings) as store:
+        store.update(shard=shard)
+    with pytest.raises(
+        UsageError, match=r"cannot resume run: the shard in its run\.json makes no"
+    ):
+        set_up(replace(settings, resume=True))
+
+
+def test_a_run_from_before_there_were_energy_windows_is_resumed() -> None:
+    """Its identity was made of a protocol without the key."""
+    settings = replace(SMOKE, out=Path("run"))
+    study = set_up(settings)
+    suite = study.suite.to_json()
+    protocol = {
+        "rounds": 3,
+        "seconds_per_case": 0.06,
+        "target_relative_error": 0.05,
+        "timeout_seconds": 60.0,
+    }
+    assert suite["protocol"] == {"blocks": 3} | protocol
+    older = json.dumps(suite | {"protocol": protocol}, sort_keys=True).encode()
+    with open_store(study, settings) as store:
+        assert store.info["identity"]["suite"] == hashlib.sha256(older).hexdigest()
+    assert set_up(Settings(out=Path("run"), resume=True)).resumed
+
+
+def test_a_run_is_not_resumed_with_other_energy_windows(files, tmp_path: Path) -> None:
+    text = "[protocol]\n{}\n[[grid]]\nmodels = 'serial'\ndepth = 1\n"
+    plain, energy = (
+        files.write(tmp_path / f"{name}.toml", f"name = 'x'\n{text.format(line)}")
+        for name, line in (("plain", ""), ("energy", "energy_seconds = 2"))
+    )
+    settings = Settings(suite=str(energy), device="cpu", out=Path("run"))
+    with open_store(set_up(settings), settings):
+        pass
+    again = Settings(out=Path("run"), resume=True)
+    assert set_up(again).plan.protocol.energy_seconds == 2
+    with pytest.raises(UsageError, match="suite changed since it was begun"):
+        set_up(replace(again, suite=str(plain)))
 
 
 def test_resumed_run_has_the_same_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:

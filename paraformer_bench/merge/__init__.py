@@ -1,0 +1,1 @@
+"""Joining the run folders of shards into one run."""

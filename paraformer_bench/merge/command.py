@@ -1,0 +1,70 @@
+"""The command ``merge``: read, check, join, write, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.words import more_blocks, sentences
+from paraformer_bench.errors import UsageError
+from paraformer_bench.merge.comparable import refuse_mixture
+from paraformer_bench.merge.folder import refuse_existing, write_run
+from paraformer_bench.merge.join import join_info, join_parts, join_records
+from paraformer_bench.merge.source import Source, read_source
+from paraformer_bench.report.build import build_report
+from paraformer_bench.report.index import build_index
+from paraformer_bench.run_folder import REPORTS, RUN, read_run
+from paraformer_bench.sweep.command import resume_command
+
+
+def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterator[str]:
+    """Join the folders of shards into one run, report it, and yield what to print.
+
+    Args:
+        folders: Run folders of shards, or of runs that were merged before.
+        out: The new run folder.
+        command: The command as typed, kept for the record.
+
+    Raises:
+        UsageError: A folder cannot be read, they are no parts of one run, or ``out`` is there
+            already or cannot be written. Nothing is written then.
+    """
+    refuse_existing(out)
+    sources = sorted(map(read_source, folders), key=_place)
+    refuse_mixture(sources)
+    lines, repeated = join_records(sources)
+    parts = join_parts(sources)
+    try:
+        info = join_info(sources, parts, out.resolve().name, command)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"cannot merge: a {RUN} among them makes no sense: {error}") from None
+    write_run(out, info, lines, sources)
+    for source in sources:
+        yield from (f"warning: {warning}" for warning in source.warnings)
+    if repeated:
+        yield f"{repeated} records that stood in several folders to the letter are kept once"
+    shards = {part.shard.number: part.shard.of for part in parts if part.shard}
+    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(lines)} records"
+    if info["missing"]:
+        yield (
+            f"the run is unfinished without {', '.join(info['missing'])}: finish them and merge "
+            f"again, or measure the rest here with: {resume_command(out)}"
+        )
+    yield f"report: {build_report(out)}"
+    if out.resolve().parent.name == REPORTS.name:
+        build_index(out.parent)
+    run = read_run(out)
+    verdicts = verdict_file(run)
+    yield from sentences(verdicts, run.info)
+    if not info["missing"] and (more := more_blocks(verdicts)):
+        blocks, sentence = more
+        yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
+
+
+def _place(source: Source) -> tuple[int, str]:
+    """By the first shard in it: the result must not depend on the order of the command."""
+    numbers = [part.shard.number for part in source.parts if part.shard]
+    if not numbers:
+        raise UsageError(f"cannot merge {source.folder}: it holds no shard")
+    return min(numbers), str(source.folder)
