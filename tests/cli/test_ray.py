@@ -45,6 +45,8 @@ tokens = 17
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head without work and two nodes that measure."""
+    # Ray notes the current cluster here, wherever its own folder is, and does not make this one.
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
     # Sockets lie in this folder, and their paths must not be long.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as temp:
         head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": temp}
