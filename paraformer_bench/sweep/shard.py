@@ -122,9 +122,9 @@ class Shard:
         """
         if self.blocks is None:
             return 2
-        pairs = _ceil(self.blocks, 2)
-        most, needed = 2 * _ceil(pairs, self.of), _ceil(self.blocks, self.of)
-        return 2 if pairs >= self.of and most <= needed else 1
+        turns, rest = divmod(self.blocks, 2 * self.of)
+        most = 2 * turns + min(rest, 2)  # of the first shard, which no other has more than
+        return 2 if _ceil(self.blocks, 2) >= self.of and most <= _ceil(self.blocks, self.of) else 1
 
 
 def _ceil(number: int, parts: int) -> int:

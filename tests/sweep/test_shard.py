@@ -73,6 +73,9 @@ def test_a_block_is_whole_where_there_are_enough(cases_of, of: int) -> None:
         (8, 2, [[0, 1, 4, 5], [2, 3, 6, 7]]),
         (8, 4, [[0, 1], [2, 3], [4, 5], [6, 7]]),
         (7, 4, [[0, 1], [2, 3], [4, 5], [6]]),
+        # The last one of an odd number is no pair, and costs no more than it is.
+        (5, 2, [[0, 1, 4], [2, 3]]),
+        (9, 4, [[0, 1, 8], [2, 3], [4, 5], [6, 7]]),
         # A pair kept whole would give a shard 4 blocks where 3 suffice, or leave one without any.
         (8, 3, [[0, 3, 6], [1, 4, 7], [2, 5]]),
         (6, 4, [[0, 4], [1, 5], [2], [3]]),
@@ -85,6 +88,22 @@ def test_pairs_of_blocks_stay_together_where_that_costs_nothing(
 ) -> None:
     cases = cases_of(3)
     assert [blocks_of(shard, cases, blocks) for shard in shards(of, blocks)] == expected
+
+
+def test_pairs_are_divided_only_where_that_is_faster(cases_of) -> None:
+    """Against counting what each shard would get."""
+    cases = cases_of(1)
+    for blocks in range(1, 25):
+        for of in range(1, blocks + 1):
+            kept = Counter(block // 2 % of for block in range(blocks))
+            costs_nothing = len(kept) == of and max(kept.values()) == -(-blocks // of)
+            stays = all(
+                shard.share(cases, block) == shard.share(cases, block + 1)
+                for shard in shards(of, blocks)
+                for block in range(0, blocks - 1, 2)
+            )
+            assert stays == (costs_nothing or of == 1 or blocks == 1), (blocks, of)
+            assert max(loads(of, blocks, cases)) == 2 * -(-blocks // of)
 
 
 def test_a_budget_deals_pairs_of_blocks_without_end(cases_of) -> None:
