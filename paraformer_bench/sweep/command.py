@@ -18,7 +18,7 @@ from paraformer_bench.sweep.describe import empty, energy_line, headline
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
-from paraformer_bench.sweep.progress import duration
+from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
 from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up, sitting
 from paraformer_bench.sweep.store import Store
@@ -109,8 +109,8 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     efficiency = store.info["efficiency"]
     share = efficiency["share"] or 0
     console.print(
-        f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of it "
-        f"in warm-up or timed calls"
+        f"{count(outcome.blocks, 'block')} in {duration(efficiency['wall_seconds'])}, "
+        f"{share:.0%} of it in warm-up or timed calls"
     )
     if timelines := _timelines(store):
         console.print(timelines)

@@ -75,7 +75,7 @@ def test_an_empty_shard_says_so_and_is_done(cluster) -> None:
         *("--shard", "11/11"),
     )
     assert code == 0
-    assert "shard 11 of 11 is empty: 5 blocks of 2 groups of cases are too few for 11 sh" in said
+    assert "shard 11 of 11 is empty: of 5 blocks of 2 groups of cases nothing fell to it" in said
     run = read_run(Path("s"))
     assert run.records == []
     assert run.info["finished"] is not None

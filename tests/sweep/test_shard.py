@@ -132,6 +132,33 @@ def test_groups_weigh_what_they_have_of_cases(cases_of) -> None:
     assert loads(2, 1, cases_of(1, 1, 2)) == [4, 4]
 
 
+def test_no_shard_is_empty_while_another_has_two_groups(cases_of) -> None:
+    """A group of many cases takes no more than one shard."""
+    assert loads(3, 1, cases_of(20, 1, 1)) == [40, 2, 2]
+    assert loads(2, 1, cases_of(20, 1, 1)) == [40, 4]
+    for of in range(4, 13):
+        assert min(loads(of, 3, cases_of(7, 1, 5, 1))) > 0
+
+
+def test_no_two_shards_differ_by_more_than_a_group(cases_of) -> None:
+    """Fifteen groups a block as the standard suite has them: 13 of 42 cases, two of 70."""
+    cases = cases_of(*[21] * 13, 35, 35)
+    for of in (6, 8, 14, 20, 30, 40, 60, 75):
+        found = loads(of, 5, cases)
+        assert max(found) - min(found) <= 70
+    assert max(loads(60, 5, cases)) == 84
+
+
+def test_blocks_of_a_group_are_spread_over_the_shards(cases_of) -> None:
+    cases = cases_of(3, 3, 3)
+    for group in {case.group for case in cases}:
+        takers = [
+            [group in shard.share(cases, block) for shard in shards(9, 8)].index(True)
+            for block in range(8)
+        ]
+        assert len(set(takers)) == 8
+
+
 def test_more_shards_than_parts_leaves_some_empty(cases_of) -> None:
     found = loads(10, 2, cases_of(3, 3))
     assert found == [6] * 4 + [0] * 6
