@@ -34,10 +34,10 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     sources = sorted(map(read_source, folders), key=_place)
     refuse_mixture(sources)
     lines, repeated = join_records(sources)
-    parts = join_parts(sources)
     try:
+        parts = join_parts(sources)
         info = join_info(sources, parts, out.resolve().name, command)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UsageError(f"cannot merge: a {RUN} among them makes no sense: {error}") from None
     write_run(out, info, lines, sources)
     for source in sources:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paraformer_bench import checks
 from paraformer_bench.errors import UsageError
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import (
@@ -17,7 +18,7 @@ from paraformer_bench.run_folder import (
     read_lines,
     read_record_lines,
 )
-from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 
 _NEEDED = ("suite", "device", "seed", "identity", "environment", "versions")
 
@@ -72,7 +73,7 @@ class Part:
         shard = None if data["shard"] is None else Shard.from_json(data["shard"])
         if not isinstance(data["environment"], dict) or not isinstance(data["versions"], dict):
             raise ValueError("no environment or no versions")
-        return cls(shard, int(data["blocks"]), dict(data))
+        return cls(shard, _blocks(data["blocks"]), dict(data))
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Source:
     Attributes:
         folder: Where it lies.
         info: Contents of ``run.json``.
+        blocks: Blocks of the whole run, as far as this folder knows.
         parts: The shard that it is, or those that it was merged from.
         records: Every whole record with its line, in the order of the file.
         warnings: What was wrong with the files, one line each.
@@ -89,14 +91,10 @@ class Source:
 
     folder: Path
     info: dict[str, Any]
+    blocks: int
     parts: list[Part]
     records: list[tuple[Record, bytes]]
     warnings: list[str]
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of the whole run, as far as this folder knows."""
-        return int(self.info["suite"]["protocol"]["blocks"])
 
     @property
     def finished(self) -> bool:
@@ -119,9 +117,10 @@ def read_source(folder: Path) -> Source:
         listed = info.get("parts")
         parts = [Part.of_run(info)] if listed is None else [Part.from_json(p) for p in listed]
         records, warnings = read_record_lines(folder / RECORDS)
-        source = Source(folder, info, parts, records, [f"{folder}: {w}" for w in warnings])
-        int(source.blocks)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        blocks = _blocks(info["suite"]["protocol"]["blocks"])
+        warnings = [f"{folder}: {warning}" for warning in warnings]
+        source = Source(folder, info, blocks, parts, records, warnings)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
         lacks = isinstance(error, KeyError)
         why = f"it lacks {', '.join(map(str, error.args))}" if lacks else str(error)
         raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {why}") from None
@@ -131,3 +130,7 @@ def read_source(folder: Path) -> Source:
             "records when it is resumed"
         )
     return source
+
+
+def _blocks(value: object) -> int:
+    return checks.whole(value, "blocks", 1, MOST_BLOCKS)

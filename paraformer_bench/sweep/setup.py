@@ -22,11 +22,10 @@ from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
 from paraformer_bench.sweep.run import Plan
-from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 from paraformer_bench.sweep.store import Store
 
 DEFAULT_SUITE = "quick"
-MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)

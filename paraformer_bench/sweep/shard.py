@@ -17,6 +17,7 @@ from paraformer_bench import checks
 from paraformer_bench.case import Case
 
 MOST_SHARDS = 10_000
+MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Shard:
         number = checks.whole(data["number"], "shard", 1, of)
         blocks = data["blocks"]
         return cls(
-            number, of, None if blocks is None else checks.whole(blocks, "blocks", 1, 10**9)
+            number, of, None if blocks is None else checks.whole(blocks, "blocks", 1, MOST_BLOCKS)
         )
 
     def _owners(self, cases: Sequence[Case], block: int) -> dict[str, int]:
