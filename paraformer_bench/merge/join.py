@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from paraformer_bench.calibration import Calibration
+from paraformer_bench.case import Case
 from paraformer_bench.errors import UsageError
-from paraformer_bench.merge.source import Part, Source
+from paraformer_bench.merge.source import Source
+from paraformer_bench.sweep.coverage import missing_shards
+from paraformer_bench.sweep.part import Part
+from paraformer_bench.sweep.plan import digest
 
 
-def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
-    """Return the lines of all records, block by block, and how many were there more than once.
+@dataclass(frozen=True)
+class Joined:
+    """The records of several folders.
+
+    Attributes:
+        lines: Every record once, block by block.
+        keys: Case id and block of each.
+        cases: Every case with a record.
+        repeated: How many were there more than once.
+    """
+
+    lines: list[bytes]
+    keys: set[tuple[str, int]]
+    cases: list[Case]
+    repeated: int
+
+
+def join_records(sources: Sequence[Source]) -> Joined:
+    """Return the records of all folders.
 
     What stands in two folders to the letter (a copy, or a run that was merged before and its
     parts) is kept once.
@@ -20,11 +42,13 @@ def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
         UsageError: Two folders measured the same case in the same block.
     """
     kept: dict[tuple[str, int], tuple[bytes, Source]] = {}
+    cases: dict[str, Case] = {}
     repeated = 0
     for source in sources:
         for record, line in source.records:
             before, owner = kept.setdefault(record.key, (line, source))
             if owner is source:
+                cases.setdefault(record.key[0], record.case)
                 continue
             if before != line:
                 case_id, block = record.key
@@ -34,7 +58,8 @@ def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
                 )
             repeated += 1
     ordered = sorted(kept.items(), key=lambda item: item[0][1])  # a run is written so
-    return [line for _, (line, _) in ordered], repeated
+    lines = [line for _, (line, _) in ordered]
+    return Joined(lines, set(kept), list(cases.values()), repeated)
 
 
 def join_parts(sources: Sequence[Source]) -> list[Part]:
@@ -48,34 +73,24 @@ def join_parts(sources: Sequence[Source]) -> list[Part]:
     return sorted(latest.values(), key=_place)
 
 
-def missing_shards(sources: Sequence[Source], parts: Sequence[Part]) -> list[str]:
-    """Say which shards are absent, unfinished or have fewer blocks than others.
-
-    Empty where the run is whole: all shards are, or a merged run was continued to its end.
-    """
-    blocks = max(source.blocks for source in sources)
-    if any(s.finished and "parts" in s.info and s.blocks == blocks for s in sources):
-        return []
-    shards = [part for part in parts if part.shard]
-    assert shards[0].shard is not None  # `comparable` has seen to it
-    said = []
-    for number in range(1, shards[0].shard.of + 1):
-        mine = [part for part in shards if part.shard and part.shard.number == number]
-        if not mine:
-            said.append(f"shard {number}")
-        elif not any(part.finished for part in mine):
-            said.append(f"shard {number} (unfinished)")
-        elif not any(part.finished and part.blocks == blocks for part in mine):
-            said.append(f"shard {number} (of {max(p.blocks for p in mine)} blocks, not {blocks})")
-    return said
-
-
 def join_info(
-    sources: Sequence[Source], parts: Sequence[Part], name: str, command: Sequence[str]
+    sources: Sequence[Source],
+    parts: Sequence[Part],
+    joined: Joined,
+    name: str,
+    command: Sequence[str],
 ) -> dict[str, Any]:
     """Return the ``run.json`` of the merged run."""
-    first = max(sources, key=lambda source: source.blocks).info
-    missing = missing_shards(sources, parts)
+    longest = max(sources, key=lambda source: source.blocks)
+    first = longest.info
+    missing = missing_shards(
+        parts,
+        longest.blocks,
+        joined.cases,
+        joined.keys,
+        every_case=first["identity"].get("cases") in (None, digest(joined.cases)),
+        continued=any(source.finished and "parts" in source.info for source in sources),
+    )
     known = [part.data for part in parts]
     ends = [str(data["finished"]) for data in known if data.get("finished")]
     ceilings, reason = _ceilings(known)

@@ -21,6 +21,7 @@ from paraformer_bench.profiling import ENDS
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
+from paraformer_bench.sweep.plan import digest
 from paraformer_bench.sweep.run import Plan
 from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 from paraformer_bench.sweep.store import Store
@@ -278,10 +279,9 @@ def _identity(study: Study) -> dict[str, Any]:
     suite = study.suite.to_json()
     del suite["protocol"]["blocks"]
     device = study.plan.device
-    ids = sorted(case.id for case in [*study.plan.cases, *study.plan.skipped])
     return {
         "suite": _digest(json.dumps(suite, sort_keys=True).encode()),
-        "cases": _digest("\n".join(ids).encode()),
+        "cases": digest([*study.plan.cases, *study.plan.skipped]),
         "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
         "installed_plugins": installed_plugins(),
         "device": f"{device}: {study.survey.environment['devices'][device]}",

@@ -55,8 +55,26 @@ class Shard:
             cases: Every case of the whole sweep, those that cannot run here too.
             block: Index of the block.
         """
-        owners = self._owners(cases, block)
+        owners = self.owners(cases, block)
         return frozenset(group for group, owner in owners.items() if owner == self.number)
+
+    def owners(self, cases: Sequence[Case], block: int) -> dict[str, int]:
+        """Return the number of the shard that visits each group in a block; see `share`."""
+        groups = Counter(case.group for case in cases)
+        if self.whole_blocks:
+            return dict.fromkeys(groups, self.owner(block))
+        assert self.blocks is not None
+        names = sorted(groups)
+        dealt = _deal(tuple(groups[name] for name in names), self.blocks, self.of)
+        return dict(zip(names, dealt[block % self.blocks], strict=True))
+
+    def owner(self, block: int) -> int:
+        """Return the number of the shard that visits a block, where shards have whole ones."""
+        return block // self._stride() % self.of + 1
+
+    def first_block(self, number: int) -> int:
+        """Return the first block of a shard, where shards have whole ones."""
+        return (number - 1) * self._stride()
 
     def timelines(self, cases: Sequence[Case], timed: Iterable[Case]) -> frozenset[str]:
         """Return the ids of the curves of which this shard takes the timelines.
@@ -69,7 +87,7 @@ class Shard:
         """
         timing: dict[str, dict[int, None]] = {}
         for block in range(self.blocks or self.cycle):
-            for group, owner in self._owners(cases, block).items():
+            for group, owner in self.owners(cases, block).items():
                 timing.setdefault(group, {})[owner] = None
         takers = {group: list(owners) for group, owners in timing.items()}
         group_of = {case.curve_id: case.group for case in timed}
@@ -97,16 +115,6 @@ class Shard:
         return cls(
             number, of, None if blocks is None else checks.whole(blocks, "blocks", 1, MOST_BLOCKS)
         )
-
-    def _owners(self, cases: Sequence[Case], block: int) -> dict[str, int]:
-        """Return the number of the shard that visits each group in a block."""
-        groups = Counter(case.group for case in cases)
-        if self.whole_blocks:
-            return dict.fromkeys(groups, block // self._stride() % self.of + 1)
-        assert self.blocks is not None
-        names = sorted(groups)
-        dealt = _deal(tuple(groups[name] for name in names), self.blocks, self.of)
-        return dict(zip(names, dealt[block % self.blocks], strict=True))
 
     def _stride(self) -> int:
         """Return how many blocks in a row go to one shard.
