@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paraformer_bench.calibration import Calibration
 from paraformer_bench.case import Case
 from paraformer_bench.errors import UsageError
 from paraformer_bench.merge.source import Source
 from paraformer_bench.sweep.coverage import missing_shards
 from paraformer_bench.sweep.part import Part
 from paraformer_bench.sweep.plan import digest
+from paraformer_bench.sweep.together import together
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def join_info(
         continued=any(source.finished and "parts" in source.info for source in sources),
     )
     known = [part.data for part in parts]
-    ends = [str(data["finished"]) for data in known if data.get("finished")]
+    told = [*known, *(source.info for source in sources)]
+    ends = [str(data["finished"]) for data in told if data.get("finished")]
     ceilings, reason = _ceilings(known)
     return first | {
         "name": name,
@@ -101,12 +102,9 @@ def join_info(
         "finished": max(ends, default=None) if not missing else None,
         "missing": missing,
         "shard": None,
-        "environment": _environment(known),
-        "versions": _common([data["versions"] for data in known]),
-        "calibration": _worst_calibration(known),
+        **together(known),
         "ceilings": ceilings,
         "ceilings_reason": reason,
-        "efficiency": _efficiency(known),
         "profiles": _profiles(sources),
         "parts": known,
     }
@@ -118,27 +116,6 @@ def _place(part: Part) -> tuple[int, str]:
     return number, str(part.data.get("started"))
 
 
-def _environment(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is the same of all machines, and the names of all of them."""
-    common = _common([part["environment"] for part in parts])
-    names = dict.fromkeys(
-        str((part["environment"].get("host") or {}).get("name")) for part in parts
-    )
-    return common | {"host": common.get("host", {}) | {"name": ", ".join(names)}}
-
-
-def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all tables say alike, at every depth."""
-    found: dict[str, Any] = {}
-    for key, first in tables[0].items():
-        values = [table.get(key) for table in tables]
-        if all(isinstance(value, Mapping) for value in values):
-            found[key] = _common([dict(value) for value in values if value is not None])
-        elif all(value == first for value in values):
-            found[key] = first
-    return found
-
-
 def _ceilings(parts: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
     """Return the first ceilings that nothing disturbed, or the first at all, or the reason."""
     known = [part["ceilings"] for part in parts if isinstance(part.get("ceilings"), Mapping)]
@@ -146,32 +123,6 @@ def _ceilings(parts: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
     if known:
         return (undisturbed or known)[0], None
     return None, parts[0].get("ceilings_reason")
-
-
-def _worst_calibration(parts: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the calibration that is furthest off; none where a part has none."""
-    held = [part.get("calibration") for part in parts]
-    try:
-        read = [Calibration.from_json(data) for data in held if data is not None]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    if len(read) < len(held):
-        return None
-    return max(read, key=lambda c: max(abs(reading.share) for reading in c.readings)).to_json()
-
-
-def _efficiency(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the time of all jobs together; None where one does not know its own."""
-    held = [part.get("efficiency") for part in parts]
-    known = [one for one in held if isinstance(one, Mapping)]
-    if len(known) < len(held):
-        return None
-    wall, busy = (
-        round(sum(float(one[name]) for one in known), 3)
-        for name in ("wall_seconds", "busy_seconds")
-    )
-    share = round(busy / wall, 4) if wall else None
-    return {"wall_seconds": wall, "busy_seconds": busy, "share": share}
 
 
 def _profiles(sources: Sequence[Source]) -> dict[str, Any]:

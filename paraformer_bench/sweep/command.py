@@ -20,7 +20,8 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up, sitting
+from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
 
 BROKEN_CASES = 3
@@ -65,8 +66,7 @@ def sweep(settings: Settings) -> int:
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
-                if "parts" in store.info:
-                    store.update(parts=[*store.info["parts"], sitting(study, settings)])
+            sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
             outcome = run_sweep(
                 study.plan,
                 store,
@@ -75,10 +75,10 @@ def sweep(settings: Settings) -> int:
                 started,
                 first=lambda: note_ceilings(study, store, console),
             )
-            if not outcome.interrupted:
+            if sitting:
+                sitting.end(outcome.interrupted)
+            elif not outcome.interrupted:
                 store.update(finished=now())
-                if "parts" in store.info:
-                    store.update(missing=[])
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)
@@ -106,12 +106,11 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     # Shards are jobs beside each other: they leave the list of runs to whoever merges them.
     if store.folder.resolve().parent.name == "reports" and shard is None:
         build_index(store.folder.parent)
-    efficiency = store.info["efficiency"]
-    share = efficiency["share"] or 0
-    console.print(
-        f"{count(outcome.blocks, 'block')} in {duration(efficiency['wall_seconds'])}, "
-        f"{share:.0%} of it in warm-up or timed calls"
-    )
+    if efficiency := store.info["efficiency"]:  # of a merged run it may be unknown
+        console.print(
+            f"{count(outcome.blocks, 'block')} in {duration(efficiency['wall_seconds'])}, "
+            f"{efficiency['share'] or 0:.0%} of it in warm-up or timed calls"
+        )
     if timelines := _timelines(store):
         console.print(timelines)
     if outcome.broken:
