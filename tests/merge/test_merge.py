@@ -263,6 +263,27 @@ def test_machines_of_all_parts_are_kept_and_shown(cluster) -> None:
         assert text in page
 
 
+def test_ceilings_are_the_first_that_nothing_disturbed(cluster) -> None:
+    flagged, clean, later = (
+        {"flags": flags, "launch_seconds": seconds}
+        for flags, seconds in ((["drift"], 1e-6), ([], 2e-6), ([], 3e-6))
+    )
+    folders = cluster.shards(3)
+    for name, measured, expected in (
+        ("clean", (flagged, clean, later), clean),
+        ("disturbed", (None, flagged, {**flagged, "launch_seconds": 4e-6}), flagged),
+        ("none", (None, None, None), None),
+    ):
+        for number, (folder, ceilings) in enumerate(zip(folders, measured, strict=True)):
+            reason = None if ceilings else f"reason {number}"
+            info = read_run(folder).info | {"ceilings": ceilings, "ceilings_reason": reason}
+            (folder / "run.json").write_text(json.dumps(info))
+        cluster.merge(*folders, out=name)
+        info = read_run(Path(name)).info
+        assert info["ceilings"] == expected
+        assert info["ceilings_reason"] == (None if expected else "reason 0")
+
+
 def test_what_differs_between_machines_is_not_said_of_all(cluster) -> None:
     for number, host in enumerate(("short", "a longer name"), start=1):
         cluster.host(host)
