@@ -66,7 +66,8 @@ def join_parts(sources: Sequence[Source]) -> list[Part]:
     """Return the parts of all sources by their numbers, each once and in its latest state."""
     latest: dict[tuple[Any, ...], Part] = {}
     for part in (part for source in sources for part in source.parts):
-        key = (part.shard.number if part.shard else None, part.data.get("started"))
+        number = part.shard.number if part.shard else None
+        key = (number, part.data.get("started"), part.data.get("name"))
         other = latest.get(key)
         if other is None or (part.blocks, part.finished) > (other.blocks, other.finished):
             latest[key] = part

@@ -209,6 +209,31 @@ def test_more_blocks_of_a_continued_run_are_measured_where_it_was(cluster) -> No
     assert line.endswith("paraformer_bench sweep --resume --out merged --blocks 3")
 
 
+def test_shard_that_was_stopped_after_its_last_record_is_finished_by_a_sitting(
+    cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its timelines may lack; a sitting takes them unless it is stopped as well."""
+    one, two = cluster.shards(2)
+    Path(two, RUN).write_text(json.dumps(info_of("s2") | {"finished": None}))
+    cluster.merge(one, two, out="m")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("paraformer_bench.sweep.command.note_ceilings", interrupt)
+        assert cluster(*RESUME, "m")[0] == 130
+    info = info_of("m")
+    assert (info["finished"], info["missing"]) == (None, ["shard 2 (unfinished)"])
+    assert cluster(*RESUME, "m")[0] == 0
+    info = info_of("m")
+    assert info["finished"] is not None
+    assert (len(info["parts"]), info["missing"]) == (2, [])
+    cluster.merge("m", out="again")
+    for name in ("finished", "missing"):
+        assert info_of("again")[name] == info[name]
+
+
 def test_shards_under_a_budget_are_continued(cluster) -> None:
     folders = cluster.shards(3, "--budget", "0.000001s")
     cluster.merge(*folders[:2], out="m")
