@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from paraformer_bench.errors import UsageError, unknown_name
@@ -19,7 +18,7 @@ def number(value: object, what: str, low: float, high: float) -> float:
     """Return ``value`` as a float strictly between ``low`` and ``high``; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UsageError(f"{what} must be a number, not {value!r}")
-    if math.isnan(value) or not low < value < high:
+    if not low < value < high:  # NaN neither; whole numbers may be too large for `math`
         raise UsageError(f"{what} must be above {low:g} and below {high:g}, not {value}")
     return float(value)
 

@@ -308,12 +308,14 @@ def _parse_claim(table: Mapping[str, Any]) -> Claim:
 def _energy_seconds(value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise UsageError(f"energy_seconds must be a number, not {value!r}")
-    if value == 0 or value >= LEAST_ENERGY_SECONDS:
-        return float(value)
-    raise UsageError(
-        f"energy_seconds must be 0 (no energy window) or at least {LEAST_ENERGY_SECONDS:g}, "
-        f"not {value}"
-    )
+    if value == 0:
+        return 0.0
+    if not value >= LEAST_ENERGY_SECONDS:  # NaN too
+        raise UsageError(
+            f"energy_seconds must be 0 (no energy window) or at least {LEAST_ENERGY_SECONDS:g}, "
+            f"not {value}"
+        )
+    return checks.number(value, "energy_seconds", 0, 1e6)
 
 
 def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -33,23 +33,28 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     refuse_existing(out)
     sources = sorted(map(read_source, folders), key=_place)
     refuse_mixture(sources)
-    lines, repeated = join_records(sources)
-    parts = join_parts(sources)
+    joined = join_records(sources)
     try:
-        info = join_info(sources, parts, out.resolve().name, command)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        parts = join_parts(sources)
+        info = join_info(sources, parts, joined, out.resolve().name, command)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UsageError(f"cannot merge: a {RUN} among them makes no sense: {error}") from None
-    write_run(out, info, lines, sources)
+    write_run(out, info, joined.lines, sources)
     for source in sources:
         yield from (f"warning: {warning}" for warning in source.warnings)
-    if repeated:
-        yield f"{repeated} records that stood in several folders to the letter are kept once"
-    shards = {part.shard.number: part.shard.of for part in parts if part.shard}
-    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(lines)} records"
-    if info["missing"]:
+    if joined.repeated:
         yield (
-            f"the run is unfinished without {', '.join(info['missing'])}: finish them and merge "
-            f"again, or measure the rest here with: {resume_command(out)}"
+            f"{joined.repeated} records that stood in several folders to the letter are kept once"
+        )
+    # What was measured here would be measured twice if its shards were to go on.
+    continued = any(part.shard is None for part in parts)
+    shards = {part.shard.number: part.shard.of for part in parts if part.shard}
+    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(joined.lines)} records"
+    if info["missing"]:
+        others = "" if continued else "finish them and merge again, or "
+        yield (
+            f"the run is unfinished without {', '.join(info['missing'])}: {others}measure the "
+            f"rest here with: {resume_command(out)}"
         )
     yield f"report: {build_report(out)}"
     if out.resolve().parent.name == REPORTS.name:
@@ -59,7 +64,10 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     yield from sentences(verdicts, run.info)
     if not info["missing"] and (more := more_blocks(verdicts)):
         blocks, sentence = more
-        yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
+        if continued:
+            yield f"{sentence}: {resume_command(out)} --blocks {blocks}"
+        else:
+            yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
 
 
 def _place(source: Source) -> tuple[int, str]:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from paraformer_bench.calibration import Calibration
+from paraformer_bench.case import Case
 from paraformer_bench.errors import UsageError
-from paraformer_bench.merge.source import Part, Source
+from paraformer_bench.merge.source import Source
+from paraformer_bench.sweep.coverage import missing_shards
+from paraformer_bench.sweep.part import Part
+from paraformer_bench.sweep.plan import digest
+from paraformer_bench.sweep.together import together
 
 
-def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
-    """Return the lines of all records, block by block, and how many were there more than once.
+@dataclass(frozen=True)
+class Joined:
+    """The records of several folders.
+
+    Attributes:
+        lines: Every record once, block by block.
+        keys: Case id and block of each.
+        cases: Every case with a record.
+        repeated: How many were there more than once.
+    """
+
+    lines: list[bytes]
+    keys: set[tuple[str, int]]
+    cases: list[Case]
+    repeated: int
+
+
+def join_records(sources: Sequence[Source]) -> Joined:
+    """Return the records of all folders.
 
     What stands in two folders to the letter (a copy, or a run that was merged before and its
     parts) is kept once.
@@ -20,11 +42,13 @@ def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
         UsageError: Two folders measured the same case in the same block.
     """
     kept: dict[tuple[str, int], tuple[bytes, Source]] = {}
+    cases: dict[str, Case] = {}
     repeated = 0
     for source in sources:
         for record, line in source.records:
             before, owner = kept.setdefault(record.key, (line, source))
             if owner is source:
+                cases.setdefault(record.key[0], record.case)
                 continue
             if before != line:
                 case_id, block = record.key
@@ -34,50 +58,43 @@ def join_records(sources: Sequence[Source]) -> tuple[list[bytes], int]:
                 )
             repeated += 1
     ordered = sorted(kept.items(), key=lambda item: item[0][1])  # a run is written so
-    return [line for _, (line, _) in ordered], repeated
+    lines = [line for _, (line, _) in ordered]
+    return Joined(lines, set(kept), list(cases.values()), repeated)
 
 
 def join_parts(sources: Sequence[Source]) -> list[Part]:
     """Return the parts of all sources by their numbers, each once and in its latest state."""
     latest: dict[tuple[Any, ...], Part] = {}
     for part in (part for source in sources for part in source.parts):
-        key = (part.shard.number if part.shard else None, part.data.get("started"))
+        number = part.shard.number if part.shard else None
+        key = (number, part.data.get("started"), part.data.get("name"))
         other = latest.get(key)
         if other is None or (part.blocks, part.finished) > (other.blocks, other.finished):
             latest[key] = part
     return sorted(latest.values(), key=_place)
 
 
-def missing_shards(sources: Sequence[Source], parts: Sequence[Part]) -> list[str]:
-    """Say which shards are absent, unfinished or have fewer blocks than others.
-
-    Empty where the run is whole: all shards are, or a merged run was continued to its end.
-    """
-    blocks = max(source.blocks for source in sources)
-    if any(s.finished and "parts" in s.info and s.blocks == blocks for s in sources):
-        return []
-    shards = [part for part in parts if part.shard]
-    assert shards[0].shard is not None  # `comparable` has seen to it
-    said = []
-    for number in range(1, shards[0].shard.of + 1):
-        mine = [part for part in shards if part.shard and part.shard.number == number]
-        if not mine:
-            said.append(f"shard {number}")
-        elif not any(part.finished for part in mine):
-            said.append(f"shard {number} (unfinished)")
-        elif not any(part.finished and part.blocks == blocks for part in mine):
-            said.append(f"shard {number} (of {max(p.blocks for p in mine)} blocks, not {blocks})")
-    return said
-
-
 def join_info(
-    sources: Sequence[Source], parts: Sequence[Part], name: str, command: Sequence[str]
+    sources: Sequence[Source],
+    parts: Sequence[Part],
+    joined: Joined,
+    name: str,
+    command: Sequence[str],
 ) -> dict[str, Any]:
     """Return the ``run.json`` of the merged run."""
-    first = max(sources, key=lambda source: source.blocks).info
-    missing = missing_shards(sources, parts)
+    longest = max(sources, key=lambda source: source.blocks)
+    first = longest.info
+    missing = missing_shards(
+        parts,
+        longest.blocks,
+        joined.cases,
+        joined.keys,
+        every_case=first["identity"].get("cases") in (None, digest(joined.cases)),
+        continued=any(source.finished and "parts" in source.info for source in sources),
+    )
     known = [part.data for part in parts]
-    ends = [str(data["finished"]) for data in known if data.get("finished")]
+    told = [*known, *(source.info for source in sources)]
+    ends = [str(data["finished"]) for data in told if data.get("finished")]
     ceilings, reason = _ceilings(known)
     return first | {
         "name": name,
@@ -86,12 +103,9 @@ def join_info(
         "finished": max(ends, default=None) if not missing else None,
         "missing": missing,
         "shard": None,
-        "environment": _environment(known),
-        "versions": _common([data["versions"] for data in known]),
-        "calibration": _worst_calibration(known),
+        **together(known),
         "ceilings": ceilings,
         "ceilings_reason": reason,
-        "efficiency": _efficiency(known),
         "profiles": _profiles(sources),
         "parts": known,
     }
@@ -103,27 +117,6 @@ def _place(part: Part) -> tuple[int, str]:
     return number, str(part.data.get("started"))
 
 
-def _environment(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is the same of all machines, and the names of all of them."""
-    common = _common([part["environment"] for part in parts])
-    names = dict.fromkeys(
-        str((part["environment"].get("host") or {}).get("name")) for part in parts
-    )
-    return common | {"host": common.get("host", {}) | {"name": ", ".join(names)}}
-
-
-def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all tables say alike, at every depth."""
-    found: dict[str, Any] = {}
-    for key, first in tables[0].items():
-        values = [table.get(key) for table in tables]
-        if all(isinstance(value, Mapping) for value in values):
-            found[key] = _common([dict(value) for value in values if value is not None])
-        elif all(value == first for value in values):
-            found[key] = first
-    return found
-
-
 def _ceilings(parts: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
     """Return the first ceilings that nothing disturbed, or the first at all, or the reason."""
     known = [part["ceilings"] for part in parts if isinstance(part.get("ceilings"), Mapping)]
@@ -131,32 +124,6 @@ def _ceilings(parts: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
     if known:
         return (undisturbed or known)[0], None
     return None, parts[0].get("ceilings_reason")
-
-
-def _worst_calibration(parts: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the calibration that is furthest off; none where a part has none."""
-    held = [part.get("calibration") for part in parts]
-    try:
-        read = [Calibration.from_json(data) for data in held if data is not None]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    if len(read) < len(held):
-        return None
-    return max(read, key=lambda c: max(abs(reading.share) for reading in c.readings)).to_json()
-
-
-def _efficiency(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the time of all jobs together; None where one does not know its own."""
-    held = [part.get("efficiency") for part in parts]
-    known = [one for one in held if isinstance(one, Mapping)]
-    if len(known) < len(held):
-        return None
-    wall, busy = (
-        round(sum(float(one[name]) for one in known), 3)
-        for name in ("wall_seconds", "busy_seconds")
-    )
-    share = round(busy / wall, 4) if wall else None
-    return {"wall_seconds": wall, "busy_seconds": busy, "share": share}
 
 
 def _profiles(sources: Sequence[Source]) -> dict[str, Any]:

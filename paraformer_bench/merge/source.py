@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,62 +16,9 @@ from paraformer_bench.run_folder import (
     read_lines,
     read_record_lines,
 )
-from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.part import Part, blocks_in
 
 _NEEDED = ("suite", "device", "seed", "identity", "environment", "versions")
-
-_KEPT = (
-    "name",
-    "shard",
-    "started",
-    "finished",
-    "command",
-    "environment",
-    "versions",
-    "calibration",
-    "ceilings",
-    "ceilings_reason",
-    "efficiency",
-)
-"""What a merged run keeps of the ``run.json`` of each part."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One job of a merged run.
-
-    Attributes:
-        shard: Which one; None for a sitting that went on with the merged run.
-        blocks: Blocks of the whole run, as far as this job knew.
-        data: What the merged run keeps of it.
-    """
-
-    shard: Shard | None
-    blocks: int
-    data: dict[str, Any]
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has done its share."""
-        return self.data.get("finished") is not None
-
-    @classmethod
-    def of_run(cls, info: Mapping[str, Any]) -> Part:
-        """Return the part that a shard's ``run.json`` tells of."""
-        blocks = info["suite"]["protocol"]["blocks"]
-        return cls.from_json({name: info.get(name) for name in _KEPT} | {"blocks": blocks})
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Part:
-        """Rebuild a part of a merged run.
-
-        Raises:
-            KeyError, TypeError, ValueError, UsageError: It makes no sense.
-        """
-        shard = None if data["shard"] is None else Shard.from_json(data["shard"])
-        if not isinstance(data["environment"], dict) or not isinstance(data["versions"], dict):
-            raise ValueError("no environment or no versions")
-        return cls(shard, int(data["blocks"]), dict(data))
 
 
 @dataclass(frozen=True)
@@ -82,6 +28,7 @@ class Source:
     Attributes:
         folder: Where it lies.
         info: Contents of ``run.json``.
+        blocks: Blocks of the whole run, as far as this folder knows.
         parts: The shard that it is, or those that it was merged from.
         records: Every whole record with its line, in the order of the file.
         warnings: What was wrong with the files, one line each.
@@ -89,14 +36,10 @@ class Source:
 
     folder: Path
     info: dict[str, Any]
+    blocks: int
     parts: list[Part]
     records: list[tuple[Record, bytes]]
     warnings: list[str]
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of the whole run, as far as this folder knows."""
-        return int(self.info["suite"]["protocol"]["blocks"])
 
     @property
     def finished(self) -> bool:
@@ -119,9 +62,10 @@ def read_source(folder: Path) -> Source:
         listed = info.get("parts")
         parts = [Part.of_run(info)] if listed is None else [Part.from_json(p) for p in listed]
         records, warnings = read_record_lines(folder / RECORDS)
-        source = Source(folder, info, parts, records, [f"{folder}: {w}" for w in warnings])
-        int(source.blocks)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        blocks = blocks_in(info)
+        warnings = [f"{folder}: {warning}" for warning in warnings]
+        source = Source(folder, info, blocks, parts, records, warnings)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
         lacks = isinstance(error, KeyError)
         why = f"it lacks {', '.join(map(str, error.args))}" if lacks else str(error)
         raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {why}") from None

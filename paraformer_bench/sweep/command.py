@@ -18,9 +18,10 @@ from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.launcher import Launcher, open_launcher
 from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
-from paraformer_bench.sweep.progress import duration
+from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up, sitting
+from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
 
 BROKEN_CASES = 3
@@ -76,9 +77,8 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(suite=study.suite.to_json(), finished=None)
-                if "parts" in store.info:
-                    store.update(parts=[*store.info["parts"], sitting(study, settings)])
             store.update(**launcher.facts())
+            sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
             outcome = run_sweep(
                 study.plan,
                 store,
@@ -89,10 +89,10 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
                 first=lambda: note_ceilings(study, store, console, launcher.start),
             )
             store.update(**launcher.facts())  # nodes may have joined
-            if not outcome.interrupted:
+            if sitting:
+                sitting.end(outcome.interrupted)
+            elif not outcome.interrupted:
                 store.update(finished=now())
-                if "parts" in store.info:
-                    store.update(missing=[])
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)
@@ -120,13 +120,12 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     # Shards are jobs beside each other: they leave the list of runs to whoever merges them.
     if store.folder.resolve().parent.name == "reports" and shard is None:
         build_index(store.folder.parent)
-    efficiency = store.info["efficiency"]
-    share = efficiency["share"] or 0
-    of_what = "the devices' time" if "device_seconds" in efficiency else "it"
-    console.print(
-        f"{outcome.blocks} blocks in {duration(efficiency['wall_seconds'])}, {share:.0%} of "
-        f"{of_what} in warm-up or timed calls"
-    )
+    if efficiency := store.info["efficiency"]:  # of a merged run it may be unknown
+        of_what = "the devices' time" if "device_seconds" in efficiency else "it"
+        console.print(
+            f"{count(outcome.blocks, 'block')} in {duration(efficiency['wall_seconds'])}, "
+            f"{efficiency['share'] or 0:.0%} of {of_what} in warm-up or timed calls"
+        )
     if timelines := _timelines(store):
         console.print(timelines)
     if outcome.broken:

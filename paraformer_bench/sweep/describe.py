@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paraformer_bench.sweep.profile import expected_seconds
-from paraformer_bench.sweep.progress import duration
+from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Plan
 from paraformer_bench.sweep.setup import Study
 
@@ -23,7 +23,7 @@ def headline(study: Study) -> str:
     plan = study.plan
     name = study.survey.environment["devices"][plan.device]
     part = f"shard {plan.shard}: " if plan.shard else ""
-    cases = f"{len(plan.visited)} cases, {_extent(study)}"
+    cases = f"{count(len(plan.visited), 'case')}, {_extent(study)}"
     return f"{study.suite.name} on {plan.device} ({name}): {part}{cases}"
 
 
@@ -39,10 +39,10 @@ def _extent(study: Study) -> str:
         return f"{budget}{duration(plan.budget_seconds)}"
     counts = [len(plan.measured_in(block)) for block in range(plan.blocks)]
     mine = [count for count in counts if count] if plan.shard else counts
-    blocks = f"{len(mine)} blocks"
+    blocks = count(len(mine), "block")
     if plan.shard:
-        divided = "" if plan.shard.whole_blocks else "parts of "
-        blocks = f"{divided}{len(mine)} of {plan.blocks} blocks"
+        divided = "" if plan.shard.whole_blocks or not mine else "parts of "
+        blocks = f"{divided}{len(mine) or 'none'} of {count(plan.blocks, 'block')}"
     return f"{blocks}, about {duration(sum(_START_SECONDS + count * case for count in mine))}"
 
 
@@ -53,10 +53,9 @@ def empty(plan: Plan) -> str:
         plan.measured_in(block) or plan.skipped_in(block) for block in range(plan.blocks)
     ):
         return ""
-    number = "1 group" if groups == 1 else f"{groups} groups"
     return (
-        f"shard {plan.shard} is empty: {plan.blocks} blocks of {number} of cases are too few "
-        f"for {plan.shard.of} shards"
+        f"shard {plan.shard} is empty: of {count(plan.blocks, 'block')} of "
+        f"{count(groups, 'group')} of cases nothing fell to it"
     )
 
 
@@ -111,9 +110,9 @@ def dry_run(study: Study) -> list[str]:
     profiled = len(study.plan.to_profile(study.plan.visited))
     if profiled:
         seconds = duration(expected_seconds(profiled))
-        lines.append(f"  timelines, after timing: {profiled} cases, about {seconds}")
+        lines.append(f"  timelines, after timing: {count(profiled, 'case')}, about {seconds}")
     if energy := energy_line(study):
         lines.append(f"  {energy}")
-    for reason, count in Counter(study.plan.skipped.values()).items():
-        lines.append(f"  skipped: {count} cases: {reason}")
+    for reason, number in Counter(study.plan.skipped.values()).items():
+        lines.append(f"  skipped: {count(number, 'case')}: {reason}")
     return lines

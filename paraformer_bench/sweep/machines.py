@@ -14,11 +14,7 @@ from typing import Any
 
 from paraformer_bench.errors import UsageError
 from paraformer_bench.survey import Survey
-
-_VERSIONS = ("python", "torch", "triton")
-_CPU = ("model", "usable_cores", "quota_cores", "physical_cores", "torch_threads")
-_GPU = ("name", "multiprocessors", "compute_capability", "driver", "max_sm_clock_hz")
-"""What makes a type of machine; loads, clocks and serial numbers of the moment do not."""
+from paraformer_bench.sweep.machine_kind import kind
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,7 @@ class Machine:
 
 def type_of(survey: Survey, device: str) -> dict[str, Any]:
     """Return what must be equal on all machines of a run, by name."""
-    environment = survey.environment
-    cpu = environment.get("cpu") or {}
-    gpu = (environment.get("gpus") or {}).get(device) or {}
-    facts = {name: survey.versions.get(name) for name in _VERSIONS}
-    facts |= {f"CPU {name.replace('_', ' ')}": cpu.get(name) for name in _CPU}
-    facts |= {f"GPU {name.replace('_', ' ')}": gpu.get(name) for name in _GPU}
+    facts = kind(device, survey.environment, survey.versions)
     return facts | {"installed plugins": survey.installed_plugins}
 
 
@@ -94,7 +85,8 @@ def refuse_mixture(machines: Sequence[Machine], device: str) -> None:
     if len(types) < 2:
         return
     facts = [type_of(group[0].survey, device) for group in types.values()]
-    differing = [name for name in facts[0] if any(f[name] != facts[0][name] for f in facts)]
+    names = dict.fromkeys(name for fact in facts for name in fact)
+    differing = [name for name in names if len({_word(fact, name) for fact in facts}) > 1]
     told = "; ".join(
         f"{', '.join(sorted({machine.host for machine in group}))} ({_words(fact, differing)})"
         for group, fact in zip(types.values(), facts, strict=True)
@@ -106,4 +98,8 @@ def refuse_mixture(machines: Sequence[Machine], device: str) -> None:
 
 
 def _words(facts: Mapping[str, Any], names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {facts[name] or 'none'}" for name in names)
+    return ", ".join(f"{name} {_word(facts, name)}" for name in names)
+
+
+def _word(facts: Mapping[str, Any], name: str) -> str:
+    return str(facts.get(name) or "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Collection, Iterable, Sequence
 
@@ -30,3 +31,9 @@ def without(groups: Iterable[Sequence[Case]], done: Collection[str]) -> list[lis
     """Return the groups less the cases whose ids are ``done``; empty groups vanish."""
     rest = ([case for case in group if case.id not in done] for group in groups)
     return [group for group in rest if group]
+
+
+def digest(cases: Iterable[Case]) -> str:
+    """Return what tells the cases of a run from those of any other."""
+    ids = sorted(case.id for case in cases)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()

@@ -90,3 +90,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 block`` or ``3 blocks``."""
+    return f"{number} {noun if number == 1 else noun + 's'}"

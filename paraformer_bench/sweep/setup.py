@@ -20,13 +20,16 @@ from paraformer_bench.profiling import ENDS
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
 from paraformer_bench.survey import Survey, choose_device, take_survey
+from paraformer_bench.sweep.machine_kind import differences, kind
 from paraformer_bench.sweep.machines import fingerprint
+from paraformer_bench.sweep.part import Part
+from paraformer_bench.sweep.plan import digest
 from paraformer_bench.sweep.run import Plan
-from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.sweep.together import together
 
 DEFAULT_SUITE = "quick"
-MOST_BLOCKS = 10_000
 
 SurveyCluster = Callable[[Sequence[Path], str | None], Survey]
 """Surveys the machines of a cluster with plugin files, for the device that is asked for."""
@@ -79,7 +82,7 @@ class Study:
         survey: What is here.
         folder: Where the run will lie or lies.
         resumed: ``run.json`` of the run to go on with, or None.
-        calibration: The last one of this device with this PyTorch, for a new run.
+        calibration: The last one of this device with this PyTorch, for a new run or part of one.
         ceilings: The last ones of this device with this PyTorch.
         warnings: What was wrong with what is kept of this machine, one line each.
         machine: Fingerprint of the type of machine that all records come from; None where the
@@ -144,7 +147,9 @@ def set_up(settings: Settings, survey_cluster: SurveyCluster | None = None) -> S
     study = Study(suite, plan, survey, folder, stored, None, ceilings, tuple(warnings), machine)
     if stored:
         _refuse_other_study(study, stored)
-        return study
+        if "parts" not in stored:
+            return study
+        _refuse_other_machine(study, stored)
     calibration, more = CALIBRATIONS.recall(place_of(survey, device))
     return replace(study, calibration=calibration, warnings=(*warnings, *more))
 
@@ -183,20 +188,6 @@ def open_store(study: Study, settings: Settings) -> Store:
         "profiles": {},
     }
     return Store.create(study.folder, info)
-
-
-def sitting(study: Study, settings: Settings) -> dict[str, Any]:
-    """Return what a merged run keeps of a sitting that goes on with it."""
-    return {
-        "name": study.folder.name,
-        "shard": None,
-        "blocks": study.suite.protocol.blocks,
-        "started": now(),
-        "finished": None,
-        "command": list(settings.command),
-        "environment": study.survey.environment,
-        "versions": study.survey.versions,
-    }
 
 
 def now() -> str:
@@ -299,15 +290,41 @@ def _refuse_other_study(study: Study, stored: dict[str, Any]) -> None:
         )
 
 
+def _refuse_other_machine(study: Study, stored: dict[str, Any]) -> None:
+    """A merged run goes on where each of its parts could have been: `merge` asks for no less."""
+    device, survey = study.plan.device, study.survey
+    try:
+        if not any(Part.from_json(part).shard for part in stored["parts"]):
+            raise ValueError("no shard is among its parts")
+        held = {
+            "version of this package": stored.get("package"),
+            "commit": stored.get("commit"),
+            **kind(device, stored["environment"], stored["versions"]),
+        }
+        together(stored["parts"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
+        raise UsageError(
+            f"cannot resume {study.folder}: the parts in its {RUN} make no sense: {error}"
+        ) from None
+    here = {
+        "version of this package": __version__,
+        "commit": _commit(),
+        **kind(device, survey.environment, survey.versions),
+    }
+    if found := differences(held, here):
+        raise UsageError(
+            f"cannot resume {study.folder} here, for its parts must be alike: {'; '.join(found)}"
+        )
+
+
 def _identity(study: Study) -> dict[str, Any]:
     """What must not change between a run and its resumption; the number of blocks may."""
     suite = study.suite.to_json()
     del suite["protocol"]["blocks"]
     device = study.plan.device
-    ids = sorted(case.id for case in [*study.plan.cases, *study.plan.skipped])
     identity = {
         "suite": _digest(json.dumps(suite, sort_keys=True).encode()),
-        "cases": _digest("\n".join(ids).encode()),
+        "cases": digest([*study.plan.cases, *study.plan.skipped]),
         "plugins": {path: _digest(Path(path).read_bytes()) for path in study.plan.plugins},
         "installed_plugins": study.survey.installed_plugins,
         "device": f"{device}: {study.survey.environment['devices'][device]}",

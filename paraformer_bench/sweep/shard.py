@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from functools import lru_cache
+from heapq import heapreplace
 from typing import Any
 
 from paraformer_bench import checks
 from paraformer_bench.case import Case
 
 MOST_SHARDS = 10_000
+MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,26 @@ class Shard:
             cases: Every case of the whole sweep, those that cannot run here too.
             block: Index of the block.
         """
-        owners = self._owners(cases, block)
+        owners = self.owners(cases, block)
         return frozenset(group for group, owner in owners.items() if owner == self.number)
+
+    def owners(self, cases: Sequence[Case], block: int) -> dict[str, int]:
+        """Return the number of the shard that visits each group in a block; see `share`."""
+        groups = Counter(case.group for case in cases)
+        if self.whole_blocks:
+            return dict.fromkeys(groups, self.owner(block))
+        assert self.blocks is not None
+        names = sorted(groups)
+        dealt = _deal(tuple(groups[name] for name in names), self.blocks, self.of)
+        return dict(zip(names, dealt[block % self.blocks], strict=True))
+
+    def owner(self, block: int) -> int:
+        """Return the number of the shard that visits a block, where shards have whole ones."""
+        return block // self._stride() % self.of + 1
+
+    def first_block(self, number: int) -> int:
+        """Return the first block of a shard, where shards have whole ones."""
+        return (number - 1) * self._stride()
 
     def timelines(self, cases: Sequence[Case], timed: Iterable[Case]) -> frozenset[str]:
         """Return the ids of the curves of which this shard takes the timelines.
@@ -67,7 +87,7 @@ class Shard:
         """
         timing: dict[str, dict[int, None]] = {}
         for block in range(self.blocks or self.cycle):
-            for group, owner in self._owners(cases, block).items():
+            for group, owner in self.owners(cases, block).items():
                 timing.setdefault(group, {})[owner] = None
         takers = {group: list(owners) for group, owners in timing.items()}
         group_of = {case.curve_id: case.group for case in timed}
@@ -93,26 +113,8 @@ class Shard:
         number = checks.whole(data["number"], "shard", 1, of)
         blocks = data["blocks"]
         return cls(
-            number, of, None if blocks is None else checks.whole(blocks, "blocks", 1, 10**9)
+            number, of, None if blocks is None else checks.whole(blocks, "blocks", 1, MOST_BLOCKS)
         )
-
-    def _owners(self, cases: Sequence[Case], block: int) -> dict[str, int]:
-        """Return the number of the shard that visits each group in a block."""
-        groups = Counter(case.group for case in cases)
-        if self.whole_blocks:
-            return dict.fromkeys(groups, block // self._stride() % self.of + 1)
-        # All groups of all blocks on a line, each as long as it has cases; the line is cut into
-        # equal parts, and a group goes to the part in which its middle lies.
-        assert self.blocks is not None
-        names = sorted(groups)
-        ends = list(accumulate(groups[name] for name in names))
-        line = self.blocks * ends[-1]
-        of = min(self.of, self.blocks * len(names))  # the last ones stay empty if there are more
-        before = block % self.blocks * ends[-1]
-        return {
-            name: (2 * (before + end) - groups[name]) * of // (2 * line) + 1
-            for name, end in zip(names, ends, strict=True)
-        }
 
     def _stride(self) -> int:
         """Return how many blocks in a row go to one shard.
@@ -122,9 +124,35 @@ class Shard:
         """
         if self.blocks is None:
             return 2
-        pairs = _ceil(self.blocks, 2)
-        most, needed = 2 * _ceil(pairs, self.of), _ceil(self.blocks, self.of)
-        return 2 if pairs >= self.of and most <= needed else 1
+        turns, rest = divmod(self.blocks, 2 * self.of)
+        most = 2 * turns + min(rest, 2)  # of the first shard, which no other has more than
+        return 2 if _ceil(self.blocks, 2) >= self.of and most <= _ceil(self.blocks, self.of) else 1
+
+
+@lru_cache(maxsize=4)
+def _deal(sizes: tuple[int, ...], blocks: int, of: int) -> list[list[int]]:
+    """Deal the groups of all blocks, the largest first, each to the shard with the least so far.
+
+    The blocks of a group follow each other, so that they are spread over many machines. This is
+    the LPT rule (R. L. Graham, "Bounds on multiprocessing timing anomalies", SIAM Journal on
+    Applied Mathematics 17, 1969): the longest shard is at most a third longer than it must be.
+
+    Args:
+        sizes: Cases of each group.
+        blocks: Blocks that each group is measured in.
+        of: Number of shards.
+
+    Returns:
+        For each block the number of the shard of each group, in the order of ``sizes``.
+    """
+    owners = [[0] * len(sizes) for _ in range(blocks)]
+    loads = [(0, number) for number in range(1, of + 1)]
+    for size, group in sorted((-size, group) for group, size in enumerate(sizes)):
+        for block in range(blocks):
+            load, number = loads[0]
+            owners[block][group] = number
+            heapreplace(loads, (load - size, number))
+    return owners
 
 
 def _ceil(number: int, parts: int) -> int:

@@ -46,7 +46,9 @@ SUITES = {
     "[protocol]\nenergy_seconds = '2'\n" + GRID: "energy_seconds must be a number, not '2'",
     "[protocol]\nenergy_seconds = 61\n"
     + GRID: "energy_seconds must be at most half of timeout_seconds (60), not 61",
-    "[protocol]\nenergy_seconds = inf\n" + GRID: "half of timeout_seconds (60), not inf",
+    "[protocol]\nenergy_seconds = inf\n" + GRID: "energy_seconds must be above 0 and below 1e+06",
+    f"[protocol]\nseconds_per_case = 1{400 * '0'}\n" + GRID: "below 1e+06, not 1000",
+    f"[protocol]\nenergy_seconds = 1{400 * '0'}\n" + GRID: "above 0 and below 1e+06, not 1000",
     "[protocol]\nenergy_second = 2\n" + GRID: "'energy_second': did you mean 'energy_seconds'?",
     GRID + "deth = 3": "unknown key in [[grid]] 'deth': did you mean 'depth'?",
     GRID + "batch = []": "batch is empty: give at least one value",

@@ -81,7 +81,7 @@ def test_budget_stops_after_a_whole_block(first, files, folder: Path, run: Path)
         ("serial", 1, 0, "ok"),
         ("serial", 2, 0, "ok"),
     ]
-    assert "\n1 blocks in " in first.stdout
+    assert "\n1 block in " in first.stdout
     assert read_run(run).info["finished"]
 
 

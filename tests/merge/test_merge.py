@@ -75,7 +75,7 @@ def test_an_empty_shard_says_so_and_is_done(cluster) -> None:
         *("--shard", "11/11"),
     )
     assert code == 0
-    assert "shard 11 of 11 is empty: 5 blocks of 2 groups of cases are too few for 11 sh" in said
+    assert "shard 11 of 11 is empty: of 5 blocks of 2 groups of cases nothing fell to it" in said
     run = read_run(Path("s"))
     assert run.records == []
     assert run.info["finished"] is not None
@@ -261,6 +261,27 @@ def test_machines_of_all_parts_are_kept_and_shown(cluster) -> None:
     assert "The jobs of this run together took" in page
     for text in ("shard 1 of 3", "shard 3 of 3", "node1; 20", "node3; 20", "node1, node2, node3"):
         assert text in page
+
+
+def test_ceilings_are_the_first_that_nothing_disturbed(cluster) -> None:
+    flagged, clean, later = (
+        {"flags": flags, "launch_seconds": seconds}
+        for flags, seconds in ((["drift"], 1e-6), ([], 2e-6), ([], 3e-6))
+    )
+    folders = cluster.shards(3)
+    for name, measured, expected in (
+        ("clean", (flagged, clean, later), clean),
+        ("disturbed", (None, flagged, {**flagged, "launch_seconds": 4e-6}), flagged),
+        ("none", (None, None, None), None),
+    ):
+        for number, (folder, ceilings) in enumerate(zip(folders, measured, strict=True)):
+            reason = None if ceilings else f"reason {number}"
+            info = read_run(folder).info | {"ceilings": ceilings, "ceilings_reason": reason}
+            (folder / "run.json").write_text(json.dumps(info))
+        cluster.merge(*folders, out=name)
+        info = read_run(Path(name)).info
+        assert info["ceilings"] == expected
+        assert info["ceilings_reason"] == (None if expected else "reason 0")
 
 
 def test_what_differs_between_machines_is_not_said_of_all(cluster) -> None:

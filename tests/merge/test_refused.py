@@ -132,6 +132,15 @@ def test_whole_run_is_no_part(cluster, pair: list[Path]) -> None:
         (lambda info: info.update(versions=None), ": no environment or no versions"),
         (lambda info: info.pop("suite"), ": it lacks suite"),
         (lambda info: info.update(suite=[]), ": list indices"),
+        (
+            lambda info: info["suite"]["protocol"].update(blocks=float("inf")),
+            ": blocks must be a whole number from 1 to 10000, not inf",
+        ),
+        (
+            lambda info: info["suite"]["protocol"].update(blocks=10**400),
+            ": blocks must be a whole",
+        ),
+        (lambda info: info["suite"]["protocol"].update(blocks="5"), "to 10000, not '5'"),
         (lambda info: info["shard"].pop("of"), ": it lacks of"),
         (
             lambda info: info["shard"].update(number=7),
@@ -159,7 +168,13 @@ def test_run_that_makes_no_sense(cluster, pair: list[Path], change: Change, why:
             lambda info: info["efficiency"].update(wall_seconds=float("nan")),
             "cannot write merged: ",
         ),
+        (
+            lambda info: info["efficiency"].update(wall_seconds=10**400),
+            "among them makes no sense",
+        ),
         (lambda info: info.update(profiles={"x": 7}), "among them makes no sense"),
+        (lambda info: info.update(started=["x"]), "among them makes no sense"),
+        (lambda info: info.update(started={}), "among them makes no sense"),
     ],
 )
 def test_facts_that_make_no_sense(cluster, pair: list[Path], change: Change, why: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.survey import Survey
-from paraformer_bench.sweep.describe import dry_run, energy_line, headline
+from paraformer_bench.sweep.describe import dry_run, empty, energy_line, headline
 from paraformer_bench.sweep.setup import Settings, Study, set_up
 
 SUITE = """
@@ -44,6 +44,17 @@ def test_headline_tells_how_long_it_takes(study: Callable[..., Study]) -> None:
     assert headline(study()) == ("mine on cuda:0 (NVIDIA H200): 10 cases, 2 blocks, about 34 s")
     assert headline(study(budget_seconds=60.0)).endswith(
         "as many blocks of about 17 s as fit into 1 min"
+    )
+
+
+def test_headline_counts_as_people_do(study: Callable[..., Study]) -> None:
+    part = study(axes={"depth": [1], "width": [64, 128]}, blocks=1, shard=(2, 2))
+    assert "shard 2 of 2: 1 case, parts of 1 of 1 block, about " in headline(part)
+    assert empty(part.plan) == ""
+    nothing = study(axes={"depth": [1], "width": [64, 128]}, blocks=1, shard=(3, 3))
+    assert headline(nothing).endswith("shard 3 of 3: 0 cases, none of 1 block, about 0 s")
+    assert empty(nothing.plan) == (
+        "shard 3 of 3 is empty: of 1 block of 2 groups of cases nothing fell to it"
     )
 
 

@@ -19,6 +19,7 @@ from paraformer_bench.machine_file import CEILINGS
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.sweep import probe as subject
 from paraformer_bench.sweep.setup import Settings, Study, open_store, set_up
+from paraformer_bench.sweep.shard import Shard
 
 
 @pytest.fixture
@@ -145,6 +146,15 @@ def test_a_complete_run_is_not_probed(study, monkeypatch: pytest.MonkeyPatch) ->
 def test_where_nothing_is_measured_nothing_is_probed(study) -> None:
     first = study()
     assert not subject.needed(replace(first, plan=replace(first.plan, cases=[])))
+
+
+def test_a_shard_probes_if_something_fell_to_it(study) -> None:
+    first = study()
+    blocks = first.plan.blocks
+    for number in (blocks, blocks + 1):  # one group of cases: the last shard is empty
+        shard = Shard(number, blocks + 1, blocks)
+        part = replace(first, plan=replace(first.plan, shard=shard))
+        assert subject.needed(part) == (number == blocks)
 
 
 def test_what_the_child_says_becomes_ceilings(study, monkeypatch: pytest.MonkeyPatch) -> None:

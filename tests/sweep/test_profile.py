@@ -18,6 +18,7 @@ from paraformer_bench.run_folder import RUN, read_run
 from paraformer_bench.sweep.profile import ProfilePass
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother
+from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.store import Store
 
 Event = dict[str, Any]
@@ -188,6 +189,7 @@ class Sweep:
         self.order: list[str] = []
         self.faults: dict[tuple[str, str], str] = {}
         self.profile_faults: dict[int, str] = {}
+        self.shard: Shard | None = None
         self._simulated = simulated
         self._cases = cases
 
@@ -202,7 +204,9 @@ class Sweep:
             return Player(job, self.clock, self.profile_faults)
 
         plan = Plan(
-            self._cases, {}, "cpu", Protocol(rounds=3), 5, ["/p.py"], 2, budget, profile=profile
+            *(self._cases, {}, "cpu", Protocol(rounds=3), 5, ["/p.py"], 2, budget),
+            profile=profile,
+            shard=self.shard,
         )
         resumed = self.folder.exists()
         store = Store.resume(self.folder, plan.cases) if resumed else Store.create(self.folder, {})
@@ -231,6 +235,18 @@ def test_pass_comes_after_all_blocks(sweep: Sweep) -> None:
     for profile in sweep.profiles.values():
         assert profile.file is not None
         assert (sweep.folder / profile.file).exists()
+
+
+def test_shards_share_the_room_for_traces(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged, the traces of all of them take no more than those of one long sweep."""
+    monkeypatch.setattr("paraformer_bench.sweep.run.MOST_BYTES", 1600)  # a trace has 1000
+    sweep.shard = Shard(1, 2, 2)
+    sweep()
+    full = "the traces taken before fill the room for traces"
+    assert {depth: p.reason for depth, p in sweep.profiles.items()} == {1: None, 4: full}
+    whole = Sweep(sweep.folder.with_name("whole"), sweep._simulated, sweep._cases)
+    whole()
+    assert {depth: p.reason for depth, p in whole.profiles.items()} == {1: None, 4: None}
 
 
 def test_no_pass_when_none_is_asked_for(sweep: Sweep) -> None:

@@ -73,6 +73,9 @@ def test_a_block_is_whole_where_there_are_enough(cases_of, of: int) -> None:
         (8, 2, [[0, 1, 4, 5], [2, 3, 6, 7]]),
         (8, 4, [[0, 1], [2, 3], [4, 5], [6, 7]]),
         (7, 4, [[0, 1], [2, 3], [4, 5], [6]]),
+        # The last one of an odd number is no pair, and costs no more than it is.
+        (5, 2, [[0, 1, 4], [2, 3]]),
+        (9, 4, [[0, 1, 8], [2, 3], [4, 5], [6, 7]]),
         # A pair kept whole would give a shard 4 blocks where 3 suffice, or leave one without any.
         (8, 3, [[0, 3, 6], [1, 4, 7], [2, 5]]),
         (6, 4, [[0, 4], [1, 5], [2], [3]]),
@@ -85,6 +88,22 @@ def test_pairs_of_blocks_stay_together_where_that_costs_nothing(
 ) -> None:
     cases = cases_of(3)
     assert [blocks_of(shard, cases, blocks) for shard in shards(of, blocks)] == expected
+
+
+def test_pairs_are_divided_only_where_that_is_faster(cases_of) -> None:
+    """Against counting what each shard would get."""
+    cases = cases_of(1)
+    for blocks in range(1, 25):
+        for of in range(1, blocks + 1):
+            kept = Counter(block // 2 % of for block in range(blocks))
+            costs_nothing = len(kept) == of and max(kept.values()) == -(-blocks // of)
+            stays = all(
+                shard.share(cases, block) == shard.share(cases, block + 1)
+                for shard in shards(of, blocks)
+                for block in range(0, blocks - 1, 2)
+            )
+            assert stays == (costs_nothing or of == 1 or blocks == 1), (blocks, of)
+            assert max(loads(of, blocks, cases)) == 2 * -(-blocks // of)
 
 
 def test_a_budget_deals_pairs_of_blocks_without_end(cases_of) -> None:
@@ -111,6 +130,33 @@ def test_more_shards_than_blocks_divide_blocks_evenly(cases_of, of: int) -> None
 def test_groups_weigh_what_they_have_of_cases(cases_of) -> None:
     """One block: three groups of 2, 2 and 4 cases in two shards."""
     assert loads(2, 1, cases_of(1, 1, 2)) == [4, 4]
+
+
+def test_no_shard_is_empty_while_another_has_two_groups(cases_of) -> None:
+    """A group of many cases takes no more than one shard."""
+    assert loads(3, 1, cases_of(20, 1, 1)) == [40, 2, 2]
+    assert loads(2, 1, cases_of(20, 1, 1)) == [40, 4]
+    for of in range(4, 13):
+        assert min(loads(of, 3, cases_of(7, 1, 5, 1))) > 0
+
+
+def test_no_two_shards_differ_by_more_than_a_group(cases_of) -> None:
+    """Fifteen groups a block as the standard suite has them: 13 of 42 cases, two of 70."""
+    cases = cases_of(*[21] * 13, 35, 35)
+    for of in (6, 8, 14, 20, 30, 40, 60, 75):
+        found = loads(of, 5, cases)
+        assert max(found) - min(found) <= 70
+    assert max(loads(60, 5, cases)) == 84
+
+
+def test_blocks_of_a_group_are_spread_over_the_shards(cases_of) -> None:
+    cases = cases_of(3, 3, 3)
+    for group in {case.group for case in cases}:
+        takers = [
+            [group in shard.share(cases, block) for shard in shards(9, 8)].index(True)
+            for block in range(8)
+        ]
+        assert len(set(takers)) == 8
 
 
 def test_more_shards_than_parts_leaves_some_empty(cases_of) -> None:
