@@ -85,6 +85,11 @@ def sweep(settings: Settings) -> int:
     if outcome.interrupted:
         console.print(f"interrupted; resume with: {resume_command(study.folder)}")
         return INTERRUPTED
+    if missing := store.info.get("missing"):
+        console.print(
+            f"the run is unfinished without {', '.join(missing)}; go on with: "
+            f"{resume_command(study.folder)}"
+        )
     return BROKEN_CASES if outcome.broken else 0
 
 
