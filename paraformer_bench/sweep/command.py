@@ -99,6 +99,11 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
     if outcome.interrupted:
         console.print(f"interrupted; resume with: {resume_command(study.folder)}")
         return INTERRUPTED
+    if missing := store.info.get("missing"):
+        console.print(
+            f"the run is unfinished without {', '.join(missing)}; go on with: "
+            f"{resume_command(study.folder)}"
+        )
     return BROKEN_CASES if outcome.broken else 0
 
 

@@ -182,7 +182,12 @@ def test_run_is_complete_when_its_blocks_are(cluster) -> None:
     one, *_ = cluster.shards(5)
     cluster.merge(one, out="m")
     budget = ("--budget", "0.000001s")
-    assert cluster(*RESUME, "m", *budget)[0] == 0
+    code, said, _ = cluster(*RESUME, "m", *budget)
+    assert code == 0
+    assert said.endswith(
+        "the run is unfinished without shard 3, shard 4, shard 5; go on with: "
+        "python -m paraformer_bench sweep --resume --out m\n"
+    )
     assert blocks_in("m") == {0, 1}
     missing = ["shard 3", "shard 4", "shard 5"]
     assert (info_of("m")["finished"], info_of("m")["missing"]) == (None, missing)
