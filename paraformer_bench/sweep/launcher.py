@@ -59,7 +59,7 @@ def open_launcher(settings: Settings, say: Callable[[str], None]) -> Iterator[La
         yield Launcher()
         return
     from paraformer_bench.sweep.parallel import Parallel
-    from paraformer_bench.sweep.ray_cluster import connect
+    from paraformer_bench.sweep.ray_session import connect
 
     address = (
         settings.ray_address or stored.get("ray_address") or os.environ.get("RAY_ADDRESS") or None

@@ -1,28 +1,21 @@
 """A Ray cluster: its nodes, and workers as Ray tasks that have a device to themselves.
 
-The only module that imports Ray, and only when it is asked for. A task runs one child process and
-leaves what it says in a mailbox, an actor on the head node. (A task could yield events, but not to
-a command that reaches the cluster from outside through Ray Client.)
+`ray_session` hands in the module Ray. A task runs one child process and leaves what it says in a
+mailbox, an actor on the head node. (A task could yield events, but not to a command that reaches
+the cluster from outside through Ray Client.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
-import socket
 import time
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
-from paraformer_bench import child
 from paraformer_bench.errors import UsageError
 from paraformer_bench.job import Job
 from paraformer_bench.profiling import ProfileJob
@@ -32,7 +25,6 @@ from paraformer_bench.sweep.errand import (
     Errand,
     Files,
     errand,
-    keep_trace,
     own_variables,
     read_plugins,
     run_here,
@@ -42,58 +34,16 @@ from paraformer_bench.sweep.local import Message, Worker
 from paraformer_bench.sweep.machines import Machine, fingerprint, matching, refuse_mixture
 from paraformer_bench.sweep.mailbox import Letter, Mailbox
 from paraformer_bench.sweep.parallel import Slot
+from paraformer_bench.sweep.ray_worker import LOOK_SECONDS, RayWorker
 from paraformer_bench.sweep.schedule import NoDevice
 
-_EXTRA = "--launcher ray needs Ray: pip install 'paraformer-bench[ray]'"
 _HEAD = "node:__internal_head__"
-_KNOCK_SECONDS = 10.0
 _MAILBOX_SECONDS = 60.0
 _SURVEY_SECONDS = 120.0
 _LONG = 3600.0
 """For processes whose patience the command has."""
-_LOOK_SECONDS = 5.0
-"""How often the cluster is asked for its nodes: some are lost, others join."""
 
 Say = Callable[[str], None]
-
-
-@contextmanager
-def connect(address: str | None, part: str | None, say: Say) -> Iterator[RayCluster]:
-    """Connect to the cluster at ``address``, or start one on this machine that ends with us.
-
-    Args:
-        address: As `ray.init` takes it: ``ray://HOST:10001``, ``HOST:6379`` or ``auto``.
-        part: Use only nodes whose host or device name contains this.
-        say: Receives warnings.
-
-    Raises:
-        UsageError: Ray is not installed, or there is no cluster.
-    """
-    ray = _load_ray()
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # workers as they are without Ray
-    local = {"include_dashboard": False} if address is None else {}
-    doing = f"connect to Ray at {address}" if address else "start Ray"
-    try:
-        if address is not None:
-            _knock(address)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong is in the error
-            ray.init(
-                address=address or "local",
-                runtime_env={"py_modules": [str(Path(child.ROOT, "paraformer_bench"))]},
-                log_to_driver=False,
-                logging_level="ERROR",
-                **local,
-            )
-    except Exception as error:  # Ray raises whatever its parts do
-        raise UsageError(f"cannot {doing}: {_first_line(error)}") from None
-    try:
-        with contextlib.closing(RayCluster(ray, part, say)) as cluster:
-            yield cluster
-    finally:
-        ray.shutdown()
 
 
 class RayCluster:
@@ -204,7 +154,7 @@ class RayCluster:
         ray = self._ray
         try:
             if self._take is None:
-                self._take = self._mailbox.take.remote(_LOOK_SECONDS)
+                self._take = self._mailbox.take.remote(LOOK_SECONDS)
             waited = [self._take, *self._tasks.values()]
             ready, _ = ray.wait(waited, num_returns=1, timeout=seconds)
             over = [number for number, ref in self._tasks.items() if ref in ready]
@@ -215,7 +165,7 @@ class RayCluster:
             if over:  # what they said before their end has arrived by now
                 letters += ray.get(self._mailbox.take.remote(0), timeout=_MAILBOX_SECONDS)
         except self._lost as error:
-            raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
+            raise NoDevice(f"the cluster is lost: {first_line(error)}") from None
         said = [(n, self._signed(n, event)) for n, event in letters if n in self._tasks]
         for number in over:
             ref = self._tasks.pop(number)
@@ -296,13 +246,13 @@ class RayCluster:
     def _look(self) -> None:
         """Learn which nodes are there, every few seconds, and welcome those that joined."""
         now = time.monotonic()
-        if now - self._looked < _LOOK_SECONDS:
+        if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
         try:
             nodes = self._ray.nodes()
         except self._lost as error:
-            raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
+            raise NoDevice(f"the cluster is lost: {first_line(error)}") from None
         self._alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
         if self._machines:
             self._ask_new_nodes()
@@ -335,7 +285,7 @@ class RayCluster:
             try:
                 answer = self._ray.get(ref)
             except self._lost as error:
-                answer = _first_line(error)
+                answer = first_line(error)
             if isinstance(answer, str):
                 self._refusals[node] = answer
             else:
@@ -386,60 +336,12 @@ class RayCluster:
         try:
             self._ray.get(ref, timeout=_MAILBOX_SECONDS)
         except self._lost as error:
-            return _first_line(error)
+            return first_line(error)
         return "the worker ended without a word"
 
     def _cancel(self, ref: Any) -> None:
         with contextlib.suppress(Exception):  # it may be over, and so may the cluster
             self._ray.cancel(ref, force=True)
-
-
-class RayWorker:
-    """A worker on a node that is alone at work; a `local.Worker`.
-
-    Args:
-        cluster: Where it runs.
-        node: Which node.
-        packed: What to do.
-        traces: Receives the traces that it takes.
-    """
-
-    def __init__(
-        self, cluster: RayCluster, node: str, packed: Errand, traces: Path | None = None
-    ) -> None:
-        self._cluster = cluster
-        self._traces = traces
-        self._number = cluster.send(node, packed)
-        self._events: deque[dict[str, Any]] = deque()
-        self._ending = "the worker was stopped"
-
-    def next_event(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next event, or None when there will be no more.
-
-        Raises:
-            TimeoutError: None came within ``seconds``.
-        """
-        deadline = time.monotonic() + seconds
-        while True:
-            while not self._events:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                letters = self._cluster.wait(min(left, _LOOK_SECONDS))
-                self._events += [event for number, event in letters if number == self._number]
-            event = self._events.popleft()
-            if event["event"] in ("ended", "lost"):
-                self._ending = event["reason"]
-                return None
-            if self._traces is not None:
-                keep_trace(event, self._traces)
-            if event["event"] != "started":
-                return event
-
-    def close(self) -> str:
-        """End the worker if it still runs; say in a line how it ended."""
-        self._cluster.end(self._number)
-        return self._ending
 
 
 def _run_errand(number: int, packed: Errand, mailbox: Any) -> None:
@@ -456,29 +358,7 @@ def _only(survey: Survey, device: str) -> Survey:
     return replace(survey, environment=survey.environment | {"devices": kept})
 
 
-def _load_ray() -> ModuleType:
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError:
-        raise UsageError(_EXTRA) from None
-    module: ModuleType = ray
-    return module
-
-
-def _knock(address: str) -> None:
-    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes.
-
-    Raises:
-        OSError: Nobody does.
-        ValueError: The port is no number.
-    """
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    if parts.hostname and parts.port:
-        socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK_SECONDS).close()
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the gist of an error; those of Ray go on for pages."""
     cause = getattr(error, "cause", None) or error
     words = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)

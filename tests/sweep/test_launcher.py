@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.errors import UsageError
-from paraformer_bench.sweep import ray_cluster
+from paraformer_bench.sweep import ray_session
 from paraformer_bench.sweep.describe import describe_machines
 from paraformer_bench.sweep.launcher import open_launcher
 from paraformer_bench.sweep.parallel import Parallel
@@ -46,7 +46,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str | N
             survey=None,
         )
 
-    monkeypatch.setattr(ray_cluster, "connect", connect)
+    monkeypatch.setattr(ray_session, "connect", connect)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return asked
 

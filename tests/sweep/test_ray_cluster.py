@@ -17,6 +17,7 @@ from paraformer_bench.survey import Survey
 from paraformer_bench.sweep import ray_cluster as subject
 from paraformer_bench.sweep.parallel import Slot
 from paraformer_bench.sweep.ray_cluster import RayCluster
+from paraformer_bench.sweep.ray_session import connect
 from paraformer_bench.sweep.schedule import NoDevice
 
 
@@ -119,7 +120,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     for name in ("ray", "ray.util"):
         monkeypatch.setitem(sys.modules, name, SimpleNamespace())
     monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
-    monkeypatch.setattr(subject, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(subject, "LOOK_SECONDS", 0.0)
     return Ray()
 
 
@@ -346,6 +347,6 @@ def test_without_ray_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(UsageError, match=r"pip install 'paraformer-bench\[ray\]'"),
-        subject.connect(None, None, print),
+        connect(None, None, print),
     ):
         pass
