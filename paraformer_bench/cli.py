@@ -14,7 +14,6 @@ from paraformer_bench import __version__
 from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import CHOICES
-from paraformer_bench.sweep.shard import MOST_SHARDS
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -70,6 +69,8 @@ def _shard(
     """Read which shard to do, and of how many, such as 2/5."""
     if value is None:
         return None
+    from paraformer_bench.sweep.shard import MOST_SHARDS  # reports are made without `sweep`
+
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= of <= MOST_SHARDS:

@@ -37,7 +37,11 @@ def test_files_are_loaded_in_their_order(write: Write, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "2\n1\n3\n"
 
 
-def test_two_files_of_one_name_are_two_modules(write: Write) -> None:
+def test_two_files_of_one_name_are_two_modules(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("paraformer_bench_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)  # other tests load plugins too
     code = "import sys\nsys.modules[__name__].seen = True\nassert not hasattr(sys, 'never')"
     plugins.load_plugins([write(code, "a/plugin.py"), write(code, "b/plugin.py")])
     found = [name for name in sys.modules if name.startswith("paraformer_bench_plugin_")]

@@ -15,7 +15,7 @@ from paraformer_bench.case import Case
 from paraformer_bench.job import Job, Protocol
 from paraformer_bench.record import Record
 from paraformer_bench.run_folder import RECORDS, read_records
-from paraformer_bench.sweep.block import BlockRunner
+from paraformer_bench.sweep.block import BlockRecords, BlockRunner
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.store import Store
 
@@ -74,7 +74,7 @@ class Sweep:
 
     def run(self, job: Job) -> dict[str, Record]:
         with Store.create(self._folder, {}) as store:
-            BlockRunner(self.launch, store, lambda steps, case: None).run(job)
+            BlockRunner(self.launch, BlockRecords(store, lambda steps, case: None)).run(job)
         records, warnings = read_records(self._folder / RECORDS)
         assert warnings == []
         return {record.case.execution: record for record in records}
