@@ -8,6 +8,7 @@ in the burst and another beside it.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
 from math import exp, log
 from statistics import median
 
@@ -26,7 +27,7 @@ def split(samples: Sequence[float], counts: Sequence[int]) -> list[float]:
     """
     if sum(counts) != len(samples):
         counts = [len(samples)]
-    ends = [sum(counts[: number + 1]) for number in range(len(counts))]
+    ends = accumulate(counts)
     return [median(samples[end - n : end]) for end, n in zip(ends, counts, strict=True) if n]
 
 

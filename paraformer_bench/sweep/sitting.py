@@ -10,7 +10,7 @@ from paraformer_bench.sweep.coverage import missing_shards
 from paraformer_bench.sweep.part import Part
 from paraformer_bench.sweep.setup import Settings, Study, now
 from paraformer_bench.sweep.store import Store
-from paraformer_bench.sweep.together import together
+from paraformer_bench.sweep.together import efficiency, together
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,4 @@ class Sitting:
             round(self.store.info["efficiency"][name] - earlier[name], 3)
             for name in ("wall_seconds", "busy_seconds")
         )
-        return {
-            "wall_seconds": wall,
-            "busy_seconds": busy,
-            "share": round(busy / wall, 4) if wall else None,
-        }
+        return efficiency(wall, busy)

@@ -25,6 +25,12 @@ def together(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def efficiency(wall: float, busy: float) -> dict[str, float | None]:
+    """Return what ``run.json`` says of so many seconds, of which so many were busy."""
+    share = round(busy / wall, 4) if wall else None
+    return {"wall_seconds": wall, "busy_seconds": busy, "share": share}
+
+
 def _environment(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what is the same of all machines, and the names of all of them."""
     common = _common([part["environment"] for part in parts])
@@ -68,5 +74,4 @@ def _efficiency(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         round(sum(float(one[name]) for one in known), 3)
         for name in ("wall_seconds", "busy_seconds")
     )
-    share = round(busy / wall, 4) if wall else None
-    return {"wall_seconds": wall, "busy_seconds": busy, "share": share}
+    return efficiency(wall, busy)
