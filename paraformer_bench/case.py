@@ -164,6 +164,9 @@ class Case:
         """Return the case itself, or raise `UsageError` naming the field that cannot be."""
         for name in _COUNTS:
             checks.whole(getattr(self, name), name, 1, LIMITS[name])
+        for name in ("model", "execution", "runtime", "device"):
+            if not isinstance(value := getattr(self, name), str):
+                raise UsageError(f"{name} must be text, not {value!r}")
         checks.choice(self.dtype, "dtype", DTYPES)
         checks.choice(self.mode, "mode", MODES)
         checks.choice(self.scope, "scope", SCOPES)

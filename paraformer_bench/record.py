@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from paraformer_bench.case import Case
+from paraformer_bench.errors import UsageError
 
 STATUSES = ("ok", "skipped", "oom", "error", "timeout", "mismatch")
 BROKEN = ("error", "timeout", "mismatch")
@@ -125,8 +128,99 @@ class Record:
     def from_json(cls, data: Mapping[str, Any]) -> Record:
         """Rebuild a record; keys of newer versions are ignored.
 
+        Times may be zero or below, as no clock promises that they are not: statistics leave out
+        a block whose median is not positive.
+
         Raises:
             KeyError: A field without a default is missing.
+            TypeError: Likewise, or ``data`` or its case is no mapping.
+            UsageError: A field is not of its kind (`KINDS`), or the case cannot be.
         """
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        return cls(**(known | {"case": Case.from_json(data["case"])}))
+        for name, value in known.items():
+            if name in KINDS and not KINDS[name][0](value):
+                raise UsageError(f"{name} must be {KINDS[name][1]}")
+        record = cls(**(known | {"case": Case.from_json(data["case"]).check()}))
+        if sum(record.rounds) > len(record.wall_seconds):
+            raise UsageError("rounds must not hold more samples than wall_seconds")
+        return record
+
+
+Kind = tuple[Callable[[Any], bool], str]
+"""Whether a value is of that kind, and the words for what is."""
+
+_MOST = 2**62
+"""Whole numbers are below it: tables hold them as 64-bit integers and their medians as floats."""
+
+
+def _finite(value: Any) -> bool:
+    # Whole numbers may be too large for `math`; NaN compares as false.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _times(value: Any) -> bool:
+    """Check a list in a few passes that run in C: a large run has millions of samples."""
+    try:
+        return (
+            isinstance(value, list)
+            and set(map(type, value)) <= {int, float}
+            # A sum of finite numbers that overflows is rare, and the first check twice as fast.
+            and (math.isfinite(sum(value)) or all(map(math.isfinite, value)))
+        )
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and -_MOST < value < _MOST
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _texts(value: Any) -> bool:
+    return all(isinstance(text, str) for text in value)
+
+
+_COUNT: Kind = (_count, "a whole number of 0 or more")
+
+
+def _or_null(kind: Kind) -> Kind:
+    check, words = kind
+    return lambda value: value is None or check(value), f"{words}, or null"
+
+
+_SIZE = _or_null((_whole, "a whole number of 64 bits"))
+_NUMBER = _or_null((_finite, "a finite number"))
+_TIMES: Kind = (_times, "a list of finite numbers")
+
+KINDS: dict[str, Kind] = {
+    "block": _COUNT,
+    "order": _or_null(_COUNT),
+    "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
+    "reason": _or_null((lambda value: isinstance(value, str), "text")),
+    "wall_seconds": _TIMES,
+    "device_seconds": _or_null(_TIMES),
+    "rounds": (
+        lambda value: isinstance(value, list) and all(map(_count, value)),
+        "a list of whole numbers of 0 or more",
+    ),
+    "peak_bytes": _SIZE,
+    "reserved_bytes": _SIZE,
+    "parameter_bytes": _SIZE,
+    "flops": _SIZE,
+    "operations": _SIZE,
+    "work": _or_null((lambda value: isinstance(value, list), "a list")),
+    "energy_joules": _NUMBER,
+    "relative_error": _NUMBER,
+    "warmup_calls": _COUNT,
+    "compile_seconds": _NUMBER,
+    "telemetry": (lambda value: isinstance(value, dict), "an object"),
+    "null_reasons": (
+        lambda value: isinstance(value, dict) and _texts(value.values()),
+        "an object of texts",
+    ),
+    "flags": (lambda value: isinstance(value, list) and _texts(value), "a list of texts"),
+}
+"""What each field of a `Record` must be in a file; the case has a check of its own."""

@@ -27,6 +27,9 @@ PAGE = "index.html"
 JOURNAL = "journal.jsonl"
 """Events of the cases under way; emptied as soon as they have become records."""
 
+_LONGEST = 300
+"""Characters of a reason that are shown: it may quote a value of any length."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -67,7 +70,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder} is not a run folder: it has no {RUN}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
     if not isinstance(info, dict):
         raise UsageError(f"cannot read {path}: it holds no JSON object")
@@ -119,11 +122,11 @@ def _parse(name: str, lines: Iterable[bytes]) -> tuple[list[tuple[Record, bytes]
         try:
             record = Record.from_json(json.loads(line))
             record.case = cases.setdefault(record.case, record.case)  # it names itself once
-        except (ValueError, KeyError, TypeError) as error:
-            warnings.append(f"{name} line {number} dropped: {error!r}")
-            continue
-        if record.key in seen:
-            warnings.append(f"{name} line {number} dropped: second record of {record.key}")
+            if record.key in seen:
+                raise UsageError(f"second record of {record.key}")
+        except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
+            why = str(error) if isinstance(error, UsageError) else repr(error)
+            warnings.append(f"{name} line {number} dropped: {why[:_LONGEST]}")
             continue
         seen.add(record.key)
         pairs.append((record, line))

@@ -108,7 +108,7 @@ def load_suite(name_or_file: str) -> Suite:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read suite {path}: {error.strerror}") from None
-    except ValueError as error:  # broken TOML, or text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # broken TOML, or text that is not UTF-8
         raise UsageError(f"suite {path} is not valid TOML: {error}") from None
     try:
         return parse_suite(table, path.stem)

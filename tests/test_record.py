@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 
 from paraformer_bench.case import Case
-from paraformer_bench.record import BROKEN, FLAGS, STATUSES, Record
+from paraformer_bench.errors import UsageError
+from paraformer_bench.record import BROKEN, FLAGS, KINDS, STATUSES, Record
 
 CASE = Case("serial", "loop", "eager", 4, 192, 1, 224, 16, 3, 1, "float32", "cpu")
 FULL = Record(
@@ -86,3 +88,85 @@ def test_words() -> None:
         "too_few_samples"
     )
     assert set(promised.split()) <= set(FLAGS)
+
+
+WRONG = (None, "x", -1, 1.5, [], {}, True, 10**400, math.nan, math.inf, ["x"], [None], {"a": 1})
+WHOLE = ("peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "operations")
+RIGHT: dict[str, tuple[Any, ...]] = {
+    "order": (None,),
+    "reason": (None, "x"),
+    "wall_seconds": ([],),
+    "device_seconds": (None, []),
+    "rounds": ([],),
+    **dict.fromkeys(WHOLE, (None, -1)),
+    "work": (None, [], ["x"], [None]),  # whoever reads operations checks them
+    **dict.fromkeys(("energy_joules", "relative_error", "compile_seconds"), (None, -1, 1.5)),
+    "telemetry": ({}, {"a": 1}),
+    "null_reasons": ({},),
+    "flags": ([], ["x"]),
+}
+"""Which of `WRONG` a field can be after all."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in KINDS for value in WRONG if value not in RIGHT.get(name, ())],
+)
+def test_a_field_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^{name} must "):
+        Record.from_json(json.loads(FULL.to_line()) | {name: value})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_a_field_can_be_is_read(name: str) -> None:
+    for value in RIGHT[name]:
+        data = json.loads(FULL.to_line()) | {"rounds": [], name: value}
+        assert getattr(Record.from_json(data), name) == value
+
+
+def test_every_field_has_a_kind() -> None:
+    assert {"case", *KINDS} == set(Record.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "times", [[math.nan], [1e-3, math.nan], [math.inf], [True], [[1.0]], [10**400], [1e308, "x"]]
+)
+@pytest.mark.parametrize("name", ["wall_seconds", "device_seconds"])
+def test_times_are_finite_numbers(name: str, times: list[Any]) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be a list of finite numbers"):
+        Record.from_json(json.loads(FULL.to_line()) | {name: times, "rounds": []})
+
+
+@pytest.mark.parametrize("times", [[0.0], [-1e-9, 1.0], [1], [1e308] * 3])
+def test_times_may_be_anything_finite(times: list[float]) -> None:
+    data = json.loads(FULL.to_line()) | {"wall_seconds": times, "rounds": [len(times)]}
+    assert Record.from_json(data).wall_seconds == times
+
+
+def test_rounds_beyond_the_samples_are_refused() -> None:
+    with pytest.raises(UsageError, match="rounds must not hold more samples"):
+        Record.from_json(json.loads(FULL.to_line()) | {"rounds": [10**18]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("depth", value) for value in (None, "4", 0, -4, 4.0, True, 10**30, [4], math.nan)),
+        *(("heads", value) for value in (None, 5, math.nan)),
+        *(("model", value) for value in (None, 7, ["serial"])),
+        *(("device", None), ("dtype", None), ("mode", "trian"), ("patch", 0), ("devices", "1")),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(field: str, value: object) -> None:
+    data = json.loads(FULL.to_line())
+    data["case"][field] = value
+    with pytest.raises(UsageError, match=field):
+        Record.from_json(data)
+
+
+def test_records_of_older_versions_are_read() -> None:
+    """They have no keys but the first."""
+    data = json.loads(FULL.to_line())
+    old = {name: data[name] for name in ("case", "block", "order", "status", "wall_seconds")}
+    del old["case"]["devices"]
+    assert Record.from_json(old) == Record(CASE, 3, 2, "ok", wall_seconds=list(FULL.wall_seconds))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_run_without_records(tmp_path: Path) -> None:
         ("[1]", "it holds no JSON object"),
         ("null", "it holds no JSON object"),
         ("\udcff{}", "cannot read .*run.json: 'utf-8'"),
+        ("[" * 200_000, "cannot read .*run.json: maximum recursion depth"),
     ],
 )
 def test_folder_that_is_no_run(tmp_path: Path, text: str | None, message: str) -> None:
@@ -78,7 +80,24 @@ def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
         json.dumps(json.loads(TWO.to_line()) | {"case": {"model": "x"}}),
         json.dumps({k: v for k, v in json.loads(TWO.to_line()).items() if k != "block"}),
         "\udcff",
+        "[" * 200_000,
+        *(
+            json.dumps(json.loads(TWO.to_line()) | wrong)
+            for wrong in (
+                {"wall_seconds": [None]},
+                {"wall_seconds": [1.0, math.nan]},
+                {"wall_seconds": 1.0},
+                {"block": []},
+                {"block": {"a": 1}},
+                {"status": "fine"},
+                {"flags": [None]},
+                {"case": TWO.case.to_json() | {"depth": 0}},
+                {"case": TWO.case.to_json() | {"model": None}},
+                {"case": TWO.case.to_json() | {"depth": "1" * 10_000}},
+            )
+        ),
     ],
+    ids=lambda line: line[-40:],
 )
 def test_broken_line_in_the_middle_is_dropped(tmp_path: Path, line: str) -> None:
     path = tmp_path / RECORDS
@@ -88,6 +107,7 @@ def test_broken_line_in_the_middle_is_dropped(tmp_path: Path, line: str) -> None
     assert records == [ONE, TWO]
     assert warning.startswith("records.jsonl line 2 dropped: ")
     assert "\n" not in warning
+    assert len(warning) < 400
 
 
 def test_first_of_two_records_stands(tmp_path: Path) -> None:
