@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from paraformer_bench.analysis.intervals import Array, means
 from paraformer_bench.analysis.medians import BASES, log_median
 from paraformer_bench.analysis.verdict import Missing, Recount, Speedup, Verdict
 from paraformer_bench.case import Case
+from paraformer_bench.errors import UsageError
 from paraformer_bench.record import SPOILING, STATUSES, Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.run_folder import RUN, Run
 
 __all__ = ["Missing", "Speedup", "Verdict", "judge", "judge_curve", "verdict_file"]
 
@@ -76,11 +78,20 @@ def verdict_file(run: Run) -> list[Verdict]:
     """Judge a run with the margin and confidence its suite fixed before it was measured.
 
     Raises:
-        UsageError: The ``[claim]`` in ``run.json`` is out of range.
+        UsageError: The ``[claim]`` in ``run.json`` is out of range or makes no sense: to judge by
+            another margin than the suite's would say something that nobody asked.
     """
-    claim = (run.info.get("suite") or {}).get("claim") or {}
+    suite = _table(run, run.info, "suite")
+    claim = _table(run, suite, "claim")
     margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)
     return judge(run.records, margin, confidence)
+
+
+def _table(run: Run, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = data.get(key)
+    if found is not None and not isinstance(found, Mapping):
+        raise UsageError(f"cannot judge {run.folder}: the {key} in its {RUN} is no table")
+    return found or {}
 
 
 def _cells(records: Iterable[Record], basis: str) -> Cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ MARGIN, CONFIDENCE = 0.10, 0.95
 """Defaults of the claim: growth that still counts as constant, and one-sided confidence."""
 MOST_BLOCKS = 1000
 """More blocks than this nobody runs: `blocks_to_settle` gives up there."""
+_GREATEST = math.log(sys.float_info.max)
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,14 @@ def ratio_of(log_ratio: float) -> float | None:
     return math.exp(log_ratio) if log_ratio < 700 else None
 
 
+def _estimate(log_ratio: float) -> float:
+    """Undo the logarithm of an estimate, which is never null: the greatest float stands for more.
+
+    NaN stays NaN.
+    """
+    return math.exp(min(log_ratio, _GREATEST))
+
+
 def _judge_pairs(
     logs: Array, depths: tuple[int, ...], margin: float, confidence: float
 ) -> CurveJudgement:
@@ -146,7 +156,7 @@ def _judge_pairs(
     adjusted = holm(growth.p_above(limit))
     above = adjusted <= 1 - confidence
     rises = [
-        Rise(depths[i], depths[j], math.exp(growth.mean[k]), ratio_of(low[k]), ratio_of(high[k]))
+        Rise(depths[i], depths[j], _estimate(growth.mean[k]), ratio_of(low[k]), ratio_of(high[k]))
         for k, (i, j) in enumerate(zip(shallow, deep, strict=True))
     ]
     steps = [bool(flat[deep == k].all()) for k in range(1, len(depths))]

@@ -186,3 +186,20 @@ def test_block_median(make_case: Callable[..., Case]) -> None:
     assert math.isnan(block_median(record, "device"))
     record.wall_seconds = [0.0]
     assert math.isnan(log_median(record, "wall"))
+
+
+@pytest.mark.parametrize("seconds", [1e-300, 1e300, 1.7e308])
+def test_times_that_nobody_can_have_measured_are_none(make_curve: Curve, seconds: float) -> None:
+    [verdict] = judge(make_curve({1: [1.0] * 2, 2: [seconds] * 2}))
+    assert verdict.depths == (1,)
+    assert [(lost.depth, lost.reason) for lost in verdict.missing] == [(2, "no wall times")]
+    assert judge(make_curve({1: [seconds] * 2})) == []
+
+
+@pytest.mark.parametrize("wrong", ["x", 1.5, [], {"claim": "x"}, {"claim": 1.5}, {"claim": []}])
+def test_a_claim_that_makes_no_sense_is_refused(
+    make_run: Callable[..., Run], wrong: object
+) -> None:
+    what = "claim" if isinstance(wrong, dict) else "suite"
+    with pytest.raises(UsageError, match=f"the {what} in its run.json is no table"):
+        verdict_file(make_run([], suite=wrong))

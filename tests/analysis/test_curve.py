@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -232,3 +233,14 @@ def test_bounds_beyond_a_float_are_null() -> None:
     assert got.worst is not None
     assert got.worst.high is None
     assert "beyond all bounds" in got.reason
+
+
+def test_a_ratio_beyond_the_range_of_a_float_is_the_greatest_float() -> None:
+    logs = np.log(np.array([[1e-300, 1e300]] * 2))
+    found = judge_curve(logs, (1, 2))
+    assert found.verdict == "grows"
+    assert found.worst is not None
+    assert found.worst.ratio == pytest.approx(sys.float_info.max, rel=1e-9)
+    assert (found.worst.low, found.worst.high) == (None, None)
+    down = judge_curve(logs[:, ::-1], (1, 2))
+    assert down.ratios[1].ratio == 0

@@ -81,9 +81,18 @@ def test_facts_of_the_wrong_kind(make: Any, tmp_path: Any, key: str, wrong: obje
     assert "To measure it again" in make.page(build_report(folder)).text
 
 
+def test_times_that_nobody_can_have_measured(make: Any, tmp_path: Any) -> None:
+    records = [
+        *make.curve(lambda depth: 1e-300 if depth == 1 else 1e300),
+        *make.curve(lambda depth: 1e300 if depth == 1 else 1e-300, model="paraformer"),
+    ]
+    page = make.page(build_report(make.run(tmp_path, records)))
+    assert "latency" not in page.ids
+
+
 def test_times_beyond_all_bounds(make: Any, tmp_path: Any) -> None:
     records = make.curve(lambda depth: 1e-3, blocks=2)
-    for record, seconds in zip(records, (1e-12, 1e12, 0.0, 1e-3), strict=False):
+    for record, seconds in zip(records, (1e-15, 1e15, 0.0, -1e-3), strict=False):
         record.wall_seconds = [seconds] * 5
     page = make.page(build_report(make.run(tmp_path, records)))
     assert "latency" in page.ids
