@@ -112,11 +112,13 @@ class Assembly:
         return self._open[case_id]
 
     def _close(self, case_id: str, event: Event) -> Record:
-        record = self._open.pop(case_id)
-        record.status, record.reason = event["status"], event["reason"]
+        record = self._record(case_id)
+        status, reason = event["status"], event["reason"]
         _label(record, event)
+        record.status, record.reason = status, reason
         if event.get("order") is not None:
             record.order = event["order"]
+        del self._open[case_id]  # only now: an event that lacks something must not lose samples
         return record
 
 
@@ -136,11 +138,13 @@ def _add_energy(record: Record, event: Event) -> None:
 
 
 def _add_slice(record: Record, event: Event) -> None:
-    record.wall_seconds += event["wall_seconds"]
-    record.rounds.append(len(event["wall_seconds"]))
-    if event["device_seconds"]:
-        record.device_seconds = (record.device_seconds or []) + event["device_seconds"]
-    if event["dry"]:
-        record.telemetry["dry_samples"] = record.telemetry.get("dry_samples", 0) + event["dry"]
-    if event["reading"]:
-        record.telemetry.setdefault("readings", []).append(event["reading"])
+    wall, device = event["wall_seconds"], event["device_seconds"]
+    dry, reading = event["dry"], event["reading"]
+    record.wall_seconds += wall
+    record.rounds.append(len(wall))
+    if device:
+        record.device_seconds = (record.device_seconds or []) + device
+    if dry:
+        record.telemetry["dry_samples"] = record.telemetry.get("dry_samples", 0) + dry
+    if reading:
+        record.telemetry.setdefault("readings", []).append(reading)

@@ -150,19 +150,33 @@ class Store:
 
     def _replay_journal(self, cases: list[Case]) -> None:
         assemblies: dict[int, Assembly] = {}
-        for line in read_lines(self.folder / JOURNAL):
+        for number, line in enumerate(read_lines(self.folder / JOURNAL), start=1):
             try:
                 event = json.loads(line)
-            except ValueError:  # torn by the death of the writer: that slice is lost
+            except (ValueError, RecursionError):  # torn by the death of the writer: it is lost
                 break
-            block = event["block"]
-            assembly = assemblies.setdefault(block, Assembly(block, cases))
-            record = assembly.add(event)
+            try:
+                block = event["block"]
+                assembly = assemblies.setdefault(block, Assembly(block, cases))
+                record = assembly.add(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self.warnings.append(f"{JOURNAL} line {number} dropped: {error!r}")
+                continue
             if record is not None:
-                self.append([record])
+                self._append_sane(record)
         for assembly in assemblies.values():
-            self.append(assembly.salvage())
+            for record in assembly.salvage():
+                self._append_sane(record)
         self._journal.truncate(0)
+
+    def _append_sane(self, record: Record) -> None:
+        """Append a record of the journal, unless no reader would take it: it is measured again."""
+        try:
+            Record.from_json(json.loads(record.to_line()))
+        except (ValueError, TypeError, UsageError) as error:
+            self.warnings.append(f"a record of {JOURNAL} dropped: {error}")
+        else:
+            self.append([record])
 
 
 def _open_for_append(path: Path) -> io.FileIO:

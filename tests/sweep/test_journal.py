@@ -153,3 +153,46 @@ def test_journal_of_a_record_that_reached_the_disk(folder: Path, cases, events) 
     with Store.resume(folder, cases):
         pass
     assert read_records(folder / RECORDS) == ([written], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "7",
+        "null",
+        "{}",
+        '{"event": "prepared"}',
+        '{"event": "prepared", "block": 0, "case_id": "another"}',
+        '{"event": "prepared", "block": 0, "case_id": []}',
+        '{"event": "prepared", "block": {}, "case_id": "another"}',
+        '{"event": "sampled", "block": 0, "case_id": "CASE", "wall_seconds": [9.0]}',
+        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "ok"}',
+        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "error", "reason": "x"}',
+        '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": "ab", '
+        '"device_seconds": [], "dry": 0, "reading": {}}',
+        '{"event": "sampled", "block": "x", "case_id": "CASE", "wall_seconds": [9.0], '
+        '"device_seconds": [], "dry": 0, "reading": {}}',
+        '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": [NaN], '
+        '"device_seconds": [], "dry": 0, "reading": {}}',
+    ],
+)
+def test_a_line_that_makes_no_sense_is_skipped(
+    folder: Path, cases: list[Case], events, line: str
+) -> None:
+    abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))])
+    after = json.dumps({"block": 0} | events.sampled(cases[0], [2.0] * 2))
+    with (folder / JOURNAL).open("a") as file:
+        file.write(line.replace("CASE", cases[0].id) + "\n" + after + "\n")
+    with Store.resume(folder, cases) as store:
+        [warning] = store.warnings
+        assert warning.startswith(("journal.jsonl line 2 dropped: ", "a record of journal.jsonl"))
+    [record] = read_run(folder).records
+    assert (record.block, record.wall_seconds) == (0, [1.0] * 5 + [2.0] * 2)
+    assert (record.status, record.reason, record.flags) == ("ok", None, ["interrupted"])
+
+
+def test_nesting_without_end_in_the_journal_is_dropped(folder: Path, cases, events) -> None:
+    abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))], "[" * 200_000)
+    with Store.resume(folder, cases) as store:
+        assert store.done == {(cases[0].id, 0)}
