@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from paraformer_bench import __version__
 from paraformer_bench.errors import UsageError
+from paraformer_bench.profiling import CHOICES
 from paraformer_bench.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.sweep.identity import commit, identity
 from paraformer_bench.sweep.machine_kind import differences, kind
@@ -39,13 +41,68 @@ def find_run(settings: Settings) -> tuple[dict[str, Any], Path]:
 
 
 def _read_resumable(folder: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a run that can be gone on with, as far as the file itself tells."""
     info = read_run(folder).info
     missing = [
         key for key in ("suite", "device", "seed", "plugins", "identity") if key not in info
     ]
     if missing:
         raise UsageError(f"cannot resume {folder}: {RUN} lacks {', '.join(missing)}")
+    wrong = [key for key, sane in _SANE.items() if key in info and not sane(info[key])]
+    if wrong:
+        raise UsageError(
+            f"cannot resume {folder}: {' and '.join(wrong)} in its {RUN} makes no sense"
+        )
+    try:
+        json.dumps(info, allow_nan=False)
+    except ValueError:
+        raise UsageError(
+            f"cannot resume {folder}: its {RUN} holds NaN or infinity, which is no JSON"
+        ) from None
     return info
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_null(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+def _efficiency(value: Any) -> bool:
+    """Check the time of earlier sittings, to which that of this one is added; null is unknown."""
+    if value is None:
+        return True
+    times = {"device_seconds": 0.0, **value} if isinstance(value, dict) else {}
+    needed = ("wall_seconds", "busy_seconds", "device_seconds")
+    return all(isinstance(times.get(name), int | float) for name in needed)
+
+
+_SANE: dict[str, Callable[[Any], bool]] = {
+    "suite": _table,
+    "device": _text,
+    "seed": lambda value: isinstance(value, int),
+    "plugins": lambda value: isinstance(value, list) and all(map(_text, value)),
+    "identity": _table,
+    "efficiency": _efficiency,
+    "profile": lambda value: value in CHOICES,
+    "profiles": lambda value: (
+        value is None or (_table(value) and all(map(_table, value.values())))
+    ),
+    "launcher": _text_or_null,
+    "ray_address": _text_or_null,
+    "ray_nodes": _text_or_null,
+    "machines": lambda value: (
+        value is None
+        or (isinstance(value, list) and all(_table(one) and "node" in one for one in value))
+    ),
+}
+"""What a resumed sweep takes from ``run.json``, and whether a value can be that."""
 
 
 def stored_shard(

@@ -208,6 +208,37 @@ def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: 
     assert error == f"error: cannot resume {run}: run.json lacks {key}"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("suite", value) for value in ("x", [], None)),
+        *(("device", value) for value in (5, None)),
+        *(("seed", value) for value in ("x", None)),
+        *(("plugins", value) for value in (5, "x", [5], None)),
+        *(("identity", value) for value in ([], "x", None)),
+        *(("efficiency", value) for value in ("x", 5, {}, {"wall_seconds": 1.0})),
+        ("efficiency", {"wall_seconds": 1.0, "busy_seconds": "x"}),
+        *(("profile", value) for value in ("x", 5, None)),
+        *(("profiles", value) for value in ("x", [], {"a": 5})),
+        *(("launcher", 5), ("ray_address", 5), ("ray_nodes", 5)),
+        *(("machines", value) for value in (5, [5], [{}])),
+    ],
+)
+def test_run_of_which_something_makes_no_sense_is_refused(
+    refused: Refuse, survey, run, key: str, value: object
+) -> None:
+    (run / RUN).write_text(json.dumps(read_run(run).info | {key: value}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == f"error: cannot resume {run}: {key} in its run.json makes no sense"
+
+
+def test_run_that_holds_what_is_no_json_is_refused(refused: Refuse, survey, run) -> None:
+    """Before anything is measured, not when the file is next written."""
+    (run / RUN).write_text(json.dumps(read_run(run).info | {"started": float("nan")}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error.endswith("its run.json holds NaN or infinity, which is no JSON")
+
+
 def test_newest_unfinished_run_is_found(
     refused: Refuse, survey, run, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
