@@ -67,9 +67,8 @@ def _guard(what: str, load: object) -> None:
     try:
         load()
     except SyntaxError as error:
-        raise UsageError(
-            f"{what} has a syntax error in line {error.lineno}: {error.msg}"
-        ) from None
+        where = "" if error.lineno is None else f" in line {error.lineno}"  # of a null byte
+        raise UsageError(f"{what} has a syntax error{where}: {error.msg}") from None
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from None
     except (Exception, SystemExit) as error:

@@ -35,8 +35,14 @@ def reference(model: nn.Module, x: Tensor) -> Tensor:
     Returns:
         The float64 output for the rows that `relative_error` compares, in the host's memory:
         on the device it would be charged to some case.
+
+    Raises:
+        Mismatch: The model returns no tensor.
     """
-    return copy.deepcopy(model).double()(_ends(x).double()).cpu()  # type: ignore[no-any-return]
+    output = copy.deepcopy(model).double()(_ends(x).double())
+    if not isinstance(output, Tensor):
+        raise Mismatch(f"the model returned {type(output).__name__}, not a tensor")
+    return output.cpu()
 
 
 def relative_error(output: object, expected: Tensor, x: Tensor, precision: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from functools import lru_cache
@@ -38,7 +39,8 @@ def write(path: Path, text: str) -> Path:
         draft.write_bytes(units.printable(text).encode("utf-8"))
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written nothing can be removed
+            draft.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     return path
 

@@ -77,6 +77,7 @@ SUITES = {
     GRID.replace("serial", "paraformer")
     + "branch_depth = 2": "depth 1 is not divisible by branch",
     GRID.replace("[1, 2]", str(list(range(1, 16385)))) + "batch = [1,2,3,4,5,6,7]": "than 100000 ",
+    "a = " + "[" * 5000: "is not valid TOML: maximum recursion depth exceeded",
     "# \udcff\n" + GRID: "is not valid TOML: 'utf-8' codec can't decode",
 }
 """Contents of a suite file, and a part of the message."""
@@ -92,6 +93,7 @@ def test_suite_file(refused: Refuse, tmp_path: Path, text: str) -> None:
 
 PLUGINS = {
     "p.register_model('new'": "has a syntax error in line 2: '(' was never closed",
+    "'\0'": ": source code string cannot contain null bytes",
     "1 / 0": "failed: ZeroDivisionError: division by zero",
     "raise SystemExit(3)": "failed: SystemExit: 3",
     "raise ValueError('one\\ntwo')": "failed: ValueError: one",
@@ -114,6 +116,7 @@ def test_plugin_file(refused: Refuse, tmp_path: Path, code: str) -> None:
     message = refused("sweep", "--suite", "smoke", "--plugin", str(path))
     assert message.startswith(f"plugin {path}")
     assert PLUGINS[code] in message
+    assert "None" not in message
 
 
 def test_plugin_that_is_no_python_file(refused: Refuse, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,6 +55,17 @@ def test_the_reference_covers_both_ends_of_a_large_batch() -> None:
     x = batch(64)
     expected = reference(Cube(), x)
     assert torch.equal(expected, 1.25 * torch.cat((x[:2], x[-2:])).double() ** 3)
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y,), lambda y: {"y": y}, lambda y: None])
+def test_a_model_that_returns_no_tensor_is_a_mismatch(wrap: Callable[[Tensor], Any]) -> None:
+    class Wrapped(Cube):
+        def forward(self, x: Tensor) -> Any:
+            return wrap(super().forward(x))
+
+    kind = type(wrap(X)).__name__
+    with pytest.raises(Mismatch, match=f"^the model returned {kind}, not a tensor$"):
+        reference(Wrapped(), X)
 
 
 def test_the_error_is_the_relative_norm() -> None:

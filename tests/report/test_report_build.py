@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -248,3 +251,19 @@ def test_run_of_several_machines(make: Any, tmp_path: Any) -> None:
     assert "on several devices at once; 75% of their time (2 min 30 s) passed in" in page.text
     assert "left" in page.text
     assert "right" in page.text
+
+
+def test_a_folder_that_cannot_be_written_is_named_as_such(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only file system not even what is not there can be removed."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    folder = make.run(tmp_path, make.curve(lambda depth: 1e-3))
+    for name in ("write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(UsageError) as caught:
+        build_report(folder)
+    assert str(caught.value) == f"cannot write {folder / 'verdicts.json'}: Read-only file system"
