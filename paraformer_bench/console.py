@@ -138,8 +138,8 @@ def print_ceilings(ceilings: Ceilings, warnings: Iterable[str]) -> None:
 
 
 def _console() -> Console:
-    """A pipe has no width: give names all the room they need."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    """A pipe has no width: give names all the room they need. Stdout may be closed too."""
+    return Console() if sys.stdout and sys.stdout.isatty() else Console(width=160)
 
 
 def _items(kind: str, items: Iterable[Item]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import click
@@ -40,9 +41,10 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
     if value is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip(), re.ASCII)
-    if not match or not float(match[1]):
+    found = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0 < found < math.inf:  # digits enough make a float infinite
         raise click.BadParameter(f"{value!r} is not a time such as 90s, 8m or 1h", ctx, param)
-    return float(match[1]) * _UNITS[match[2]]
+    return found
 
 
 def share(ctx: click.Context, param: click.Parameter, value: str) -> float:

@@ -49,6 +49,8 @@ OPTIONS = {
     ("--budget", "soon"): "Invalid value for '--budget': 'soon' is not a time such as 90s, 8m or",
     ("--budget", "0m"): "Invalid value for '--budget': '0m' is not a time",
     ("--budget", "-8m"): "Invalid value for '--budget': '-8m' is not a time",
+    ("--budget", "9" * 400): "9' is not a time such as 90s, 8m or 1h",
+    ("--budget", "9" * 308 + "h"): "9h' is not a time such as 90s, 8m or 1h",
     ("--budget", "nan"): "Invalid value for '--budget': 'nan' is not a time",
     ("--shard", "0/5"): "Invalid value for '--shard': '0/5' is not a shard such as 2/5",
     ("--shard", "6/5"): "Invalid value for '--shard': '6/5' is not a shard such as 2/5",

@@ -37,6 +37,12 @@ def test_no_command_shows_the_help(said) -> None:
         assert f"\n  {command} " in output
 
 
+def test_list_where_stdout_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has no ``sys.stdout`` then; what is said goes nowhere."""
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["list", "suites"]) == 0
+
+
 def test_list(said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraformer_bench.console.take_survey", lambda plugins: survey_of())
     code, everything = said("list")
