@@ -173,7 +173,7 @@ class Store:
         """Append a record of the journal, unless no reader would take it: it is measured again."""
         try:
             Record.from_json(json.loads(record.to_line()))
-        except (ValueError, TypeError, UsageError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             self.warnings.append(f"a record of {JOURNAL} dropped: {error}")
         else:
             self.append([record])

@@ -171,6 +171,9 @@ def test_journal_of_a_record_that_reached_the_disk(folder: Path, cases, events) 
         '{"event": "finished", "block": 0, "case_id": "CASE", "status": "error", "reason": "x"}',
         '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": "ab", '
         '"device_seconds": [], "dry": 0, "reading": {}}',
+        '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": [9.0], '
+        '"device_seconds": [], "dry": 0, "reading": {}}\n{"event": "prepared", "block": 1, '
+        '"case_id": "CASE", "order": 0, "null_reasons": {}, "facts": {"case": "x"}}',
         '{"event": "sampled", "block": "x", "case_id": "CASE", "wall_seconds": [9.0], '
         '"device_seconds": [], "dry": 0, "reading": {}}',
         '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": [NaN], '
