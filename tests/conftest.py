@@ -78,18 +78,23 @@ class CommandLine:
             **options,
         )
 
-    def start(self, *arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, cwd: Path, stdout: int = subprocess.PIPE, **options: Any
+    ) -> subprocess.Popen[str]:
         """Start a command; whatever still runs when the session ends is killed."""
+        usual: dict[str, Any] = {
+            "stderr": subprocess.PIPE,
+            # What runs in a shell's background ignores Ctrl-C, and so would its children.
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "paraformer_bench", *map(str, arguments)],
             cwd=cwd,
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
             text=True,
-            # What runs in a shell's background ignores Ctrl-C, and so would its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            **(usual | options),
         )
         self._started.append(process)
         return process
