@@ -37,13 +37,16 @@ class Hold:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if self.came or self._released:
+        if self._released:
+            self._released = False  # the next one shall not break into what the first one began
+            raise KeyboardInterrupt
+        if self.came:
             raise KeyboardInterrupt
         self.came = True
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Raise ``KeyboardInterrupt`` when a signal comes in here, or has come before."""
+        """Raise ``KeyboardInterrupt`` once when a signal comes in here, or has come before."""
         self._released = True
         try:
             if self.came:

@@ -132,6 +132,21 @@ def test_the_second_signal_does_not_wait_for_the_page(sweep, number: int, tmp_pa
     assert (tmp_path / "run" / RUN).exists()
 
 
+def test_the_second_signal_does_not_break_into_keeping_what_there_is(number: int) -> None:
+    kept = []
+    with held() as hold:
+        with pytest.raises(KeyboardInterrupt), hold.released():
+            try:
+                signal.raise_signal(number)
+            finally:
+                signal.raise_signal(number)
+                kept.append("records")
+        assert hold.came
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)  # the third one ends what hangs
+    assert kept
+
+
 def test_afterwards_signals_are_what_they_were(sweep, strays: list[int]) -> None:
     assert sweep(lambda place: None)[0] == 0
     for number in SIGNALS:
