@@ -146,7 +146,7 @@ def _gpu(name: str, gpu: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         True,
         f"{name}: {gpu['name']}, {gpu['memory_bytes'] / _GIB:.0f} GiB, "
-        f"{gpu['multiprocessors']} multiprocessors, driver {gpu.get('driver', 'unknown')}",
+        f"{gpu['multiprocessors']} multiprocessors, driver {gpu.get('driver') or 'unknown'}",
     )
     if "nvml" in gpu:
         yield Finding(

@@ -77,6 +77,7 @@ class FakeTelemetry:
 
     def __init__(self, readings: Sequence[dict[str, Any]] = ({},)) -> None:
         self.readings = list(readings)
+        self.null_reasons: dict[str, str] = {}
 
     def read(self) -> dict[str, Any]:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
