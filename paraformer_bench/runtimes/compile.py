@@ -108,10 +108,10 @@ def _unusable(error: BaseException) -> str | None:
         return next(iter(lines), name)
     # Triton builds what launches its kernels with the C compiler, and does not keep its words.
     if "CalledProcessError" in f"{name} {error}":
-        headers = sysconfig.get_config_var("INCLUDEPY")
+        headers = sysconfig.get_path("include", "posix_prefix")  # where Triton looks
         if not Path(headers, "Python.h").exists():
             return f"{headers} has no Python.h"
-    return next((line for line in lines if any(words in line for words in _NO_USE)), None)
+    return next((line.strip() for line in lines if any(w in line for w in _NO_USE)), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -130,7 +130,7 @@ def test_a_compiler_without_python_h_is_none(
 
     if there:
         (tmp_path / "Python.h").touch()
-    monkeypatch.setattr(runtime.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    monkeypatch.setattr(runtime.sysconfig, "get_path", lambda *_: str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
     with pytest.raises(subprocess.CalledProcessError if there else Unsupported):
         runtime.wrap(lambda x: x, X)
