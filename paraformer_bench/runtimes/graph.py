@@ -14,7 +14,12 @@ WARM_UP_CALLS = 3
 """Calls on a side stream before capture, so that handles and workspaces exist by then."""
 
 
-@register_runtime("graph", devices=("cuda",))
+def _warm(product: Callable[[], object], branches: int) -> None:
+    with torch.cuda.stream(_capture_stream()):
+        product()
+
+
+@register_runtime("graph", devices=("cuda",), warm=_warm)
 def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
     """CUDA graph replay: one launch, however many operations were captured.
 

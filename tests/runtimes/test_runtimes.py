@@ -25,6 +25,7 @@ class FakeCuda:
         self.log: list[str] = []
         self.capturing = False
         self.replays: list[Any] = []
+        self.streams: list[object] = []
 
     def Stream(self) -> SimpleNamespace:  # noqa: N802 (torch's name)
         return SimpleNamespace(wait_stream=lambda other: self.log.append("side waits"))
@@ -34,6 +35,7 @@ class FakeCuda:
 
     @contextmanager
     def stream(self, stream: object) -> Iterator[None]:
+        self.streams.append(stream)
         self.log.append("side begins")
         yield
         self.log.append("side ends")
@@ -43,6 +45,7 @@ class FakeCuda:
 
     @contextmanager
     def graph(self, graph: object, stream: object) -> Iterator[None]:
+        self.streams.append(stream)
         self.log.append("capture begins")
         self.capturing = True
         yield
@@ -99,6 +102,17 @@ def test_a_replay_reads_the_example_where_it_lies(cuda: FakeCuda) -> None:
     example.fill_(5)
     assert replay(example).tolist() == [10.0, 10.0]
     assert len(cuda.log) == before  # replayed, never called again
+
+
+def test_a_product_can_be_done_on_the_capture_stream_beforehand(cuda: FakeCuda) -> None:
+    warm = RUNTIMES.get("graph").warm
+    assert warm is not None
+    warm(lambda: cuda.log.append("product"), 5)
+    assert cuda.log == ["side begins", "product", "side ends"]
+    capturing = cuda.streams[0]
+    graph.wrap(doubling(cuda), torch.zeros(2))
+    assert set(map(id, cuda.streams)) == {id(capturing)}
+    assert RUNTIMES.get("eager").warm is None
 
 
 def test_another_input_is_copied_in(cuda: FakeCuda) -> None:
