@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,6 +114,29 @@ def test_a_product_can_be_done_on_the_capture_stream_beforehand(cuda: FakeCuda) 
     graph.wrap(doubling(cuda), torch.zeros(2))
     assert set(map(id, cuda.streams)) == {id(capturing)}
     assert RUNTIMES.get("eager").warm is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_is_collected_during_a_capture(cuda: FakeCuda, before: bool, fails: bool) -> None:
+    """A dead graph in a cycle, freed then, would break it."""
+    collecting: list[bool] = []
+
+    def call(x: Tensor) -> Tensor:
+        if cuda.capturing:
+            collecting.append(gc.isenabled())
+            if fails:
+                raise ValueError("not to be captured")
+        return x
+
+    (gc.enable if before else gc.disable)()
+    try:
+        with pytest.raises(ValueError, match="not to be") if fails else nullcontext():
+            graph.wrap(call, torch.zeros(1))
+        assert gc.isenabled() == before
+    finally:
+        gc.enable()
+    assert collecting == [False]
 
 
 def test_another_input_is_copied_in(cuda: FakeCuda) -> None:
