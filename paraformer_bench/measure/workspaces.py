@@ -22,14 +22,20 @@ def make_workspaces(case: Case, device: torch.device) -> None:
     if device.type != "cuda":
         return
 
+    execution, runtime = EXECUTIONS.get(case.execution), RUNTIMES.get(case.runtime)
+    branches = max(case.depth, 2)  # one block may be two of them, as in `parallel_block`
+
     def product() -> None:
         do_products(precision.storage(case.dtype), device, train=case.mode == "train")
 
-    product()
-    for entry in (EXECUTIONS.get(case.execution), RUNTIMES.get(case.runtime)):
-        if entry.warm is not None:
-            # One block may be two branches, as in `parallel_block`.
-            entry.warm(product, max(case.depth, 2))
+    def call() -> None:
+        product()
+        if execution.warm is not None:
+            execution.warm(product, branches)
+
+    call()
+    if runtime.warm is not None:
+        runtime.warm(call, branches)
     torch.cuda.synchronize(device)
 
 

@@ -28,7 +28,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     def warm_as(name: str) -> Warm:
         def warm(product: Callable[[], object], branches: int) -> None:
-            place.append(f"{name} {branches}")
+            place.append(f"{place[-1]}, {name} {branches}")
             product()
             place.pop()
 
@@ -62,11 +62,12 @@ def test_products_are_done_wherever_the_case_will_do_some(
         on_gpu(make_case, execution="sideways", runtime="elsewhere", depth=8, dtype="bfloat16"),
         gpu,
     )
-    places = ["here", "sideways 8", "elsewhere 8"]
+    places = ["here", "here, sideways 8"]
+    places += ["here, elsewhere 8", "here, elsewhere 8, sideways 8"]
     assert log == [*((place, torch.bfloat16, False) for place in places), "waits"]
     log.clear()
     make_workspaces(on_gpu(make_case, execution="sideways", dtype="tf32", mode="train"), gpu)
-    places = ["here", "sideways 2"]  # one block may be two branches
+    places = ["here", "here, sideways 2"]  # one block may be two branches
     assert log == [*((place, torch.float32, True) for place in places), "waits"]
 
 
