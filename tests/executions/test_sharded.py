@@ -14,7 +14,7 @@ from paraformer_bench.executions import parallel_apply, pipelined, tensor_parall
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.executions.sharded import prepare
 from paraformer_bench.models._branches import SumOfBranches
-from paraformer_bench.registry import MODELS
+from paraformer_bench.registry import EXECUTIONS, MODELS
 
 
 class Recorder(Ranks):
@@ -116,7 +116,9 @@ def test_products_can_be_done_beforehand_in_as_many_threads(
 
     monkeypatch.setattr(parallel_apply, "parallel_apply", apply)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    parallel_apply._warm(lambda: done.append(1), 5)
+    warm = EXECUTIONS.get("parallel_apply").warm
+    assert warm is not None
+    warm(lambda: done.append(1), 5)
     assert ended == [5] * 5
 
 
