@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,82 +9,12 @@ from typing import Any
 
 import click
 
-from paraformer_bench import __version__
+from paraformer_bench import __version__, values
 from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import CHOICES
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
 Command = Callable[..., Any]
-
-
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
-    """Read a comma list of names."""
-    if value is None:
-        return None
-    names = [name.strip() for name in value.split(",")]
-    if not all(names):
-        raise click.BadParameter(f"{value!r} is not a comma list of names", ctx, param)
-    return names
-
-
-def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
-    """Read a comma list of whole numbers within the limits of the axis."""
-    if value is None:
-        return None
-    most = LIMITS[str(param.name)]
-    parts = [part.strip() for part in value.split(",")]
-    whole = all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts)
-    if not whole or not all(1 <= int(part) <= most for part in parts):
-        message = f"{value!r} is not a comma list of whole numbers from 1 to {most}"
-        raise click.BadParameter(message, ctx, param)
-    return [int(part) for part in parts]
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Read a time such as 90s, 8m or 1h; a bare number is seconds."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value.strip(), re.ASCII)
-    if not match or not float(match[1]):
-        raise click.BadParameter(f"{value!r} is not a time such as 90s, 8m or 1h", ctx, param)
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _share(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Read a share such as 5% or 0.05."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", value.strip(), re.ASCII)
-    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
-    if not 0 <= share < 1:
-        message = f"{value!r} is not a share from 0% to below 100%, such as 5% or 0.05"
-        raise click.BadParameter(message, ctx, param)
-    return share
-
-
-def _shard(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    """Read which shard to do, and of how many, such as 2/5."""
-    if value is None:
-        return None
-    from paraformer_bench.sweep.shard import MOST_SHARDS  # reports are made without `sweep`
-
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
-    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= number <= of <= MOST_SHARDS:
-        message = (
-            f"{value!r} is not a shard such as 2/5: the second of five, {MOST_SHARDS} at most"
-        )
-        raise click.BadParameter(message, ctx, param)
-    return number, of
-
-
-def _device(gpu: int | None, device: str | None) -> str | None:
-    """Return the device that one of the two options names, or None."""
-    if gpu is not None and device is not None:
-        raise UsageError("give --gpu or --device, not both")
-    return device if gpu is None else f"cuda:{gpu}"
 
 
 plugin_option = click.option(
@@ -111,17 +40,26 @@ def cli(ctx: click.Context) -> None:
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Measure on GPU N.")
 @click.option("--device", metavar="cpu|cuda:N", help="Measure on this device.")
 @click.option("--suite", metavar="NAME|FILE.toml", help="What to measure (default: quick).")
-@click.option("--models", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
-@click.option("--executions", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
-@click.option("--runtimes", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
-@click.option("--depth", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
-@click.option("--width", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
-@click.option("--batch", metavar="N,...", callback=_numbers, help="Instead of the suite's.")
-@click.option("--dtype", metavar="NAME,...", callback=_names, help="Instead of the suite's.")
-@click.option("--devices", metavar="N,...", callback=_numbers, help="Devices one case uses.")
+@click.option(
+    "--models", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
+)
+@click.option(
+    "--executions", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
+)
+@click.option(
+    "--runtimes", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
+)
+@click.option("--depth", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
+@click.option("--width", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
+@click.option("--batch", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
+@click.option("--dtype", metavar="NAME,...", callback=values.names, help="Instead of the suite's.")
+@click.option("--devices", metavar="N,...", callback=values.numbers, help="Devices one case uses.")
 @click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
 @click.option(
-    "--budget", metavar="TIME", callback=_seconds, help="Start no block that would end later (8m)."
+    "--budget",
+    metavar="TIME",
+    callback=values.seconds,
+    help="Start no block that would end later (8m).",
 )
 @plugin_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder.")
@@ -134,7 +72,10 @@ def cli(ctx: click.Context) -> None:
     help="Kernel timelines after timing: of no case, of each curve's ends (default), of all.",
 )
 @click.option(
-    "--shard", metavar="K/N", callback=_shard, help="Do the Kth of N parts, as a job of its own."
+    "--shard",
+    metavar="K/N",
+    callback=values.shard,
+    help="Do the Kth of N parts, as a job of its own.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
 @click.option(
@@ -169,12 +110,12 @@ def sweep(
 ) -> int:
     """Measure, judge and report: the main job."""
     from paraformer_bench.sweep import command
-    from paraformer_bench.sweep.setup import Settings
+    from paraformer_bench.sweep.study import Settings
 
     settings = Settings(
         suite=suite,
         axes={name: values for name, values in axes.items() if values is not None},
-        device=_device(gpu, device),
+        device=values.device_of(gpu, device),
         plugins=plugins,
         blocks=blocks,
         budget_seconds=budget,
@@ -226,7 +167,7 @@ def profile(
     """Take the kernel timeline of one case."""
     from paraformer_bench.sweep.profile_one import profile_one
 
-    return profile_one(axes, _device(gpu, device), plugins, out)
+    return profile_one(axes, values.device_of(gpu, device), plugins, out)
 
 
 @cli.command()
@@ -307,7 +248,7 @@ def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int
 @click.option("--machine", metavar="NAME", help="Results of this machine alone.")
 @click.option(
     "--threshold",
-    callback=_share,
+    callback=values.share,
     default="5%",
     show_default=True,
     metavar="SHARE",

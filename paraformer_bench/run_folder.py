@@ -6,6 +6,7 @@ import gc
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,8 @@ def _parse(name: str, lines: Iterable[bytes]) -> tuple[list[tuple[Record, bytes]
         seen.add(record.key)
         pairs.append((record, line))
     return pairs, warnings
+
+
+def now() -> str:
+    """Return the time as ISO text in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -14,7 +16,12 @@ WARM_UP_CALLS = 3
 """Calls on a side stream before capture, so that handles and workspaces exist by then."""
 
 
-@register_runtime("graph", devices=("cuda",))
+def _warm(product: Callable[[], object], branches: int) -> None:
+    with torch.cuda.stream(_capture_stream()):
+        product()
+
+
+@register_runtime("graph", devices=("cuda",), warm=_warm)
 def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
     """CUDA graph replay: one launch, however many operations were captured.
 
@@ -28,7 +35,7 @@ def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor]
             call(example)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    with _nothing_collected(), torch.cuda.graph(graph, stream=stream):
         output = call(example)
 
     def replay(x: Tensor) -> Tensor:
@@ -38,6 +45,21 @@ def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor]
         return output
 
     return replay
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Hold the garbage collector off: what it frees may call CUDA, which breaks a capture.
+
+    Another CUDA graph in a cycle, for instance (pytorch #161037).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @cache

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paraformer_bench import __version__
 from paraformer_bench.calibration import Calibration, CalibrationJob, Reading, place_of
+from paraformer_bench.run_folder import now
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep.ask import ask
-from paraformer_bench.sweep.setup import now
 
 
 def calibrate(survey: Survey, device: str) -> Calibration:

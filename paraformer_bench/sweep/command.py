@@ -12,7 +12,7 @@ from rich.console import Console
 
 from paraformer_bench.errors import UsageError
 from paraformer_bench.profiling import Profile
-from paraformer_bench.run_folder import RUN
+from paraformer_bench.run_folder import RUN, now
 from paraformer_bench.sweep.describe import describe_machines, empty, energy_line, headline
 from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.launcher import Launcher, open_launcher
@@ -20,9 +20,10 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import Settings, Study, now, open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up
 from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.sweep.study import Settings, Study
 
 BROKEN_CASES = 3
 INTERRUPTED = 130

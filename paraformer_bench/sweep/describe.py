@@ -9,7 +9,7 @@ from typing import Any
 from paraformer_bench.sweep.profile import expected_seconds
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Plan
-from paraformer_bench.sweep.setup import Study
+from paraformer_bench.sweep.study import Study
 
 # A worker's start and the preparation of a case, as seen on small machines; only an estimate.
 _START_SECONDS = 4.0

@@ -12,8 +12,10 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.sweep.ask import Start
 from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.profile import LaunchProfiler, launch_profiler
+from paraformer_bench.sweep.resume import find_run
 from paraformer_bench.sweep.schedule import OneAfterAnother, Schedule
-from paraformer_bench.sweep.setup import Settings, SurveyCluster, find_run
+from paraformer_bench.sweep.setup import SurveyCluster
+from paraformer_bench.sweep.study import Settings
 
 LOCAL, RAY = LAUNCHERS = ("local", "ray")
 

@@ -14,11 +14,12 @@ from paraformer_bench.ceilings import Ceilings, CeilingsJob
 from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CEILINGS
 from paraformer_bench.record import FLAGS
+from paraformer_bench.run_folder import now
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep.ask import Start, ask
 from paraformer_bench.sweep.local import LocalWorker
-from paraformer_bench.sweep.setup import Study, now
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.sweep.study import Study
 
 
 def probe(

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from paraformer_bench.run_folder import now
 from paraformer_bench.sweep.coverage import missing_shards
 from paraformer_bench.sweep.part import Part
-from paraformer_bench.sweep.setup import Settings, Study, now
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.sweep.study import Settings, Study
 from paraformer_bench.sweep.together import efficiency, together
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from paraformer_bench.survey import Survey
 from paraformer_bench.sweep.describe import dry_run, empty, energy_line, headline
-from paraformer_bench.sweep.setup import Settings, Study, set_up
+from paraformer_bench.sweep.setup import set_up
+from paraformer_bench.sweep.study import Settings, Study
 
 SUITE = """
 name = "mine"

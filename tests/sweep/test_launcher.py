@@ -16,8 +16,8 @@ from paraformer_bench.sweep.describe import describe_machines
 from paraformer_bench.sweep.launcher import open_launcher
 from paraformer_bench.sweep.parallel import Parallel
 from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.setup import Settings
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.sweep.study import Settings
 
 INFO = {"suite": {}, "device": "cpu", "seed": 0, "plugins": [], "identity": {}}
 

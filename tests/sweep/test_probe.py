@@ -18,8 +18,9 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CEILINGS
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.sweep import probe as subject
-from paraformer_bench.sweep.setup import Settings, Study, open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up
 from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.study import Settings, Study
 
 
 @pytest.fixture

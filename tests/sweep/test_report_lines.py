@@ -13,7 +13,8 @@ from rich.console import Console
 from paraformer_bench.record import Record
 from paraformer_bench.sweep import command
 from paraformer_bench.sweep.run import Outcome
-from paraformer_bench.sweep.setup import Settings, open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up
+from paraformer_bench.sweep.study import Settings
 
 DEPTHS = (1, 2, 4)
 

@@ -14,9 +14,11 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.machine_file import CALIBRATIONS
 from paraformer_bench.run_folder import read_run
 from paraformer_bench.survey import Survey
+from paraformer_bench.sweep import identity
 from paraformer_bench.sweep import setup as subject
-from paraformer_bench.sweep.setup import MOST_BLOCKS, Settings, open_store, set_up
-from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.setup import open_store, set_up
+from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
+from paraformer_bench.sweep.study import Settings
 
 SMOKE = Settings(suite="smoke", device="cpu")
 
@@ -265,9 +267,9 @@ def test_older_run_is_resumed_where_no_plugin_is_installed(
 
 def test_commit_outside_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(child, "ROOT", tmp_path)
-    assert subject._commit() is None
+    assert identity.commit() is None
     (tmp_path / ".git").mkdir()  # there, but broken
-    assert subject._commit() is None
+    assert identity.commit() is None
 
 
 def test_run_of_a_cluster_is_bound_to_a_type_of_machine(survey_of: Callable[..., Survey]) -> None:
