@@ -20,7 +20,7 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up, suite_of
 from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.study import Settings, Study
@@ -77,7 +77,7 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
-                store.update(suite=study.suite.to_json(), finished=None)
+                store.update(**suite_of(study), finished=None)
             store.update(**launcher.facts())
             sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
             outcome = run_sweep(
