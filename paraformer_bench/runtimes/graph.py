@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from paraformer_bench.garbage import nothing_collected
 from paraformer_bench.registry import register_runtime
 
 WARM_UP_CALLS = 3
@@ -35,7 +34,9 @@ def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor]
             call(example)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with _nothing_collected(), torch.cuda.graph(graph, stream=stream):
+    # What the collector frees may call CUDA, another graph in a cycle for instance, which breaks
+    # a capture (pytorch #161037).
+    with nothing_collected(), torch.cuda.graph(graph, stream=stream):
         output = call(example)
 
     def replay(x: Tensor) -> Tensor:
@@ -45,21 +46,6 @@ def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor]
         return output
 
     return replay
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Hold the garbage collector off: what it frees may call CUDA, which breaks a capture.
-
-    Another CUDA graph in a cycle, for instance (pytorch #161037).
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @cache
