@@ -55,25 +55,33 @@ class CommandLine:
         cwd: Path,
         path: Path | None = None,
         state: Path | None = None,
+        gpu: bool = False,
+        patience: float = PATIENCE,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run this Python to its end.
 
-        ``path`` comes before all other places of modules; ``state`` is the user's state folder.
+        ``path`` comes before all other places of modules; ``state`` is the user's state folder;
+        with ``gpu`` it sees the GPUs that this process sees.
         """
         places = [str(path)] if path else []
         places.append(ENVIRONMENT["PYTHONPATH"])
         variables = {"PYTHONPATH": os.pathsep.join(places)}
         if state:
             variables["XDG_STATE_HOME"] = str(state)
+        environment = ENVIRONMENT | variables
+        if gpu:
+            del environment["CUDA_VISIBLE_DEVICES"]
+            if "CUDA_VISIBLE_DEVICES" in os.environ:
+                environment["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env=ENVIRONMENT | variables,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
             **options,
         )

@@ -20,7 +20,7 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up, suite_of
 from paraformer_bench.sweep.signals import Hold, held, interruptible
 from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
@@ -98,7 +98,7 @@ def _sweep(
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
-                store.update(suite=study.suite.to_json(), finished=None)
+                store.update(**suite_of(study), finished=None)
             store.update(**launcher.facts())
             sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
             outcome = run_sweep(
