@@ -16,10 +16,15 @@ class _Descriptor(io.FileIO):
 
     This is done below the layers for text, because what writes there (Rich, click) takes a closed
     pipe for a reason to exit with code 1.
+
+    Args:
+        number: The descriptor.
+        last_resort: Any failure will do: there is no other place to tell of it.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, last_resort: bool) -> None:
         super().__init__(number, "w", closefd=False)
+        self._last_resort = last_resort
         gone = {errno.EPIPE, errno.ECONNRESET}
         # Of a terminal that has hung up; of a file it means a bad disk.
         self._gone = gone | {errno.EIO} if self.isatty() else gone
@@ -28,7 +33,7 @@ class _Descriptor(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in self._gone:
+            if error.errno not in self._gone and not self._last_resort:
                 raise
         self.silence()
         return memoryview(data).nbytes
@@ -64,7 +69,7 @@ def _replaced(name: str) -> Iterator[None]:
             finally:
                 setattr(sys, name, old)
         return
-    descriptor = _Descriptor(old.fileno())
+    descriptor = _Descriptor(old.fileno(), last_resort=name == "stderr")
     buffered = isinstance(old.buffer, io.BufferedWriter)  # unless Python runs with -u
     new = io.TextIOWrapper(
         io.BufferedWriter(descriptor) if buffered else descriptor,

@@ -74,6 +74,13 @@ def test_full_disk_is_another_matter(cli, command: list[str], tmp_path: Path) ->
     assert (process.returncode, errors) == (2, "error: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_full_disk_under_stderr(cli, tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        process = cli.start("report", "nowhere", cwd=tmp_path, stderr=full.fileno())
+    assert process.wait(timeout=100) == 2
+
+
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
 def test_heard_text_is_whole(cli, unbuffered: list[str], tmp_path: Path) -> None:
     here = cli.python(*unbuffered, "-m", "paraformer_bench", "list", "suites", cwd=tmp_path)
