@@ -106,7 +106,7 @@ def device_facts() -> dict[str, str]:
     gpu = survey.environment["gpus"].get("cuda:0", {"name": "none", "driver": "none"})
     return {
         "gpu": gpu["name"],
-        "driver": gpu.get("driver", "unknown"),
+        "driver": gpu.get("driver") or "unknown",
         "torch": survey.versions["torch"],
     }
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
 
 from paraformer_bench.cli import cli
 from paraformer_bench.errors import UsageError
+from paraformer_bench.output import outlasting_output
+
+DEFECT = 70
+"""Of ``sysexits.h``: an error in the software itself."""
 
 INTERRUPTED = 130
 
@@ -18,14 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 done; 1 `compare` or `regressions` found something worse; 2 wrong usage; 3 done, but
-        some case ended as error, timeout or mismatch; 130 interrupted.
+        some case ended as error, timeout or mismatch; 70 an exception that nobody foresaw; 130
+        interrupted. That nobody reads the output any more changes none of them.
     """
+    with outlasting_output():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        code = cli.main(
-            list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="python -m paraformer_bench",
-            standalone_mode=False,
-        )
+        code = cli.main(arguments, prog_name="python -m paraformer_bench", standalone_mode=False)
+        sys.stdout.flush()  # a full disk is met here, not when Python exits
     except click.ClickException as error:
         return _refuse(error.format_message())
     except UsageError as error:
@@ -35,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    # Python would exit with 1, which says that something is slower; so would click, which raises
+    # SystemExit for a broken pipe, whoever's it is.
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        what = " ".join("".join(traceback.format_exception_only(error)).split())
+        print(
+            f"error: {what}: this is a defect of paraformer_bench; a report of it needs all lines "
+            "from Traceback on",
+            file=sys.stderr,
+        )
+        return DEFECT
     return int(code or 0)
 
 

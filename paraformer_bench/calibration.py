@@ -13,9 +13,13 @@ DELAYS = (50e-6, 200e-6, 1e-3, 10e-3)
 """Seconds of the delays that are injected."""
 
 RELATIVE = 0.01
-ABSOLUTE = 2e-6
-LIMIT = f"{RELATIVE:.0%} or {ABSOLUTE * 1e6:.0f} us, whichever is larger"
-"""By how much a reading may be off and still be good."""
+ABSOLUTE = {"wall": 2e-6, "device": 5e-6}
+"""By how much a reading may be off and still be good: as a share, or in seconds by basis.
+
+CUDA events also see a kernel being started and its end being noted, a few microseconds that belong
+to every call and that the truth, the difference of two spins, leaves out. That 5 us are enough
+was not seen on a GPU yet.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Reading:
     @property
     def within(self) -> bool:
         """Whether the difference is small enough."""
-        return abs(self.difference) <= max(RELATIVE * self.true_seconds, ABSOLUTE)
+        return abs(self.difference) <= max(RELATIVE * self.true_seconds, ABSOLUTE[self.basis])
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values, the judgement among them."""
@@ -144,7 +148,7 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return asdict(self) | {
-            "tolerance": {"relative": RELATIVE, "absolute_seconds": ABSOLUTE},
+            "tolerance": {"relative": RELATIVE, "absolute_seconds": ABSOLUTE[self.basis]},
             "readings": [reading.to_json() for reading in self.readings],
         }
 

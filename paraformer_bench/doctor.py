@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from paraformer_bench.calibration import LIMIT, Calibration
+from paraformer_bench.calibration import ABSOLUTE, RELATIVE, Calibration
 from paraformer_bench.record import OTHERS_CORES
 from paraformer_bench.survey import Survey
 
@@ -68,13 +68,14 @@ def diagnose(survey: Survey, load: Load) -> list[Finding]:
 def judge(calibration: Calibration) -> Finding:
     """Say whether the instrument read every known delay well enough."""
     what, basis = calibration.device, calibration.basis
+    limit = f"{RELATIVE:.0%} or {ABSOLUTE[basis] * 1e6:.0f} us, whichever is larger"
     if calibration.good:
-        return Finding(True, f"{what}: known delays are read to within {LIMIT} ({basis} time)")
+        return Finding(True, f"{what}: known delays are read to within {limit} ({basis} time)")
     wrong = [r for r in calibration.readings if r.basis == basis and not r.within]
     delays = ", ".join(f"{reading.asked_seconds * 1e6:,.0f} us" for reading in wrong)
     return Finding(
         False,
-        f"{what}: {basis} time is off by more than {LIMIT}, for delays of {delays}",
+        f"{what}: {basis} time is off by more than {limit}, for delays of {delays}",
         "stop other programs and calibrate again; if it stays, do not trust such short times",
     )
 
@@ -146,7 +147,7 @@ def _gpu(name: str, gpu: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         True,
         f"{name}: {gpu['name']}, {gpu['memory_bytes'] / _GIB:.0f} GiB, "
-        f"{gpu['multiprocessors']} multiprocessors, driver {gpu.get('driver', 'unknown')}",
+        f"{gpu['multiprocessors']} multiprocessors, driver {gpu.get('driver') or 'unknown'}",
     )
     if "nvml" in gpu:
         yield Finding(

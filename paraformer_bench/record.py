@@ -36,7 +36,7 @@ FLAGS = {
     "too_few_samples": f"fewer than {ENOUGH_SAMPLES} timed calls in the block",
     "interrupted": "the worker or the sweep ended before all rounds of this case were done",
     "drift": "the sentinel case moved by more than 10% within the block",
-    "queue_dry": "the device ran out of queued work during some device-timed calls",
+    "queue_dry": "the device may have run out of queued work during some device-timed calls",
     "throttled": "the GPU reported thermal or power throttling while the case was timed",
     "clock_drop": (
         f"the GPU's SM clock under load fell by more than {SM_CLOCK_DROP:.0%} between rounds or "

@@ -22,6 +22,8 @@ from paraformer_bench.errors import UsageError, unknown_name
 from paraformer_bench.plugins import source_of
 
 Factory = Callable[..., Any]
+Warm = Callable[[Callable[[], object], int], object]
+"""``warm(product, branches)``; see `register_execution`."""
 DEVICE_TYPES = ("cpu", "cuda")
 RANKS, THREADS = SPREADS = ("ranks", "threads")
 """How an execution uses several devices: a process for each, or one process for all of them."""
@@ -44,6 +46,7 @@ class Entry:
         cost: For a model: its span, work and parameters, if it states them.
         spread: For an execution: one of `SPREADS` if it can use several devices, else empty.
         loads: For an execution: modules to import before its first case on several devices.
+        warm: For an execution or a runtime: does a product wherever its calls may do one.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Entry:
     cost: Cost | None = None
     spread: str = ""
     loads: tuple[str, ...] = ()
+    warm: Warm | None = None
 
     @property
     def summary(self) -> str:
@@ -149,6 +153,7 @@ def register_execution(
     needs_branches: bool = True,
     spread: str = "",
     loads: tuple[str, ...] = (),
+    warm: Warm | None = None,
 ) -> Callable[[Factory], Factory]:
     """Register ``prepare(model, example) -> callable``, one way of running branches.
 
@@ -165,22 +170,29 @@ def register_execution(
         spread: ``"ranks"`` or ``"threads"`` if it can use several devices.
         loads: Modules that it needs on several devices and that take long to import: they are
             imported before its first such case, and its memory is not charged for them.
+        warm: Where its calls use other CUDA streams than the current one, or threads:
+            ``warm(product, branches)`` calls ``product`` on each that a net with as many branches
+            side by side uses. cuBLAS then makes the workspaces that it keeps for them before
+            memory is looked at, and not in whichever case comes first.
     """
     if spread:
         checks.choice(spread, "spread", SPREADS)
-    return _decorator(EXECUTIONS, name, devices, needs_branches, spread=spread, loads=loads)
+    return _decorator(
+        EXECUTIONS, name, devices, needs_branches, spread=spread, loads=loads, warm=warm
+    )
 
 
 def register_runtime(
-    name: str, *, devices: tuple[str, ...] = DEVICE_TYPES
+    name: str, *, devices: tuple[str, ...] = DEVICE_TYPES, warm: Warm | None = None
 ) -> Callable[[Factory], Factory]:
     """Register ``wrap(callable, example) -> callable``, one way of launching a callable.
 
     Args:
         name: Lower-case letters, digits and underscores.
         devices: Device types it can run on; elsewhere its cases are skipped with that reason.
+        warm: As for an execution, for the streams and threads of the runtime's own.
     """
-    return _decorator(RUNTIMES, name, devices, False)
+    return _decorator(RUNTIMES, name, devices, False, warm=warm)
 
 
 def _decorator(
@@ -192,6 +204,7 @@ def _decorator(
     cost: Cost | None = None,
     spread: str = "",
     loads: tuple[str, ...] = (),
+    warm: Warm | None = None,
 ) -> Callable[[Factory], Factory]:
     if not isinstance(name, str):
         raise UsageError(
@@ -202,7 +215,7 @@ def _decorator(
 
     def register(factory: Factory) -> Factory:
         source = source_of(factory.__module__)
-        held = (factory, devices, branches, source, chains, cost, spread, loads)
+        held = (factory, devices, branches, source, chains, cost, spread, loads, warm)
         registry.add(Entry(name, registry.kind, *held))
         return factory
 

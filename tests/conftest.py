@@ -55,41 +55,54 @@ class CommandLine:
         cwd: Path,
         path: Path | None = None,
         state: Path | None = None,
+        gpu: bool = False,
+        patience: float = PATIENCE,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run this Python to its end.
 
-        ``path`` comes before all other places of modules; ``state`` is the user's state folder.
+        ``path`` comes before all other places of modules; ``state`` is the user's state folder;
+        with ``gpu`` it sees the GPUs that this process sees.
         """
         places = [str(path)] if path else []
         places.append(ENVIRONMENT["PYTHONPATH"])
         variables = {"PYTHONPATH": os.pathsep.join(places)}
         if state:
             variables["XDG_STATE_HOME"] = str(state)
+        environment = ENVIRONMENT | variables
+        if gpu:
+            del environment["CUDA_VISIBLE_DEVICES"]
+            if "CUDA_VISIBLE_DEVICES" in os.environ:
+                environment["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env=ENVIRONMENT | variables,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
             **options,
         )
 
-    def start(self, *arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, cwd: Path, stdout: int = subprocess.PIPE, **options: Any
+    ) -> subprocess.Popen[str]:
         """Start a command; whatever still runs when the session ends is killed."""
+        usual: dict[str, Any] = {
+            "stderr": subprocess.PIPE,
+            # What runs in a shell's background ignores Ctrl-C, and so would its children.
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "paraformer_bench", *map(str, arguments)],
             cwd=cwd,
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
             text=True,
-            # What runs in a shell's background ignores Ctrl-C, and so would its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            **(usual | options),
         )
         self._started.append(process)
         return process

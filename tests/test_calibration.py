@@ -18,18 +18,23 @@ def reading_of(true: float, measured: float, basis: str = "wall") -> Reading:
 
 
 @pytest.mark.parametrize(
-    ("true", "difference", "within"),
+    ("true", "difference", "basis", "within"),
     [
-        (50e-6, 1.9e-6, True),  # 3.8%, but below 2 us
-        (50e-6, 2.1e-6, False),
-        (50e-6, -2.1e-6, False),
-        (10e-3, 99e-6, True),
-        (10e-3, -99e-6, True),
-        (10e-3, 101e-6, False),
+        (50e-6, 1.9e-6, "wall", True),  # 3.8%, but below 2 us
+        (50e-6, 2.1e-6, "wall", False),
+        (50e-6, -2.1e-6, "wall", False),
+        (50e-6, 4.9e-6, "device", True),  # of which starting a kernel is a part
+        (50e-6, 5.1e-6, "device", False),
+        (10e-3, 99e-6, "wall", True),
+        (10e-3, -99e-6, "wall", True),
+        (10e-3, 101e-6, "wall", False),
+        (10e-3, 101e-6, "device", False),
     ],
 )
-def test_tolerance_is_the_larger_of_two(true: float, difference: float, within: bool) -> None:
-    reading = reading_of(true, true + difference)
+def test_tolerance_is_the_larger_of_two(
+    true: float, difference: float, basis: str, within: bool
+) -> None:
+    reading = reading_of(true, true + difference, basis)
     assert reading.within == within
     assert reading.difference == pytest.approx(difference)
     assert reading.share == pytest.approx(difference / true)
@@ -82,6 +87,8 @@ def test_device_time_decides_where_there_is_one(make_calibration: Make) -> None:
     both = replace(wall, readings=(*wall.readings, *device))
     assert (wall.basis, wall.good) == ("wall", False)
     assert (both.basis, both.good) == ("device", True)
+    assert "1% or 5 us, whichever is larger (device time)" in judge(both).what
+    assert both.to_json()["tolerance"]["absolute_seconds"] == 5e-6
 
 
 def test_place_of_a_device(survey_of: Callable[..., Survey]) -> None:

@@ -21,6 +21,8 @@ _CLAIM = {
 
 SERIAL = "serial"
 
+_NO_FAULT = ("oom", "skipped")
+
 # From the finest to the coarsest way of grouping curves; the first that is short enough is used.
 _GROUPINGS: tuple[Callable[[Verdict, Collection[str]], str], ...] = (
     lambda verdict, _: f"{verdict.model} under {verdict.execution}/{verdict.runtime}",
@@ -71,19 +73,32 @@ def mode_word(mode: str) -> str:
 def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -> str:
     """Answer the claim for the verdicts of one device.
 
-    Only curves of models other than the ``controls`` count, each on its deciding basis.
+    Only curves of models other than the ``controls`` count, each on its deciding basis and as far
+    as it stands (`standing`).
 
     Returns:
         ``supported``: every such curve is constant at its deepest measured depth; ``refuted``:
         every one grows; ``undecided``: every one is inconclusive, or there is none; ``mixed``:
         anything else.
     """
-    seen = {verdict.verdict for verdict in deciding(verdicts) if verdict.model not in controls}
+    curves = deciding(verdicts)
+    seen = {standing(verdict) for verdict in curves if verdict.model not in controls}
     if seen == {CONSTANT}:
         return "supported"
     if seen == {GROWS}:
         return "refuted"
     return "mixed" if seen - {INCONCLUSIVE} else "undecided"
+
+
+def standing(verdict: Verdict) -> str:
+    """Return the verdict as far as it answers the claim.
+
+    A curve that is constant over the depths that have a time is open where others have none:
+    nobody knows how long they take. Only what there is no memory for, or what cannot be run at
+    all, takes nothing from it.
+    """
+    lost = any(missing.status not in _NO_FAULT for missing in verdict.missing)
+    return INCONCLUSIVE if verdict.verdict == CONSTANT and lost else verdict.verdict
 
 
 def deciding(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -129,8 +144,7 @@ def verdict_phrase(verdict: Verdict) -> str:
         if verdict.blocks_to_settle is not None:
             parts.append(f"about {verdict.blocks_to_settle} blocks in all would settle it")
     if verdict.missing:
-        depths = ", ".join(f"{missing.depth} ({missing.status})" for missing in verdict.missing)
-        parts.append(f"without depth {depths}")
+        parts.append(f"without {_lost(verdict)}")
     return "; ".join(parts)
 
 
@@ -164,7 +178,7 @@ def _sentence(
 ) -> str:
     curves = deciding(verdicts)
     place = f"{device} ({name})" if name else device
-    parallel = [verdict.verdict for verdict in curves if verdict.model not in controls]
+    parallel = [standing(verdict) for verdict in curves if verdict.model not in controls]
     found = _CLAIM[answer(verdicts, controls)]
     if answer(verdicts, controls) == "mixed" and CONSTANT not in parallel:
         found = "grows with depth for some curves, the others are undecided"
@@ -190,7 +204,7 @@ def _clause(name: str, group: Sequence[Verdict]) -> str:
         return f"{curve.model} under {curve.execution}/{curve.runtime}{on} {_alone(curve)}"
     parts: list[str] = []
     for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
-        some = [verdict for verdict in group if verdict.verdict == kind]
+        some = [verdict for verdict in group if standing(verdict) == kind]
         if some:
             share = (
                 f"{len(some)} of {len(group)}" if len(some) < len(group) else f"all {len(some)}"
@@ -201,13 +215,19 @@ def _clause(name: str, group: Sequence[Verdict]) -> str:
 
 
 def _alone(verdict: Verdict) -> str:
-    if verdict.verdict == CONSTANT:
-        return f"stays constant up to depth {verdict.constant_up_to}"
+    lost = f", without {_lost(verdict)}" if verdict.missing else ""
+    if standing(verdict) == CONSTANT:
+        return f"stays constant up to depth {verdict.constant_up_to}{lost}"
     if verdict.verdict == GROWS and verdict.worst is not None:
         rise = verdict.worst
         grows = f"grows {times(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
-        return f"{grows} (constant up to {verdict.constant_up_to})"
-    return f"is undecided (constant up to {verdict.constant_up_to})"
+        return f"{grows} (constant up to {verdict.constant_up_to}){lost}"
+    return f"is undecided (constant up to {verdict.constant_up_to}){lost}"
+
+
+def _lost(verdict: Verdict) -> str:
+    """Name the depths that have no time, and why."""
+    return "depth " + ", ".join(f"{lost.depth} ({lost.status})" for lost in verdict.missing)
 
 
 def _constant(verdicts: Sequence[Verdict]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Barrier
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,21 @@ from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.registry import register_execution
 
 
-@register_execution("parallel_apply", devices=("cuda",), spread="threads")
+def _warm(product: Callable[[], object], branches: int) -> None:
+    together = Barrier(branches, timeout=60)
+
+    class Product(nn.Module):
+        def forward(self) -> None:
+            try:
+                product()
+            finally:
+                together.wait()  # a thread that ends leaves its workspace to the next one
+
+    device = torch.cuda.current_device()
+    parallel_apply([Product()] * branches, [()] * branches, devices=[device] * branches)
+
+
+@register_execution("parallel_apply", devices=("cuda",), spread="threads", warm=_warm)
 def prepare(
     model: nn.Module, example: Tensor, devices: Sequence[torch.device] | None = None
 ) -> Forward:

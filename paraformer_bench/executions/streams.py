@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -15,7 +16,13 @@ MOST_STREAMS = 32
 """PyTorch hands out the same 32 streams in turn: more would only be other names for them."""
 
 
-@register_execution("streams", devices=("cuda",))
+def _warm(product: Callable[[], object], branches: int) -> None:
+    for stream in _side_streams(torch.cuda.current_stream().device_index)[:branches]:
+        with torch.cuda.stream(stream):
+            product()
+
+
+@register_execution("streams", devices=("cuda",), warm=_warm)
 def prepare(model: nn.Module, example: Tensor) -> Forward:
     """A CUDA stream for every branch (32 at most), forked from and joined with the current one.
 

@@ -24,6 +24,7 @@ from paraformer_bench.measure.part import Part
 from paraformer_bench.measure.sampler import warm_up
 from paraformer_bench.measure.team import needs_ranks
 from paraformer_bench.measure.training import get_ready, in_its_mode, make_step, recording
+from paraformer_bench.measure.workspaces import make_workspaces
 from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES, THREADS
 
 References = dict[tuple[object, ...], Tensor]
@@ -108,6 +109,7 @@ def prepare(
     get_ready(case, where)
     device.team.begin(case, block)
     _load(case)
+    make_workspaces(case, where)
     device.memory.mark()
     model = build_model(case, where)
     size = _size(model)
@@ -187,6 +189,7 @@ def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> tuple[Pa
     where = device.torch_device
     device.use(case)
     _load(case)
+    make_workspaces(case, where)
     device.memory.mark()
     model = build_model(case, where)
     example = make_input(case, where, _seed("example", block, case.batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -67,6 +68,10 @@ class CudaClock:
     the start event before the host had launched everything, the queue may have run dry: the
     call is timed anew behind a longer spin, and if that does not help the sample says so.
 
+    It never helps where the host itself waits for the spin: a stream holds about 1,000 launches
+    (https://stackoverflow.com/questions/53970187), and a call may wait for the device within. Such
+    a sample is taken behind as many launches as the queue holds, and counts as dry.
+
     Args:
         device: The CUDA device; its context must exist.
     """
@@ -74,6 +79,7 @@ class CudaClock:
     _SHORTEST_LEAD = 50e-6
     _LONGEST_LEAD = 0.2
     _ATTEMPTS = 3
+    _WAITS = 1.5  # a lead so many times longer than launching was enough, unless the host waits
     _FIRST_GUESS = 1.5e9  # cycles a second, until the first spin has been timed
 
     def __init__(self, device: torch.device) -> None:
@@ -82,6 +88,7 @@ class CudaClock:
         self._start = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
         self._lead = self._SHORTEST_LEAD
+        self._launch = 0.0  # of the last attempt
         self._cycles_per_second = self._FIRST_GUESS
         torch.cuda._sleep(1)  # loads the spin kernel: late once, and not when it matters
         self._attempt(lambda: None)
@@ -109,10 +116,17 @@ class CudaClock:
 
     def device(self, call: Call) -> DeviceTime:
         """Seconds between events on the stream before and after the call's work."""
+        free = math.inf  # the least time that launching took
         for _ in range(self._ATTEMPTS):
+            lead = self._lead
             sample = self._attempt(call)
             if not sample.dry:
                 break
+            if lead >= self._WAITS * free:
+                # A lead made from a launch that has waited for the last one would only grow.
+                self._lead = self._SHORTEST_LEAD
+                break
+            free = min(free, self._launch)
         return sample
 
     def _attempt(self, call: Call) -> DeviceTime:
@@ -123,11 +137,11 @@ class CudaClock:
         self._start.record()
         begin = time.perf_counter()
         call()
-        launch = time.perf_counter() - begin
+        self._launch = time.perf_counter() - begin
         dry = self._start.query()
         self._end.record()
         self._end.synchronize()
         # Clocks move, and with them the length of a spin: each one calibrates the next.
         self._cycles_per_second = cycles / (self._before.elapsed_time(self._start) / 1e3)
-        self._lead = min(max(2 * launch, self._SHORTEST_LEAD), self._LONGEST_LEAD)
+        self._lead = min(max(2 * self._launch, self._SHORTEST_LEAD), self._LONGEST_LEAD)
         return DeviceTime(self._start.elapsed_time(self._end) / 1e3, dry)

@@ -13,9 +13,8 @@ import psutil
 import torch
 
 from paraformer_bench.child import VARIABLES
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.measure.energy import describe_meter, open_meter
-from paraformer_bench.measure.telemetry import NvmlTelemetry, throttle_words
+from paraformer_bench.measure.telemetry import NvmlTelemetry, open_telemetry, throttle_words
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
 _VARIABLES = (*VARIABLES, "CUDA_VISIBLE_DEVICES")
@@ -90,23 +89,13 @@ def gpu_facts(index: int) -> dict[str, Any]:
         "multiprocessors": properties.multi_processor_count,
         "compute_capability": f"{properties.major}.{properties.minor}",
     }
-    try:
-        import pynvml
-
-        state = NvmlTelemetry(uuid, pynvml).read()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        facts["driver"] = pynvml.nvmlSystemGetDriverVersion()
-        facts["max_sm_clock_hz"] = (
-            pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 1_000_000
-        )
-        bits = state.pop("throttle_bits", None)
+    telemetry = open_telemetry(uuid)
+    if isinstance(telemetry, NvmlTelemetry):
+        bits = (state := telemetry.read()).pop("throttle_bits")
         facts |= state | {"throttling": throttle_words(int(bits or 0)) or None}
-    except ImportError:
-        facts["nvml"] = "nvidia-ml-py is not installed"
-    except Unsupported as error:
-        facts["nvml"] = str(error)
-    except pynvml.NVMLError as error:
-        facts["nvml"] = f"NVML: {error}"
+        facts |= {"driver": telemetry.driver(), "null_reasons": telemetry.null_reasons}
+    else:
+        facts["nvml"] = telemetry.null_reasons["telemetry"]
     return facts
 
 

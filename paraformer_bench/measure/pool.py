@@ -44,9 +44,17 @@ class Pool:
         return self._ready.keys() <= {case}
 
     def drop(self, case: Case) -> None:
-        """Let one case go."""
-        self._ready.pop(case, None)
-        self._device.team.drop([case])
+        """Let one case go, and with a CUDA graph all others.
+
+        In torch 2.13 (not yet in 2.11) a graph that goes frees the workspace that cuBLAS keeps
+        for the capture stream, and the others would replay with its memory (pytorch #193402).
+        """
+        gone = [case]
+        if case.runtime == "graph":
+            gone += [other for other in self._ready if other.runtime == "graph"]
+        for one in gone:
+            self._ready.pop(one, None)
+        self._device.team.drop(gone)
         release(self._device.torch_device)
 
     def drop_all(self) -> None:

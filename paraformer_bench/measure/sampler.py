@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING
+
+from paraformer_bench.garbage import nothing_collected
 
 if TYPE_CHECKING:
     from paraformer_bench.measure.clock import Call, Clock
@@ -81,7 +81,7 @@ def take_slice(
     result = Slice()
     look = _SLICE_SAMPLES
     start = clock.now()
-    with _no_collector():
+    with nothing_collected():
         if not earlier or median(earlier) < seconds / 4:
             result.busy += clock.wall(call)
         while True:
@@ -120,15 +120,3 @@ def _settled(times: Sequence[float]) -> bool:
         return False
     before, after = median(times[-2 * _WINDOW : -_WINDOW]), median(times[-_WINDOW:])
     return abs(after / before - 1) <= _SETTLED
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keep Python's cyclic garbage collector from running inside a sample."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

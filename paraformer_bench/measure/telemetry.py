@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from paraformer_bench.errors import Unsupported
@@ -26,8 +26,12 @@ _CLOCKS_ASKED_FOR = 0x2
 class Telemetry(Protocol):
     """Reads the state of one device; tests use a fake one."""
 
+    @property
+    def null_reasons(self) -> Mapping[str, str]:
+        """Why ``telemetry``, or a ``telemetry.FIELD`` of the last reading, is null."""
+
     def read(self) -> Reading:
-        """State right now; fields that the device does not offer are None."""
+        """State right now; fields that cannot be read are None."""
 
 
 class NoTelemetry:
@@ -35,6 +39,7 @@ class NoTelemetry:
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+        self.null_reasons: Mapping[str, str] = {"telemetry": reason}
 
     def read(self) -> Reading:
         """Nothing."""
@@ -55,37 +60,62 @@ class NvmlTelemetry:
 
     def __init__(self, uuid: str, nvml: Any) -> None:
         self._nvml = nvml
-        # NVML 12 calls the reasons "event", older ones "throttle".
-        new, old = (
-            getattr(nvml, f"nvmlDeviceGetCurrentClocks{kind}Reasons", None)
-            for kind in ("Event", "Throttle")
-        )
-        self._reasons = new or old
+        # Old versions of pynvml lack a function or two.
+        self._failures: tuple[type[Exception], ...] = (AttributeError, *errors(nvml))
         self._handle = find_gpu(uuid, nvml)
+        self._nulls: dict[str, str] = {}
+        self.read()
+
+    @property
+    def null_reasons(self) -> Mapping[str, str]:
+        """Why fields of the last reading are null."""
+        return self._nulls
 
     def read(self) -> Reading:
         """SM clock and its maximum (Hz), temperature (C), power (W), reason bits, processes."""
         nvml, handle = self._nvml, self._handle
-        clock = self._try(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM)
-        power = self._try(nvml.nvmlDeviceGetPowerUsage, handle)
-        processes = self._try(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
-        most = self._try(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM)
-        return {
-            "sm_clock_hz": None if clock is None else clock * 1_000_000,
-            "max_sm_clock_hz": None if most is None else most * 1_000_000,
-            "temperature_celsius": self._try(
-                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
-            ),
-            "power_watts": None if power is None else power / 1000,
-            "throttle_bits": self._try(self._reasons, handle),
-            "compute_processes": None if processes is None else len(processes),
-        }
+        clock, thermometer = nvml.NVML_CLOCK_SM, nvml.NVML_TEMPERATURE_GPU
 
-    def _try(self, query: Any, *args: Any) -> Any:
-        try:
-            return query(*args)
-        except self._nvml.NVMLError:
-            return None
+        def reasons(kind: str) -> Callable[[], int]:
+            query = f"nvmlDeviceGetCurrentClocks{kind}Reasons"
+            return lambda: int(getattr(nvml, query)(handle))
+
+        queries: dict[str, tuple[Callable[[], float | int], ...]] = {
+            "sm_clock_hz": (lambda: nvml.nvmlDeviceGetClockInfo(handle, clock) * 1_000_000,),
+            "max_sm_clock_hz": (
+                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, clock) * 1_000_000,
+            ),
+            "temperature_celsius": (lambda: nvml.nvmlDeviceGetTemperature(handle, thermometer),),
+            "power_watts": (lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,),
+            # NVML 12 calls the reasons "event", older ones "throttle": pynvml may know a name
+            # that the driver does not.
+            "throttle_bits": (reasons("Event"), reasons("Throttle")),
+            "compute_processes": (lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),),
+        }
+        return {field: self._ask(field, *ways) for field, ways in queries.items()}
+
+    def driver(self) -> str | None:
+        """Return the version of the driver."""
+        version: str | None = self._ask("driver", self._nvml.nvmlSystemGetDriverVersion)
+        return version
+
+    def _ask(self, field: str, *ways: Callable[[], Any]) -> Any:
+        """Return what the first way that works finds; None if none does, and note why."""
+        for query in ways:
+            try:
+                found = query()
+            except self._failures as error:
+                self._nulls[f"telemetry.{field}"] = f"NVML: {error}"
+            else:
+                self._nulls.pop(f"telemetry.{field}", None)
+                return found
+        return None
+
+
+def errors(nvml: Any) -> tuple[type[Exception], ...]:
+    """Return what ``nvml`` raises; not all of it is an ``NVMLError``, and old ones lack some."""
+    found = (getattr(nvml, name, None) for name in ("NVMLError", "NVMLLibraryMismatchError"))
+    return tuple(error for error in found if error is not None)
 
 
 def find_gpu(uuid: str, nvml: Any) -> Any:
@@ -97,7 +127,7 @@ def find_gpu(uuid: str, nvml: Any) -> Any:
     try:
         nvml.nvmlInit()
         return nvml.nvmlDeviceGetHandleByUUID(uuid)
-    except nvml.NVMLError as error:
+    except errors(nvml) as error:
         raise Unsupported(f"NVML does not answer for {uuid}: {error}") from None
 
 

@@ -237,9 +237,7 @@ class Visit:
         reasons = {"energy_joules": energy}
         if self._job.device == "cpu":
             reasons["device_seconds"] = "the CPU is the host: it has no clock of its own"
-        if isinstance(self._device.telemetry, telemetry.NoTelemetry):
-            reasons["telemetry"] = self._device.telemetry.reason
-        return reasons
+        return reasons | dict(self._device.telemetry.null_reasons)
 
 
 def _with_room(pool: Pool, case: Case, take: Callable[[Bench], T]) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from paraformer_bench.errors import UsageError
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.report.markdown import summary
-from paraformer_bench.report.side_by_side import write_side_by_side
+from paraformer_bench.report.side_by_side import MOST_RUNS, write_side_by_side
 from paraformer_bench.run_folder import REPORTS, RUN
 
 MARKDOWN = "md"
@@ -19,14 +21,18 @@ def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     """Judge runs again, and yield what to print: pages as they are written, or the Markdown.
 
     Args:
-        runs: Run folders; none for all below `REPORTS`.
+        runs: Run folders, of which each counts once; none for all below `REPORTS`.
         form: ``html`` rebuilds the pages and the list of runs, and puts several runs that are
-            named side by side; ``md`` writes nothing.
+            named side by side, or says on stderr why it does not; ``md`` writes nothing.
 
     Raises:
         UsageError: There are no runs, one cannot be read, or a page cannot be written.
     """
-    folders = list(runs) or [path.parent for path in sorted(REPORTS.glob(f"*/{RUN}"))]
+    places: dict[str, Path] = {}
+    for run in runs:
+        places.setdefault(os.path.realpath(run), run)
+    named = list(places.values())
+    folders = named or [path.parent for path in sorted(REPORTS.glob(f"*/{RUN}"))]
     if not folders:
         raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
     if form == MARKDOWN:
@@ -37,5 +43,10 @@ def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
         if parent.name == REPORTS.name:
             yield str(build_index(parent))
-    if len(runs) > 1:
-        yield str(write_side_by_side(runs))
+    if len(named) > MOST_RUNS:
+        print(
+            f"note: {len(named)} runs are not put side by side: a page has room for {MOST_RUNS}",
+            file=sys.stderr,
+        )
+    elif len(named) > 1:
+        yield str(write_side_by_side(named))

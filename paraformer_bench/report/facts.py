@@ -150,7 +150,7 @@ def calibration(info: Mapping[str, Any]) -> str:
         f"{units.time(r.true_seconds)} as {units.time(r.measured_seconds)} ({r.share:+.2%})"
         for r in readings
     )
-    limit = f"{units.percent(RELATIVE)} or {ABSOLUTE * 1e6:g} µs"
+    limit = f"{units.percent(RELATIVE)} or {ABSOLUTE[found.basis] * 1e6:g} µs"
     return (
         f"The instrument was calibrated on {units.moment(found.date)}. It read known delays "
         f"({found.basis} time): {told}. "

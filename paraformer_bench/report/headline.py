@@ -57,11 +57,15 @@ def _title(answer: str, verdicts: Sequence[Verdict], parallel: Sequence[Verdict]
     if answer == "supported":
         deepest = sorted({verdict.depths[-1] for verdict in parallel})
         span = f"{deepest[0]}" if len(deepest) == 1 else f"{deepest[0]} to {deepest[-1]}"
-        return f"Yes, as deep as was tested: L = {span}."
-    kinds = {verdict.verdict for verdict in parallel}
+        statuses = {missing.status for verdict in parallel for missing in verdict.missing}
+        limit = "there was memory for" if "oom" in statuses else "was tested"
+        return f"Yes, as deep as {limit}: L = {span}."
+    kinds = {words.standing(verdict) for verdict in parallel}
     if answer == "mixed" and INCONCLUSIVE in kinds and len(kinds) == 2:
         known = "stay constant" if CONSTANT in kinds else "grow"
         return f"Some curves {known}, the others are not settled."
+    if answer == "undecided" and all(words.standing(v) != v.verdict for v in parallel):
+        return "Not settled: deeper nets could not be timed."
     return {
         "refuted": "No. Time grows with depth.",
         "mixed": "It depends on how and where the net is run.",

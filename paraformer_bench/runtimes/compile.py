@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -20,6 +22,9 @@ _OLD_LIMITS = ("cache_size_limit", "accumulated_cache_size_limit")
 """What torch 2.6 calls them."""
 _NO_TOOLS = ("InvalidCxxCompiler", "TritonMissing")
 """What the compiler raises where it has no C++ compiler (CPU) or no Triton (GPU) to work with."""
+_NO_USE = ("Failed to find C compiler", "Event device type CPU does not match")
+"""What plain errors say where Triton has no C compiler, and where torch 2.11 cannot compile CUDA
+events (https://github.com/pytorch/pytorch/issues/176486), which `streams` needs."""
 
 
 @register_runtime("compile")
@@ -36,7 +41,8 @@ class CompiledCall:
             code on disk: where it has compiled the same before, this is much shorter.
 
     Raises:
-        Unsupported: There is nothing to compile with on this machine.
+        Unsupported: There is nothing to compile with on this machine, or this version of PyTorch
+            cannot compile such a call.
     """
 
     def __init__(self, call: Call, example: Tensor) -> None:
@@ -63,11 +69,10 @@ class CompiledCall:
         try:
             self._run(example)
         except Exception as error:
-            lacking = next((e for e in _chain(error) if type(e).__name__ in _NO_TOOLS), None)
-            if lacking is None:
+            why = next(filter(None, map(_unusable, _chain(error))), None)
+            if why is None:
                 raise
-            first = next(iter(str(lacking).splitlines()), type(lacking).__name__)
-            raise Unsupported(f"torch.compile cannot work here: {first}") from None
+            raise Unsupported(f"torch.compile cannot work here: {why}") from None
         if example.is_cuda:
             torch.cuda.synchronize(example.device)
         self.compile_seconds = time.perf_counter() - start
@@ -94,6 +99,19 @@ def _entry_of(call: Call) -> Call:
 
     code = entry.__code__.replace(co_name="entry")
     return FunctionType(code, entry.__globals__, "entry", None, entry.__closure__)
+
+
+def _unusable(error: BaseException) -> str | None:
+    """Say in a line why nothing can be compiled, if that is what an exception means."""
+    name, lines = type(error).__name__, str(error).splitlines()
+    if name in _NO_TOOLS:
+        return next(iter(lines), name)
+    # Triton builds what launches its kernels with the C compiler, and does not keep its words.
+    if "CalledProcessError" in f"{name} {error}":
+        headers = sysconfig.get_path("include", "posix_prefix")  # where Triton looks
+        if not Path(headers, "Python.h").exists():
+            return f"{headers} has no Python.h"
+    return next((line.strip() for line in lines if any(w in line for w in _NO_USE)), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -8,13 +8,19 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from paraformer_bench.garbage import nothing_collected
 from paraformer_bench.registry import register_runtime
 
 WARM_UP_CALLS = 3
 """Calls on a side stream before capture, so that handles and workspaces exist by then."""
 
 
-@register_runtime("graph", devices=("cuda",))
+def _warm(product: Callable[[], object], branches: int) -> None:
+    with torch.cuda.stream(_capture_stream()):
+        product()
+
+
+@register_runtime("graph", devices=("cuda",), warm=_warm)
 def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
     """CUDA graph replay: one launch, however many operations were captured.
 
@@ -28,7 +34,9 @@ def wrap(call: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor]
             call(example)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    # What the collector frees may call CUDA, another graph in a cycle for instance, which breaks
+    # a capture (pytorch #161037).
+    with nothing_collected(), torch.cuda.graph(graph, stream=stream):
         output = call(example)
 
     def replay(x: Tensor) -> Tensor:

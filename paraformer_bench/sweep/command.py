@@ -20,7 +20,8 @@ from paraformer_bench.sweep.probe import needed, note_ceilings
 from paraformer_bench.sweep.profile import known_profiles
 from paraformer_bench.sweep.progress import count, duration
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import open_store, set_up
+from paraformer_bench.sweep.setup import open_store, set_up, suite_of
+from paraformer_bench.sweep.signals import Hold, held, interruptible
 from paraformer_bench.sweep.sitting import Sitting
 from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.study import Settings, Study
@@ -47,6 +48,9 @@ def dry_run(settings: Settings) -> int:
 def sweep(settings: Settings) -> int:
     """Run a sweep and report it.
 
+    A signal that comes while something is measured or looked at ends that at once; one that comes
+    later, while the page is built, say, has to wait for it.
+
     Returns:
         The exit code: 0, 3 when some case ended as error, timeout or mismatch, or 130.
 
@@ -55,12 +59,29 @@ def sweep(settings: Settings) -> int:
     """
     started = time.monotonic()
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    with open_launcher(settings, console.print) as launcher:
-        return _sweep(settings, launcher, console, started)
+    with (
+        interruptible(),
+        open_launcher(settings, console.print) as launcher,
+        interruptible(),  # once more: Ray has set a handler of its own
+    ):
+        study = set_up(settings, launcher.survey)
+        with held() as hold:
+            try:
+                return _sweep(study, settings, launcher, console, started, hold)
+            except KeyboardInterrupt:  # the second signal
+                if (study.folder / RUN).exists():
+                    console.print(_interrupted(study))
+                return INTERRUPTED
 
 
-def _sweep(settings: Settings, launcher: Launcher, console: Console, started: float) -> int:
-    study = set_up(settings, launcher.survey)
+def _sweep(
+    study: Study,
+    settings: Settings,
+    launcher: Launcher,
+    console: Console,
+    started: float,
+    hold: Hold,
+) -> int:
     console.print(headline(study))
     for line in describe_machines(launcher.machines()):
         console.print(line)
@@ -77,7 +98,7 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
-                store.update(suite=study.suite.to_json(), finished=None)
+                store.update(**suite_of(study), finished=None)
             store.update(**launcher.facts())
             sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
             outcome = run_sweep(
@@ -88,6 +109,7 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
                 started,
                 launch_profiler=launcher.launch_profiler,
                 first=lambda: note_ceilings(study, store, console, launcher.start),
+                interruptible=hold.released,
             )
             store.update(**launcher.facts())  # nodes may have joined
             if sitting:
@@ -97,8 +119,8 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
         except OSError as error:
             raise _lost_folder(store, error) from None
     _report(store, study, outcome, console)
-    if outcome.interrupted:
-        console.print(f"interrupted; resume with: {resume_command(study.folder)}")
+    if outcome.interrupted or hold.came:
+        console.print(_interrupted(study))
         return INTERRUPTED
     if missing := store.info.get("missing"):
         console.print(
@@ -106,6 +128,10 @@ def _sweep(settings: Settings, launcher: Launcher, console: Console, started: fl
             f"{resume_command(study.folder)}"
         )
     return BROKEN_CASES if outcome.broken else 0
+
+
+def _interrupted(study: Study) -> str:
+    return f"interrupted; resume with: {resume_command(study.folder)}"
 
 
 def resume_command(folder: Path) -> str:

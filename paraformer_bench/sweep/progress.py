@@ -48,14 +48,15 @@ class SweepProgress:
             transient=True,
         )
         self._task = self._bar.add_task("starting", total=1, left="")
-        if console.is_terminal:
+        self._drawing = console.is_terminal  # by now: it may hang up
+        if self._drawing:
             self._bar.start()
 
     def step(self, steps: int, what: str) -> None:
         """Note that ``steps`` more are done; ``what`` is under way."""
         self._taken += steps
         now = self._clock()
-        pause = _REDRAW_SECONDS if self._console.is_terminal else _LINE_SECONDS
+        pause = _REDRAW_SECONDS if self._drawing else _LINE_SECONDS
         if now - self._drawn < pause:
             return
         self._drawn = now
@@ -63,7 +64,7 @@ class SweepProgress:
         passed = now - self._start
         share = passed / (passed + seconds)
         left = f"{duration(seconds)} left"
-        if self._console.is_terminal:
+        if self._drawing:
             self._bar.update(self._task, completed=share, description=what, left=left)
             self._bar.refresh()
         else:
@@ -77,7 +78,7 @@ class SweepProgress:
 
     def stop(self) -> None:
         """Take the bar off the screen."""
-        if self._console.is_terminal:
+        if self._drawing:
             self._bar.stop()
 
 

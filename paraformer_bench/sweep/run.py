@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 from rich.console import Console
 
@@ -32,6 +28,7 @@ from paraformer_bench.sweep.profile import (
 from paraformer_bench.sweep.progress import SweepProgress
 from paraformer_bench.sweep.schedule import NoDevice, Pace, Schedule
 from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.signals import Interruptible, interruptible
 from paraformer_bench.sweep.store import Store
 
 
@@ -119,6 +116,7 @@ def run_sweep(
     clock: Callable[[], float] = time.monotonic,
     launch_profiler: LaunchProfiler = launch_profiler,
     first: Callable[[], None] = lambda: None,
+    interruptible: Interruptible = interruptible,
 ) -> Outcome:
     """Run every block that has cases without a record, and keep ``run.json`` up to date.
 
@@ -137,6 +135,7 @@ def run_sweep(
         clock: Seconds on a monotonic clock.
         launch_profiler: Starts a profiling process.
         first: Called before the first block; its time counts into the budget.
+        interruptible: Where signals end the sweep.
     """
     before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
     budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
@@ -148,7 +147,7 @@ def run_sweep(
     steps = left * plan.protocol.steps + to_profile
     interrupted = False
     try:
-        with _terminate_as_interrupt():
+        with interruptible():
             first()
     except KeyboardInterrupt:
         interrupted = True
@@ -167,7 +166,7 @@ def run_sweep(
         _note_efficiency(store, before, wall, records.busy_seconds, schedule.devices)
 
     try:
-        with _terminate_as_interrupt():
+        with interruptible():
             if not interrupted:
                 schedule.run(_jobs(plan, store), records, pace, begin, note)
             if not interrupted:
@@ -244,20 +243,3 @@ def _note_efficiency(
     if held > wall:  # several devices at once
         efficiency["device_seconds"] = round(held, 3)
     store.update(efficiency=efficiency)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat a polite kill like Ctrl-C: keep what there is and say how to resume."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)

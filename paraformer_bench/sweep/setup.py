@@ -99,7 +99,7 @@ def open_store(study: Study, settings: Settings) -> Store:
     info = {
         "version": 1,
         "name": study.folder.name,
-        "suite": study.suite.to_json(),
+        **suite_of(study),
         "command": list(settings.command),
         "started": now(),
         "finished": None,
@@ -122,6 +122,12 @@ def open_store(study: Study, settings: Settings) -> Store:
         "profiles": {},
     }
     return Store.create(study.folder, info)
+
+
+def suite_of(study: Study) -> dict[str, Any]:
+    """Return what ``run.json`` holds of the suite: the suite, and its protocol once more."""
+    suite = study.suite.to_json()
+    return {"suite": suite, "protocol": suite["protocol"]}
 
 
 def _choose_suite(settings: Settings, stored: dict[str, Any] | None) -> Suite:

@@ -24,10 +24,13 @@ BATCHED = "batched"
 FLAT = "flat"
 
 SAME = 1.1
-"""What grows by less than this factor from the shallowest to the deepest timeline is flat."""
+"""Sizes that grow by less than this factor from the shallowest to the deepest timeline do not."""
 
-LEAST_SLOPE = 0.05
-"""Fewer operations for each block than this are none."""
+LEAST_SLOPE = 0.5
+"""Fewer further operations for each block than this are none.
+
+Libraries take other kernels for larger operands, and a split product is two: a few more in all.
+"""
 
 CURVE_WORDS = WORDS | {
     CHAIN: "one operation after another, and with depth more of them",
@@ -80,7 +83,7 @@ def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
     slope = None
     if len(depths) > 1:
         slope = float(np.polyfit(depths, operations, 1)[0])
-        if kind != CONCURRENT and not _grows(operations[0], operations[-1]):
+        if kind != CONCURRENT and slope < LEAST_SLOPE:
             larger = _grows(blocks[0], blocks[-1]) or _grows(elements[0], elements[-1])
             kind = BATCHED if larger else FLAT
     return CurveTimeline(

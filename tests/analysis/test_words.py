@@ -196,3 +196,28 @@ def test_controls_do_not_answer_for_the_claim(make_curve: Curve) -> None:
 def test_a_run_that_does_not_say_has_serial_as_its_control(models: object) -> None:
     assert controls_of({"models": models}) == {"serial"}
     assert controls_of({}) == {"serial"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "found"),
+    [
+        ("mismatch", "undecided"),
+        ("error", "undecided"),
+        ("timeout", "undecided"),
+        ("oom", "supported"),
+        ("skipped", "supported"),
+    ],
+)
+def test_what_deeper_nets_end_as_counts(make_curve: Curve, ends: str, found: str) -> None:
+    verdicts = judge(make_curve(rising(1.0, (1, 2)) | {4: [ends] * 3, 8: [ends] * 3}))
+    [verdict] = verdicts
+    assert (verdict.verdict, verdict.constant_up_to) == ("constant", 2)
+    assert answer(verdicts) == found
+    (sentence,) = sentences(verdicts, {})
+    assert sentence.endswith(f"up to depth 2, without depth 4 ({ends}), 8 ({ends}).") or (
+        sentence.endswith(f"(constant up to 2), without depth 4 ({ends}), 8 ({ends}).")
+    )
+
+
+def test_a_curve_that_grows_does_so_whatever_is_lost(make_curve: Curve) -> None:
+    assert answer(judge(make_curve(rising(2.0) | {32: ["error"] * 3}))) == "refuted"

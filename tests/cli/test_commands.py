@@ -11,6 +11,7 @@ import pytest
 
 from paraformer_bench.__main__ import main
 from paraformer_bench.doctor import Load
+from paraformer_bench.report.side_by_side import MOST_RUNS
 from paraformer_bench.survey import Survey
 
 SurveyOf = Callable[..., Survey]
@@ -183,6 +184,30 @@ def test_report_without_a_run_rebuilds_all(
     ]
     [verdict] = json.loads(Path("reports/one/verdicts.json").read_text())
     assert (verdict["verdict"], verdict["constant_up_to"]) == ("grows", 1)
+
+
+def test_report_takes_a_run_that_is_named_twice_once(said, write_run, tmp_path: Path) -> None:
+    base, other = write_run(tmp_path / "base"), write_run(tmp_path / "other")
+    again = tmp_path / "other" / ".." / "base"
+    assert said("report", base, again) == (0, f"{base}/index.html\n")
+    assert not (tmp_path / "side-by-side").exists()
+    code, output = said("report", "--format", "md", base, base)
+    assert code == 0
+    assert output == said("report", "--format", "md", base)[1]
+    code, output = said("report", base, other, base)
+    assert code == 0
+    assert output.splitlines()[-1] == f"{tmp_path}/side-by-side/base--other.html"
+
+
+def test_report_of_more_runs_than_fit_side_by_side(
+    write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_run(tmp_path / f"run{number}") for number in range(MOST_RUNS + 1)]
+    assert main(["report", *map(str, [*runs, runs[0]])]) == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [str(run / "index.html") for run in runs]
+    assert output.err == "note: 10 runs are not put side by side: a page has room for 9\n"
+    assert not (tmp_path / "side-by-side").exists()
 
 
 def test_compare_exit_code(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import shlex
 import signal
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from paraformer_bench.run_folder import JOURNAL, PAGE, RECORDS, RUN, VERDICTS, read_lines
@@ -65,6 +70,46 @@ def test_interrupted_early_and_late(cli, files, held, tmp_path: Path) -> None:
     assert {record.status for record in records} == {"ok"}
     assert sum("interrupted" in record.flags for record in records) == measured
     assert json.loads((run / RUN).read_text())["finished"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_killed_while_torch_loads(cli, tmp_path: Path, number: int) -> None:
+    run = tmp_path / "run"
+    process = cli.start("sweep", "--suite", "smoke", "--out", run, cwd=tmp_path)
+    # By the time there is a child, the sweep has begun.
+    cli.wait_until(process, lambda: bool(psutil.Process(process.pid).children()))
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors.strip()) == (130, "interrupted")
+    assert not run.exists()
+
+
+def test_lost_terminal(cli, files, held, tmp_path: Path) -> None:
+    """The sweep is told once, and whatever it writes from then on is an error."""
+    held.gate.touch()
+    suite = files.write(tmp_path / "lost.toml", SUITE)
+    run = tmp_path / "run"
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    arguments = ["--profile", "none", "--device", "cpu", "--suite", suite, "--plugin", held.plugin]
+    process = cli.start(
+        *("sweep", *arguments, "--out", run),
+        cwd=tmp_path,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=take_terminal,
+    )
+    os.close(theirs)
+    cli.wait_until(process, held.held.exists)
+    os.close(ours)
+    assert process.wait(timeout=100) == 130
+    assert (run / PAGE).stat().st_size > 0
+    assert not (run / JOURNAL).exists()
+    assert json.loads((run / RUN).read_text())["finished"] is None
 
 
 def sampled(run: Path) -> int:

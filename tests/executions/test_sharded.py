@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from threading import Thread
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from paraformer_bench.executions import parallel_apply, pipelined, tensor_parall
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.executions.sharded import prepare
 from paraformer_bench.models._branches import SumOfBranches
-from paraformer_bench.registry import MODELS
+from paraformer_bench.registry import EXECUTIONS, MODELS
 
 
 class Recorder(Ranks):
@@ -92,6 +93,33 @@ def test_threads_get_the_branches_of_their_device_in_turn(monkeypatch: pytest.Mo
     devices = [torch.device("cpu"), torch.device("cpu", 0)]
     assert torch.allclose(parallel_apply.prepare(net, x, devices)(x), expected, rtol=1e-12)
     assert seen == [[devices[0], devices[1], devices[0]]]
+
+
+def test_products_can_be_done_beforehand_in_as_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All at once: a thread that ends hands its cuBLAS handle on, and with it the workspace."""
+    done: list[int] = []
+    ended: list[int] = []
+
+    def apply(modules, inputs, devices):
+        def run(module, arguments):
+            module(*arguments)
+            ended.append(len(done))
+
+        assert devices == [0] * len(modules)
+        threads = [Thread(target=run, args=each) for each in zip(modules, inputs, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    monkeypatch.setattr(parallel_apply, "parallel_apply", apply)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    warm = EXECUTIONS.get("parallel_apply").warm
+    assert warm is not None
+    warm(lambda: done.append(1), 5)
+    assert ended == [5] * 5
 
 
 def test_tensor_parallelism_needs_blocks_and_is_the_loop_on_one_device() -> None:

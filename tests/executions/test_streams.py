@@ -295,6 +295,22 @@ def test_a_wait_left_out_is_seen_as_a_race(
     assert any(re.search(words, race) for race in watch.races), watch.races
 
 
+@pytest.mark.parametrize("number", [1, 3, 40])
+def test_products_can_be_done_beforehand_on_the_streams_of_a_net(
+    cuda: FakeCuda, number: int
+) -> None:
+    warm = EXECUTIONS.get("streams").warm
+    assert warm is not None
+    places: list[str] = []
+    warm(lambda: places.append(cuda.current.name), number)
+    net = frozen(SumOfBranches(branches_of(number)))
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    _, watch = watched(cuda, EXECUTIONS.get("streams").factory(net, x), x)
+    used = {operation.stream for operation in watch.operations}
+    assert len(places) == min(number, 32)
+    assert set(places) == used - {"main"}
+
+
 def test_it_is_for_cuda_and_for_models_with_branches() -> None:
     entry = EXECUTIONS.get("streams")
     assert entry.devices == ("cuda",)

@@ -21,13 +21,15 @@ def test_costs_are_microseconds() -> None:
     assert 1e-7 < ceilings.sync_seconds(where, clock) < 1e-3
 
 
-def test_memory_is_slower_than_the_cache_and_both_are_fast() -> None:
+def test_copies_grow_into_a_rate_that_can_be_believed() -> None:
     device = open_device("cuda:0")
     free, _ = torch.cuda.mem_get_info()
     found = ceilings.copies(device.torch_device, device.clock, free // 4)
     rates = [copy.bytes_per_second for copy in found]
     assert 5e10 < rates[-1] < 1e13  # 0.05 to 10 TB/s from memory
-    assert max(rates) >= rates[-1]
+    # 1 MiB takes less time to copy than the copy to start. How much faster than memory the cache
+    # is differs: an H200's memory is nearly as fast.
+    assert 2 * rates[0] < max(rates) < 3e13
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

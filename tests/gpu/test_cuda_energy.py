@@ -91,7 +91,7 @@ def test_a_replay_costs_no_more_than_eager_calls_of_the_same_net(
 def test_a_sweep_records_energy(cli: Any, files: Any, tmp_path: Path, measure: Measure) -> None:
     arguments = ["--suite", "energy", "--device", "cuda:0", "--profile", "none", "--blocks", "1"]
     arguments += ["--models", "serial", "--executions", "loop", "--depth", "1,4", "--batch", "1"]
-    result = cli("sweep", *arguments, "--out", "run", cwd=tmp_path)
+    result = cli("sweep", *arguments, "--out", "run", cwd=tmp_path, gpu=True, patience=600)
     assert result.returncode == 0, result.stdout + result.stderr
     records = files.records(tmp_path / "run")
     assert len(records) >= 4

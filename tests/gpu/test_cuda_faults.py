@@ -73,6 +73,8 @@ def sweep(cli: Any, files: Any, folder: Path, faulty: str) -> tuple[int, dict[st
             "run",
         ),
         cwd=folder,
+        gpu=True,
+        patience=600,  # every lost worker is replaced by one that loads torch and CUDA anew
     )
     records: dict[str, list[Any]] = {}
     for record in files.records(folder / "run"):

@@ -15,7 +15,7 @@ from paraformer_bench.measure.capture import wake
 from paraformer_bench.measure.device import Device
 from paraformer_bench.measure.profiler import profile_case
 from paraformer_bench.profiling import Profile, ProfileJob
-from paraformer_bench.timeline.curve import BATCHED, along
+from paraformer_bench.timeline.curve import BATCHED, SAME, along
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, LAUNCH_BOUND, Timeline
 
@@ -102,7 +102,12 @@ def test_serial_net_and_loop_are_chains(look) -> None:
 @pytest.mark.parametrize("runtime", ["eager", "graph"])
 def test_stacked_branches_are_batched(look, runtime: str) -> None:
     timelines = look(model="paraformer", execution="stacked", runtime=runtime)
-    assert along(timelines).kind == BATCHED
+    curve = along(timelines)
+    # cuBLAS may split a long product at one depth and not at the other, a kernel more for each.
+    # Even one kernel more for each block would be 15.
+    shallow, deep = curve.operations
+    assert abs(deep - shallow) <= 4
+    assert curve.kind == BATCHED or deep > SAME * shallow
     assert timelines[16].graph == (runtime == "graph")
     assert timelines[16].blocks_per_sm > timelines[1].blocks_per_sm
     assert timelines[16].waves is not None

@@ -9,13 +9,19 @@ import torch
 
 from paraformer_bench.measure import environment
 from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.telemetry import NvmlTelemetry
+from paraformer_bench.measure.telemetry import NoTelemetry
 
 pytestmark = pytest.mark.gpu
 
 
+def skip_without_nvml(gpu: Device) -> None:
+    """Containers may come without NVML, which is no fault of this package."""
+    if isinstance(gpu.telemetry, NoTelemetry):
+        pytest.skip(gpu.telemetry.reason)
+
+
 def test_a_reading_comes_from_the_gpu_by_its_uuid(gpu: Device) -> None:
-    assert isinstance(gpu.telemetry, NvmlTelemetry)
+    skip_without_nvml(gpu)
     reading = gpu.telemetry.read()
     clock, temperature = reading["sm_clock_hz"], reading["temperature_celsius"]
     assert clock is None or 1e8 < clock < 1e10
@@ -29,4 +35,8 @@ def test_the_environment_tells_the_gpu_s_facts() -> None:
     assert facts["name"] == torch.cuda.get_device_name(0)
     assert facts["uuid"].startswith("GPU-")
     assert facts["multiprocessors"] > 0
-    assert facts["driver"]
+
+
+def test_the_environment_names_the_driver(gpu: Device) -> None:
+    skip_without_nvml(gpu)
+    assert environment.gpu_facts(0)["driver"]

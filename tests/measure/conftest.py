@@ -77,6 +77,7 @@ class FakeTelemetry:
 
     def __init__(self, readings: Sequence[dict[str, Any]] = ({},)) -> None:
         self.readings = list(readings)
+        self.null_reasons: dict[str, str] = {}
 
     def read(self) -> dict[str, Any]:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
@@ -94,6 +95,7 @@ class Machine:
         spins: Cycles of every spin asked for.
         cycles_per_second: How fast the device spins.
         spin_launch: Seconds that the host needs to launch a spin.
+        queue: Launches that the device holds; before one more the host waits until one is done.
     """
 
     def __init__(self) -> None:
@@ -102,11 +104,16 @@ class Machine:
         self.spins: list[int] = []
         self.cycles_per_second = CYCLES_PER_SECOND
         self.spin_launch = 0.0
+        self.queue = 10**9
+        self._ends: list[float] = []
 
     def launch(self, host_seconds: float, device_seconds: float) -> None:
         """Take the host's time to launch a kernel that the device runs when it gets to it."""
         self.host += host_seconds
+        if len(self._ends) >= self.queue:
+            self.host = max(self.host, self._ends[-self.queue])
         self.idle_at = max(self.idle_at, self.host) + device_seconds
+        self._ends.append(self.idle_at)
 
     def synchronize(self, device: object = None) -> None:
         self.host = max(self.host, self.idle_at)

@@ -69,6 +69,23 @@ def test_variables_that_set_threads_are_kept(monkeypatch: pytest.MonkeyPatch) ->
     assert "MKL_NUM_THREADS" not in variables
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CUDA_DEVICE_MAX_CONNECTIONS",  # streams that launch side by side
+        "CUDA_SCALE_LAUNCH_QUEUES",
+        "CUDA_MODULE_LOADING",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "TORCH_CUDNN_SDPA_DEPRIORITIZED",
+    ],
+)
+def test_variables_that_change_what_a_gpu_does_are_kept(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "x")
+    assert environment.collect()["variables"][name] == "x"
+
+
 def test_the_survey_lists_every_name_with_its_devices() -> None:
     found = surveyor.survey([])
     assert json.loads(json.dumps(found, allow_nan=False))

@@ -134,6 +134,35 @@ def test_other_errors_are_final(pool: Pool, workshop: Workshop, cases: list[Case
     assert workshop.log == ["prepare 1", "prepare 2"]
 
 
+def test_with_a_graph_all_other_graphs_go(
+    pool: Pool, workshop: Workshop, make_case: Callable[..., Case]
+) -> None:
+    """They share a capture stream, and with it memory that may go with the first of them."""
+    graphs = [make_case(depth=depth, runtime="graph", device="cuda:0") for depth in (1, 2)]
+    eager = make_case(depth=3)
+    for case in (*graphs, eager):
+        pool.prepare(case, 1.0)
+    pool.drop(eager)
+    pool.prepare(eager, 1.0)
+    pool.get(graphs[1])
+    workshop.log.clear()
+    pool.drop(graphs[0])
+    for case in (eager, graphs[1], graphs[1]):
+        pool.get(case)
+    assert workshop.log == ["rebuild 2"]
+
+
+def test_the_other_graphs_go_with_one_that_was_never_ready(
+    pool: Pool, workshop: Workshop, make_case: Callable[..., Case]
+) -> None:
+    """One that ended as a mismatch, say, had a graph too."""
+    graphs = [make_case(depth=depth, runtime="graph", device="cuda:0") for depth in (1, 2)]
+    pool.prepare(graphs[0], 1.0)
+    pool.drop(graphs[1])
+    pool.get(graphs[0])
+    assert workshop.log == ["prepare 1", "rebuild 1"]
+
+
 def test_dropping_what_is_not_there_is_no_error(pool: Pool, cases: list[Case]) -> None:
     pool.drop(cases[0])
     pool.drop_all()

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from paraformer_bench.errors import Unsupported
+from paraformer_bench.measure import environment
 from paraformer_bench.measure.telemetry import (
     NoTelemetry,
     NvmlTelemetry,
@@ -23,6 +25,10 @@ UUID = "GPU-6a0e1c2b"
 
 class NVMLError(Exception):
     """As pynvml names it."""
+
+
+class NVMLLibraryMismatchError(Exception):
+    """Raised by pynvml too, and not an `NVMLError`."""
 
 
 def nvml(**changes: Any) -> SimpleNamespace:
@@ -41,6 +47,7 @@ def nvml(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetTemperature": 41,
         "nvmlDeviceGetCurrentClocksThrottleReasons": 0x1,
         "nvmlInit": None,
+        "nvmlSystemGetDriverVersion": "580.1",
     } | changes
 
     def answer(value: Any) -> Any:
@@ -55,6 +62,7 @@ def nvml(**changes: Any) -> SimpleNamespace:
     functions = {name: answer(value) for name, value in values.items()}
     return SimpleNamespace(
         NVMLError=NVMLError,
+        NVMLLibraryMismatchError=NVMLLibraryMismatchError,
         NVML_CLOCK_SM=1,
         NVML_TEMPERATURE_GPU=0,
         nvmlDeviceGetHandleByUUID=handle,
@@ -84,9 +92,54 @@ def test_a_reading_is_in_base_units() -> None:
     ],
 )
 def test_what_the_device_does_not_offer_is_none(function: str, field: str) -> None:
-    driver = nvml(**{function: NVMLError("Not Supported")})
-    reading = NvmlTelemetry(UUID, driver).read()
-    assert [name for name, value in reading.items() if value is None] == [field]
+    for error in (NVMLError("Not Supported"), NVMLLibraryMismatchError("Not Supported")):
+        telemetry = NvmlTelemetry(UUID, nvml(**{function: error}))
+        reading = telemetry.read()
+        assert [name for name, value in reading.items() if value is None] == [field]
+        assert list(telemetry.null_reasons) == [f"telemetry.{field}"]
+
+
+def test_reasons_are_told_before_the_first_reading_and_until_there_is_a_value() -> None:
+    driver = nvml(nvmlDeviceGetPowerUsage=NVMLError("No Permission"))
+    telemetry = NvmlTelemetry(UUID, driver)
+    assert telemetry.null_reasons == {"telemetry.power_watts": "NVML: No Permission"}
+    driver.nvmlDeviceGetPowerUsage = lambda handle: 300_000
+    assert telemetry.read()["power_watts"] == 300
+    assert telemetry.null_reasons == {}
+
+
+def test_a_driver_that_has_only_the_old_name_of_the_reasons() -> None:
+    """pynvml has both names whatever the driver has."""
+    driver = nvml(
+        nvmlDeviceGetCurrentClocksEventReasons=NVMLError("Function Not Found"),
+        nvmlDeviceGetCurrentClocksThrottleReasons=0x8,
+    )
+    telemetry = NvmlTelemetry(UUID, driver)
+    assert telemetry.read()["throttle_bits"] == 0x8
+    assert telemetry.null_reasons == {}
+
+
+@pytest.mark.parametrize("error", [NVMLError, NVMLLibraryMismatchError])
+@pytest.mark.parametrize("function", ["nvmlDeviceGetMaxClockInfo", "nvmlSystemGetDriverVersion"])
+def test_one_failure_costs_the_environment_one_fact(
+    monkeypatch: pytest.MonkeyPatch, function: str, error: type[Exception]
+) -> None:
+    properties = SimpleNamespace(
+        name="NVIDIA H100",
+        uuid=UUID.removeprefix("GPU-"),
+        total_memory=80 << 30,
+        multi_processor_count=132,
+        major=9,
+        minor=0,
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(**{function: error("Not Supported")}))
+    facts = environment.gpu_facts(0)
+    assert "nvml" not in facts
+    [null] = [name for name, value in facts.items() if value is None and name != "throttling"]
+    assert null in ("max_sm_clock_hz", "driver")
+    assert facts["null_reasons"] == {f"telemetry.{null}": "NVML: Not Supported"}
+    assert facts["temperature_celsius"] == 41
 
 
 def test_a_gpu_that_nvml_does_not_know_has_no_telemetry() -> None:

@@ -320,6 +320,17 @@ def test_the_reason_for_missing_telemetry_is_told(scene: Scene) -> None:
     assert scene.of("prepared")[0]["null_reasons"]["telemetry"] == "no NVML here"
 
 
+def test_the_reason_for_a_missing_field_of_telemetry_is_told(
+    scene: Scene, fake_telemetry: Any
+) -> None:
+    readings = fake_telemetry()
+    readings.null_reasons["telemetry.throttle_bits"] = "NVML: Not Supported"
+    scene.device = replace(scene.device, telemetry=readings)
+    scene.run()
+    for event in scene.of("prepared"):
+        assert event["null_reasons"]["telemetry.throttle_bits"] == "NVML: Not Supported"
+
+
 def test_a_crash_of_whoever_reads_the_events_is_not_the_case_s_fault(scene: Scene) -> None:
     class Gone(Exception):
         pass

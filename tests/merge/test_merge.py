@@ -224,7 +224,8 @@ def test_shards_with_more_blocks_want_the_others_to_follow(cluster) -> None:
     cluster.sweep("s2", "--resume", "--blocks", "9")
     assert "unfinished" not in cluster.merge(*folders)
     assert Path("merged", RECORDS).read_bytes() == (whole / RECORDS).read_bytes()
-    assert read_run(Path("merged")).info["suite"]["protocol"]["blocks"] == 9
+    info = read_run(Path("merged")).info
+    assert info["suite"]["protocol"]["blocks"] == info["protocol"]["blocks"] == 9
 
 
 def test_merged_run_takes_more_blocks(cluster) -> None:

@@ -31,6 +31,23 @@ def test_only_failures(make: Any, tmp_path: Any, status: str) -> None:
     assert json.loads((tmp_path / "verdicts.json").read_text("utf-8")) == []
 
 
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        ("mismatch", "Not settled: deeper nets could not be timed."),
+        ("oom", "Yes, as deep as there was memory for: L = 2."),
+    ],
+)
+def test_a_flat_curve_whose_deeper_nets_failed(
+    make: Any, tmp_path: Any, status: str, title: str
+) -> None:
+    lost = dict.fromkeys((4, 8), (status, "a reason"))
+    records = make.curve(lambda depth: 1e-3, lost=lost, model="paraformer")
+    page = make.page(build_report(make.run(tmp_path, records)))
+    assert title in page.text
+    assert f"without depth 4 ({status}), 8 ({status})" in page.text
+
+
 def test_no_records_and_no_facts(make: Any, tmp_path: Any) -> None:
     folder = make.run(tmp_path / "bare", [], info={})
     page = make.page(build_report(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import subprocess
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,42 @@ def test_without_a_compiler_the_case_is_skipped(
 
     monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
     with pytest.raises(Unsupported, match=r"^torch.compile cannot work here: No working C\+\+"):
+        runtime.wrap(lambda x: x, X)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to find C compiler. Please specify via CC environment variable.",
+        "Event device type CPU does not match recording stream's device type CUDA.",
+    ],
+)
+def test_what_torch_says_in_a_plain_error_is_known_too(
+    monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise RuntimeError(f"backend='backend' raised:\n{message}\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
+    with pytest.raises(Unsupported) as raised:
+        runtime.wrap(lambda x: x, X)
+    assert str(raised.value) == f"torch.compile cannot work here: {message}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_compiler_without_python_h_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+) -> None:
+    failed = subprocess.CalledProcessError(1, ["gcc", "main.c", "-shared"])
+
+    def fail(x: Tensor) -> Tensor:
+        raise failed
+
+    if there:
+        (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(runtime.sysconfig, "get_path", lambda *_: str(tmp_path))
+    monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
+    with pytest.raises(subprocess.CalledProcessError if there else Unsupported):
         runtime.wrap(lambda x: x, X)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ class FakeCuda:
         self.log: list[str] = []
         self.capturing = False
         self.replays: list[Any] = []
+        self.streams: list[object] = []
 
     def Stream(self) -> SimpleNamespace:  # noqa: N802 (torch's name)
         return SimpleNamespace(wait_stream=lambda other: self.log.append("side waits"))
@@ -34,6 +36,7 @@ class FakeCuda:
 
     @contextmanager
     def stream(self, stream: object) -> Iterator[None]:
+        self.streams.append(stream)
         self.log.append("side begins")
         yield
         self.log.append("side ends")
@@ -43,6 +46,7 @@ class FakeCuda:
 
     @contextmanager
     def graph(self, graph: object, stream: object) -> Iterator[None]:
+        self.streams.append(stream)
         self.log.append("capture begins")
         self.capturing = True
         yield
@@ -99,6 +103,40 @@ def test_a_replay_reads_the_example_where_it_lies(cuda: FakeCuda) -> None:
     example.fill_(5)
     assert replay(example).tolist() == [10.0, 10.0]
     assert len(cuda.log) == before  # replayed, never called again
+
+
+def test_a_product_can_be_done_on_the_capture_stream_beforehand(cuda: FakeCuda) -> None:
+    warm = RUNTIMES.get("graph").warm
+    assert warm is not None
+    warm(lambda: cuda.log.append("product"), 5)
+    assert cuda.log == ["side begins", "product", "side ends"]
+    capturing = cuda.streams[0]
+    graph.wrap(doubling(cuda), torch.zeros(2))
+    assert set(map(id, cuda.streams)) == {id(capturing)}
+    assert RUNTIMES.get("eager").warm is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_is_collected_during_a_capture(cuda: FakeCuda, before: bool, fails: bool) -> None:
+    """A dead graph in a cycle, freed then, would break it."""
+    collecting: list[bool] = []
+
+    def call(x: Tensor) -> Tensor:
+        if cuda.capturing:
+            collecting.append(gc.isenabled())
+            if fails:
+                raise ValueError("not to be captured")
+        return x
+
+    (gc.enable if before else gc.disable)()
+    try:
+        with pytest.raises(ValueError, match="not to be") if fails else nullcontext():
+            graph.wrap(call, torch.zeros(1))
+        assert gc.isenabled() == before
+    finally:
+        gc.enable()
+    assert collecting == [False]
 
 
 def test_another_input_is_copied_in(cuda: FakeCuda) -> None:

@@ -59,6 +59,21 @@ def test_on_a_terminal_the_bar_is_drawn_at_most_once_a_second(clock: Clock) -> N
     progress.stop()
 
 
+def test_bar_is_taken_off_a_terminal_that_has_hung_up(clock: Clock) -> None:
+    class Terminal(io.StringIO):
+        there = True
+
+        def isatty(self) -> bool:
+            return self.there
+
+    console = Console(file=Terminal(), width=100)
+    progress = SweepProgress(console, 100, clock=clock)
+    assert progress._bar.live.is_started
+    Terminal.there = False
+    progress.stop()
+    assert not progress._bar.live.is_started
+
+
 def test_estimate_follows_the_pace(clock: Clock) -> None:
     progress = SweepProgress(plain(), 10, clock=clock)
     clock.now += 4

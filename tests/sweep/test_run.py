@@ -18,6 +18,7 @@ from paraformer_bench.sweep.plan import block_groups
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother
 from paraformer_bench.sweep.shard import Shard
+from paraformer_bench.sweep.signals import held
 from paraformer_bench.sweep.store import Store
 
 MINUTE = 60.0
@@ -225,6 +226,20 @@ def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> N
     assert Counter(r.block for r in sweep.records if r.status == "ok") == {0: 3}
     assert sweep(plan_of(3)) == Outcome(interrupted=False, broken=0, blocks=3)
     assert len(sweep.records) == 3 * 4
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_signal_that_was_held_ends_the_sweep_before_it_measures(sweep: Sweep, plan_of) -> None:
+    console, schedule = Console(file=io.StringIO()), OneAfterAnother(sweep.launch)
+    with Store.create(sweep.folder, {}) as store, held() as hold:
+        signal.raise_signal(signal.SIGTERM)
+        outcome = run_sweep(
+            plan_of(3), store, schedule, console, sweep.clock(), interruptible=hold.released
+        )
+        assert outcome == Outcome(interrupted=True, broken=0, blocks=0)
+        assert not sweep.jobs
+        signal.raise_signal(signal.SIGTERM)  # and the page can be built before the next one
+        assert hold.came
 
 
 def test_block_begun_under_a_budget_is_finished_without_one(sweep: Sweep, plan_of) -> None:

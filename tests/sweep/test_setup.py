@@ -99,6 +99,7 @@ def test_run_json_holds_what_a_reader_needs() -> None:
     promised = {"suite", "command", "environment", "versions", "commit", "started", "finished"}
     assert promised <= set(info)
     assert info["suite"] == study.suite.to_json()
+    assert info["protocol"] == info["suite"]["protocol"]
     assert info["command"] == ["python", "-m", "paraformer_bench"]
     assert (info["device"], info["finished"], info["plugins"]) == ("cpu", None, [])
 

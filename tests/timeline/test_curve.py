@@ -33,6 +33,13 @@ def test_batched_work_shows_in_shapes_where_a_kernel_always_has_the_same_blocks(
     assert curve.kind == BATCHED
 
 
+def test_other_kernels_for_larger_operands_are_no_chain() -> None:
+    """A split product is two kernels: more of them than before, but not with every block."""
+    deep = replace(ONE, kernels=16, blocks_per_sm=8.0)
+    assert along({1: ONE, 16: deep}).kind == BATCHED
+    assert along({1: ONE, 16: replace(deep, kernels=12 + 15)}).kind == CHAIN
+
+
 def test_launch_bound_and_batched_is_batched() -> None:
     shallow = replace(ONE, kind=LAUNCH_BOUND, launch_bound=0.75)
     curve = along({1: shallow, 16: replace(shallow, blocks_per_sm=8.0)})
