@@ -83,7 +83,11 @@ def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> 
         if finding.fix:
             console.print(Text(f"    fix: {finding.fix}"))
     bad = sum(not finding.good for finding in findings)
-    console.print(f"{bad} things would spoil a measurement" if bad else "ready to measure")
+    console.print(
+        f"{bad} {'thing' if bad == 1 else 'things'} would spoil a measurement"
+        if bad
+        else "ready to measure"
+    )
 
 
 def print_calibration(calibration: Calibration, warnings: Iterable[str]) -> None:

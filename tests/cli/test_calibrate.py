@@ -51,7 +51,7 @@ def test_real_delays_on_this_cpu(cli, files, tmp_path: Path) -> None:
     ("late", "words", "last"),
     [
         (0.0, "ok  cpu: known delays are read to within", "ready to measure"),
-        (3e-6, "bad cpu: wall time is off by more than", "1 things would spoil a measurement"),
+        (3e-6, "bad cpu: wall time is off by more than", "1 thing would spoil a measurement"),
     ],
 )
 @pytest.mark.usefixtures("machine")

@@ -65,7 +65,7 @@ def test_list_of_suites_asks_no_child(said, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("busy", "last"),
-    [(0.0, "ready to measure"), (0.9, "1 things would spoil a measurement")],
+    [(0.0, "ready to measure"), (0.9, "1 thing would spoil a measurement")],
 )
 def test_doctor(
     said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, busy: float, last: str
