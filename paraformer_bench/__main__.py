@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="python -m paraformer_bench", standalone_mode=False)
-        sys.stdout.flush()  # a full disk is met here, not when Python exits
+        print(end="", flush=True)  # a full disk is met here, not when Python exits
     except click.ClickException as error:
         return _refuse(error.format_message())
     except UsageError as error:
