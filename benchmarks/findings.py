@@ -22,6 +22,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.curve import CONSTANT
 from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.verdict import Verdict
@@ -85,6 +86,11 @@ class Size:
     case: Case
     flops: float
     curves: dict[tuple[str, str], Curve]
+
+    @property
+    def constant(self) -> bool:
+        """Whether the stacked net is constant at every depth measured."""
+        return self.curves[STACKED].verdict.verdict == CONSTANT
 
     def speedup(self, depth: int) -> float:
         """Time of the serial net over that of the stacked Para-Former."""

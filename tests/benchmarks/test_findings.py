@@ -81,6 +81,7 @@ def test_a_size_is_a_shape_with_all_three_nets(ladder: Path) -> None:
 
 def test_the_line_runs_between_a_net_of_launches_and_one_of_work(ladder: Path) -> None:
     small, large = sizes(read_run(ladder))
+    assert (small.constant, large.constant) == (True, False)
     assert small.curves[STACKED].verdict.constant_up_to == 8
     assert small.curves[STACKED].growth(8) == pytest.approx(1, abs=0.01)
     assert small.curves[LOOP].growth(8) == pytest.approx(8, rel=0.01)
