@@ -114,13 +114,18 @@ def test_the_page_says_what_the_records_say(
     ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "docs" / "findings.md"
-    control = write(tmp_path / "controls", curve("serial", "loop", 64, seconds_of))
+    nets = [("serial", "loop", 1.0), ("wide", "loop", 0.5), ("paraformer", "stacked", 0.25)]
+    control = write(
+        tmp_path / "controls",
+        [r for *who, s in nets for r in curve(*who, 64, lambda case, s=s: s * case.depth)],
+    )
     runs = [f"--sizes={ladder}", f"--star={ladder}", f"--controls={control}"]
     monkeypatch.setattr("sys.argv", ["findings", *runs, f"--out={out}"])
     assert main() == 0
     text = out.read_text()
     assert "| width 64, 17 tokens | 69.6 kFLOP | 8 |" in text
     assert "| width 4096, 17 tokens | 285 MFLOP | 1 |" in text
+    assert "it takes 0.500 times as long as the\nserial net, stacked branches 0.250 times." in text
     for name in ("time", "line"):
         drawn = (out.parent / "images" / f"findings-{name}.svg").read_text()
         assert "Para-Former, stacked" in drawn
