@@ -114,7 +114,12 @@ def test_the_page_says_what_the_records_say(
     ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "docs" / "findings.md"
-    nets = [("serial", "loop", 1.0), ("wide", "loop", 0.5), ("paraformer", "stacked", 0.25)]
+    nets = [
+        ("serial", "loop", 1.0),
+        ("wide", "loop", 0.5),
+        ("paraformer", "stacked", 0.25),
+        ("truncated", "loop", 0.125),
+    ]
     control = write(
         tmp_path / "controls",
         [r for *who, s in nets for r in curve(*who, 64, lambda case, s=s: s * case.depth)],
