@@ -20,6 +20,8 @@ PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99
 
 _CASE = [*(field.name for field in fields(Case)), "tokens"]
 _NAMES = ["case_id", "curve_id", "regime", "group", "method"]
+_CONDITIONS = ["width", "tokens", "patch", "heads", "batch", "dtype", "device", "mode", "scope"]
+_ORDER = [*_CONDITIONS, "model", "execution", "runtime", "devices", "branch_depth", "depth"]
 _SPENT = ["peak_bytes", "reserved_bytes", "energy_joules"]
 _NUMBERS = ["wall", "device_time", *_SPENT, "parameter_bytes", "flops", "relative_error"]
 _BLOCK = [*_NAMES, *_CASE, "block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
@@ -48,7 +50,7 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def case_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per case, in the order in which the records first name them.
+    """Return one row per case, sorted by conditions, method and depth.
 
     Columns: the names and fields of the case as in `block_table`; ``wall`` and ``device_time``
     (s): geometric mean over blocks of the block medians, each with ``_low`` and ``_high`` (95%
@@ -76,7 +78,7 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     table["ok_blocks"] = ok.groupby(blocks["case_id"], sort=False).sum()
     table["failed_blocks"] = table["blocks"] - table["ok_blocks"]
     table = table.join(_labels(records)).reset_index()
-    return table
+    return table.sort_values(_ORDER, kind="stable", ignore_index=True)
 
 
 def _names(case: Case) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from paraformer_bench.analysis.words import mode_word
 from paraformer_bench.case import HEAD_WIDTH
+from paraformer_bench.report import units
 
 _SEPARATOR = " · "
 
@@ -71,7 +72,7 @@ def words_of(row: Mapping[Any, Any]) -> dict[str, str]:
     if row["patch"] != 16:
         words["patch"] = f"patch {row['patch']}"
     if row["heads"] * HEAD_WIDTH != row["width"]:
-        words["heads"] = f"{row['heads']} heads"
+        words["heads"] = units.count(row["heads"], "head")
     words |= {"dtype": str(row["dtype"]), "device": str(row["device"])}
     words["mode"] = mode_word(str(row["mode"]))
     words["scope"] = {"whole": "whole net", "trunk": "trunk only"}.get(row["scope"], row["scope"])

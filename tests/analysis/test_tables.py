@@ -99,14 +99,26 @@ def test_case_table_shows_a_case_that_failed_in_some_blocks(make_case: MakeCase)
 
 
 def test_a_case_that_never_ran_keeps_its_row(make_case: MakeCase) -> None:
-    skipped = Record(make_case(depth=2), 0, None, "skipped", reason="no branches")
-    ran = Record(make_case(depth=1), 0, 0, "ok", wall_seconds=[1.0])
+    skipped = Record(make_case(depth=1), 0, None, "skipped", reason="no branches")
+    ran = Record(make_case(depth=2), 0, 0, "ok", wall_seconds=[1.0])
     table = case_table([skipped, ran])
-    assert list(table["depth"]) == [2, 1]
+    assert list(table["depth"]) == [1, 2]
     assert list(table["status"]) == ["skipped", "ok"]
     assert math.isnan(table["wall"][0])
     assert math.isnan(table["throughput"][0])
     assert table["wall"][1] == 1.0
+
+
+def test_cases_are_in_the_order_of_their_sizes_whenever_they_ran(make_case: MakeCase) -> None:
+    shapes = [(128, 1, 2), (64, 32, 1), (128, 1, 1), (64, 4, 1)]
+    records = [
+        Record(make_case(width=width, heads=1, batch=batch, depth=depth), 0, k, "ok", "", [1.0])
+        for k, (width, batch, depth) in enumerate(shapes)
+    ]
+    table = case_table(records)
+    found = list(zip(table["width"], table["batch"], table["depth"], strict=True))
+    assert found == [(64, 4, 1), (64, 32, 1), (128, 1, 1), (128, 1, 2)]
+    assert list(table.index) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
