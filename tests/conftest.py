@@ -37,6 +37,15 @@ ENVIRONMENT = child.environment() | {
 }
 
 
+def heed_signals() -> None:
+    """Make a new process heed what its parents may ignore.
+
+    What runs in a shell's background ignores Ctrl-C, what runs under nohup a lost connection.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class CommandLine:
     """Runs the real command line in a process of its own, in a working directory of its own."""
 
@@ -92,8 +101,7 @@ class CommandLine:
         """Start a command; whatever still runs when the session ends is killed."""
         usual: dict[str, Any] = {
             "stderr": subprocess.PIPE,
-            # What runs in a shell's background ignores Ctrl-C, and so would its children.
-            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            "preexec_fn": heed_signals,
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "paraformer_bench", *map(str, arguments)],

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from paraformer_bench.run_folder import JOURNAL, PAGE, RECORDS, RUN, VERDICTS, read_lines
+from tests.conftest import heed_signals
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +93,7 @@ def test_lost_terminal(cli, files, held, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        heed_signals()
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
