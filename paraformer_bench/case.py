@@ -160,16 +160,22 @@ class Case:
         """Rebuild a case from `to_json`; keys of newer versions are ignored."""
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
 
-    def check(self) -> Case:
-        """Return the case itself, or raise `UsageError` naming the field that cannot be."""
+    def check(self, *, known: bool = True) -> Case:
+        """Return the case itself, or raise `UsageError` naming the field that cannot be.
+
+        Args:
+            known: Precision, mode and scope must be among those of this version. Whoever reads
+                what another version measured asks for text alone.
+        """
         for name in _COUNTS:
             checks.whole(getattr(self, name), name, 1, LIMITS[name])
-        for name in ("model", "execution", "runtime", "device"):
+        for name in ("model", "execution", "runtime", "dtype", "device", "mode", "scope"):
             if not isinstance(value := getattr(self, name), str):
                 raise UsageError(f"{name} must be text, not {value!r}")
-        checks.choice(self.dtype, "dtype", DTYPES)
-        checks.choice(self.mode, "mode", MODES)
-        checks.choice(self.scope, "scope", SCOPES)
+        if known:
+            checks.choice(self.dtype, "dtype", DTYPES)
+            checks.choice(self.mode, "mode", MODES)
+            checks.choice(self.scope, "scope", SCOPES)
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by heads {self.heads}")
         if self.image % self.patch:

@@ -140,7 +140,7 @@ class Record:
         for name, value in known.items():
             if name in KINDS and not KINDS[name][0](value):
                 raise UsageError(f"{name} must be {KINDS[name][1]}")
-        record = cls(**(known | {"case": Case.from_json(data["case"]).check()}))
+        record = cls(**(known | {"case": Case.from_json(data["case"]).check(known=False)}))
         if sum(record.rounds) > len(record.wall_seconds):
             raise UsageError("rounds must not hold more samples than wall_seconds")
         return record

@@ -154,7 +154,7 @@ def test_rounds_beyond_the_samples_are_refused() -> None:
         *(("depth", value) for value in (None, "4", 0, -4, 4.0, True, 10**30, [4], math.nan)),
         *(("heads", value) for value in (None, 5, math.nan)),
         *(("model", value) for value in (None, 7, ["serial"])),
-        *(("device", None), ("dtype", None), ("mode", "trian"), ("patch", 0), ("devices", "1")),
+        *(("device", None), ("dtype", None), ("mode", 3), ("patch", 0), ("devices", "1")),
     ],
 )
 def test_a_case_that_cannot_be_is_refused(field: str, value: object) -> None:
@@ -170,3 +170,10 @@ def test_records_of_older_versions_are_read() -> None:
     old = {name: data[name] for name in ("case", "block", "order", "status", "wall_seconds")}
     del old["case"]["devices"]
     assert Record.from_json(old) == Record(CASE, 3, 2, "ok", wall_seconds=list(FULL.wall_seconds))
+
+
+def test_words_of_another_version_are_read() -> None:
+    """A precision that this version does not know is no reason to drop what was measured."""
+    line = json.loads(Record(CASE, 0, 0, "ok", wall_seconds=[1.0]).to_line())
+    line["case"] |= {"dtype": "float8", "mode": "decode"}
+    assert Record.from_json(line).case.dtype == "float8"

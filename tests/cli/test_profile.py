@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from paraformer_bench.__main__ import main
@@ -272,7 +274,10 @@ def pages(traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         assert found, log.read_text()
         yield Pages(process, found[1])
     finally:
-        process.kill()
+        # The plugin reads traces in processes of its own, which outlive it.
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
 

@@ -123,7 +123,7 @@ def test_narrowing_down_hides_all_else_and_can_be_sent(
         "paraformer stacked, eager",
         "paraformer stacked, graph",
     ]
-    curves = page.locator("#latency figure").last.locator("[data-points]")
+    curves = page.locator("#latency figure").first.locator("[data-points]")
     assert [one.is_visible() for one in curves.all()].count(True) == 2
     assert len(shown(page, "#latency figure")) == 1
     assert page.url.endswith("#?execution=stacked&width=width+192")
@@ -228,11 +228,11 @@ def test_points_tell_their_numbers_to_pointer_and_keyboard(
     visit: Callable[..., Any], run_page: str
 ) -> None:
     page = visit(run_page)
-    figure = page.locator("#latency figure svg").last
+    figure = page.locator("#latency figure svg").first
     figure.scroll_into_view_if_needed()
     group = figure.locator("[data-points]").first
     number = group.get_attribute("data-points")
-    row = page.locator("#latency .data [data-regime]").last.locator(f"tr[data-line='{number}']")
+    row = page.locator("#latency .data [data-regime]").first.locator(f"tr[data-line='{number}']")
     cells = [cell.text_content() for cell in row.locator("td").all()]
     cells = [text for text in cells if text[0].isdigit()]
     label = row.locator("th").text_content()
