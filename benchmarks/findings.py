@@ -287,8 +287,8 @@ def flops_text(flops: float) -> str:
     return f"{units.short(flops / 1e3)} kFLOP"
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    *most, last = map(str, sorted(numbers))
+def _listed(values: Iterable[int] | Iterable[str]) -> str:
+    *most, last = map(str, sorted(values))
     return f"{', '.join(most)} and {last}" if most else last
 
 
@@ -307,6 +307,8 @@ def page(ladder: Sequence[Size], star: Run, rows: Sequence[Control], **facts: ob
         parallel=parallel,
         widths=_listed({v.width for v in parallel}),
         batches=_listed({v.batch for v in parallel}),
+        dtypes=_listed({v.dtype for v in parallel}),
+        scopes=_listed({v.scope for v in parallel}),
         controls=rows,
         error=units.percent(round(median(unseen), 3)) if unseen else None,
         serial=SERIAL,

@@ -12,6 +12,7 @@ from typing import Any
 
 from paraformer_bench.case import Case
 from paraformer_bench.errors import UsageError
+from paraformer_bench.garbage import nothing_collected
 from paraformer_bench.record import Record
 
 REPORTS = Path("reports")
@@ -91,14 +92,11 @@ def read_record_lines(path: Path) -> tuple[list[tuple[Record, bytes]], list[str]
     """As `read_records`, with the line that each record was read from."""
     # Nothing read here becomes garbage, and the collector would walk through it again and again,
     # now and whenever there are many new objects: half of the time that a large run takes.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return _parse(path.name, read_lines(path))
-    finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
+    with nothing_collected():
+        try:
+            return _parse(path.name, read_lines(path))
+        finally:
+            gc.freeze()
 
 
 def read_lines(path: Path) -> list[bytes]:
