@@ -25,8 +25,8 @@ from asv.machine import Machine, MachineCollection
 from asv.plugins.virtualenv import Virtualenv
 from asv.util import UserError
 
-from paraformer_bench.errors import UsageError
-from paraformer_bench.survey import take_survey
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.survey import take_survey
 
 SHARED = "packages-of-the-calling-python.pth"
 

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from paraformer_bench import child
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, RUN
+from paraformer_bench.study import child
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, RUN
 
 RECORD_COUNT = 100_000
 SAMPLES = 20
@@ -39,7 +39,7 @@ from pathlib import Path
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.tables import block_table, case_table
 from paraformer_bench.report.build import build_report
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.run_folder import read_run
 
 folder = Path(sys.argv[1])
 steps = {}

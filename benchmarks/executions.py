@@ -26,11 +26,11 @@ from typing import Any
 import torch
 from scipy import stats
 
-from paraformer_bench.case import Case, default_heads
-from paraformer_bench.errors import Unsupported
-from paraformer_bench.measure.bench import build_model, make_input
-from paraformer_bench.registry import EXECUTIONS, RUNTIMES
-from paraformer_bench.suite import load_suite
+from paraformer_bench.instrument.bench import build_model, make_input
+from paraformer_bench.study.case import Case, default_heads
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
+from paraformer_bench.study.suite import load_suite
 
 CPU = torch.device("cpu")
 CALLS = 5

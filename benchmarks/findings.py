@@ -26,10 +26,10 @@ from paraformer_bench.analysis.curve import CONSTANT
 from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.case import Case
 from paraformer_bench.report import style, units
 from paraformer_bench.report.series import Line
-from paraformer_bench.run_folder import Run, read_run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.run_folder import Run, read_run
 
 TEMPLATE = Path(__file__).with_name("findings.md.j2")
 SERIAL, LOOP, STACKED = METHODS = (

@@ -22,10 +22,10 @@ from statistics import median
 
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import Bench, prepare
-from paraformer_bench.measure.device import Device, at_work
+from paraformer_bench.instrument.bench import Bench, prepare
+from paraformer_bench.instrument.device import Device, at_work
 from paraformer_bench.report import units
+from paraformer_bench.study.case import Case
 
 NETS = (("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked"))
 DEPTHS = (1, 4, 16, 48)

@@ -24,10 +24,10 @@ from typing import Any
 
 from scipy import stats
 
-from paraformer_bench import child
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
-from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.study import child
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.workers.local import LocalWorker
 
 CASE = Case(
     model="serial",
@@ -57,8 +57,8 @@ import torch
 from torch.utils.benchmark import Timer
 
 from benchmarks.instrument import CASE, TURN_SECONDS
-from paraformer_bench.measure.bench import build_model, make_input
-from paraformer_bench.measure.memory import steady_malloc
+from paraformer_bench.instrument.bench import build_model, make_input
+from paraformer_bench.instrument.memory import steady_malloc
 
 if "--plain" not in sys.argv:
     steady_malloc()

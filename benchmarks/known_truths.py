@@ -25,8 +25,8 @@ import numpy as np
 
 from paraformer_bench.__main__ import main as paraformer_bench
 from paraformer_bench.analysis.medians import block_median
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, VERDICTS, read_records
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, VERDICTS, read_records
 
 TRUTHS = {
     "flat": {1: 2.0, 2: 2.0, 4: 2.0, 8: 2.0, 16: 2.0},

@@ -1,8 +1,9 @@
 """How many operations does a call dispatch, as a function of depth? Writes docs/operations.md.
 
 Run as ``python benchmarks/operations.py``; it takes seconds. Counted is one call of every model's
-trunk under every execution that a CPU can run, by `measure.counts` (views and allocations launch
-nothing and do not count), at three depths; a fourth checks that the count is linear in depth.
+trunk under every execution that a CPU can run, by `instrument.counts` (views and allocations
+launch nothing and do not count), at three depths; a fourth checks that the count is linear in
+depth.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
-from paraformer_bench.measure.counts import count
-from paraformer_bench.registry import EXECUTIONS, MODELS, Entry
+from paraformer_bench.instrument.counts import count
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, MODELS, Entry
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "operations.md"
 BRANCH_DEPTHS = (1, 2)

@@ -28,8 +28,8 @@ from scipy import stats
 
 from paraformer_bench.__main__ import main as paraformer_bench
 from paraformer_bench.analysis.medians import log_median, sentinel_seconds
-from paraformer_bench.profiling import Profile
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.profiling import Profile
+from paraformer_bench.study.run_folder import read_run
 
 FEWEST_PAIRS = 6
 """An interval of 95% takes six."""

@@ -19,8 +19,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from paraformer_bench.regressions.change import THRESHOLD
-from paraformer_bench.regressions.detect import detect
+from paraformer_bench.history.change import THRESHOLD
+from paraformer_bench.history.detect import detect
 
 try:
     from asv._stats import get_weight

@@ -15,10 +15,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from paraformer_bench import child
 from paraformer_bench.analysis.compare import FASTER, SLOWER, compare
 from paraformer_bench.analysis.machines import shift
-from paraformer_bench.run_folder import Run, read_run
+from paraformer_bench.study import child
+from paraformer_bench.study.run_folder import Run, read_run
 
 SUITE = """\
 name = "repeats"

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
 
-from paraformer_bench.case import Case
-from paraformer_bench.ceilings import Ceilings, Copy, Product
-from paraformer_bench.record import Record
 from paraformer_bench.report.build import build_report
-from paraformer_bench.run_folder import RECORDS, RUN
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, RUN
 
 CASES = (504, 1_008, 10_080)
 MOST_SECONDS, MOST_BYTES = 15.0, 2_000_000

@@ -24,9 +24,9 @@ from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.latency_model import Model
 from paraformer_bench.analysis.outlook import between, reach, seconds_of
 from paraformer_bench.analysis.predictions import Prediction, predict
-from paraformer_bench.record import Record
 from paraformer_bench.report import units
-from paraformer_bench.run_folder import Run, read_run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run, read_run
 
 MOST_DEVICES = 1024
 TEMPLATE = Path(__file__).with_name("scaling.md.j2")

@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import round_order
-from paraformer_bench.record import Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import round_order
+from paraformer_bench.study.record import Record
 
 Array = npt.NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import Cost
-from paraformer_bench.errors import Unsupported
-from paraformer_bench.registry import register_execution, register_model, register_runtime
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.cost import Cost
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_execution, register_model, register_runtime
 
 if TYPE_CHECKING:
     from paraformer_bench.load import LoadedRun

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import click
 
 from paraformer_bench.cli import cli
-from paraformer_bench.errors import UsageError
 from paraformer_bench.output import outlasting_output
+from paraformer_bench.study.errors import UsageError
 
 DEFECT = 70
 """Of ``sysexits.h``: an error in the software itself."""

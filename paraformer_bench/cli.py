@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from paraformer_bench import __version__, values
-from paraformer_bench.case import DTYPES, LIMITS, MODES, SCOPES
-from paraformer_bench.errors import UsageError
-from paraformer_bench.profiling import CHOICES
+from paraformer_bench.study.case import DTYPES, LIMITS, MODES, SCOPES
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.profiling import CHOICES
 
 Command = Callable[..., Any]
 
@@ -202,7 +202,7 @@ def report(runs: tuple[Path, ...], form: str) -> None:
 )
 def merge(runs: tuple[Path, ...], out: Path) -> None:
     """Join the run folders of shards (sweep --shard) into one run, and report it."""
-    from paraformer_bench.merge import command
+    from paraformer_bench.clusters import merge as command
 
     for said in command.merge(runs, out, ("python", "-m", "paraformer_bench", *sys.argv[1:])):
         click.echo(said)
@@ -227,7 +227,7 @@ def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int
     from paraformer_bench.analysis.machines import shift
     from paraformer_bench.console import print_contrasts
     from paraformer_bench.report.comparison import default_path, write_comparison
-    from paraformer_bench.run_folder import read_run
+    from paraformer_bench.study.run_folder import read_run
 
     a, b = read_run(run_a), read_run(run_b)
     contrasts = contrast(a, b, threshold)
@@ -270,7 +270,7 @@ def regressions(
     out: Path | None,
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
-    from paraformer_bench.regressions.command import look
+    from paraformer_bench.history.command import look
     from paraformer_bench.report.change_lines import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 
@@ -308,7 +308,7 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     """Look at this machine: what would spoil a measurement, and how to fix it."""
     from paraformer_bench.console import print_calibration, print_ceilings, print_findings
     from paraformer_bench.doctor import diagnose, judge, look_at_load
-    from paraformer_bench.survey import choose_device, take_survey
+    from paraformer_bench.study.survey import choose_device, take_survey
 
     if device is not None and not (calibrate or ceilings):
         raise UsageError("--device says what to measure: give --calibrate or --ceilings with it")
@@ -316,15 +316,15 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     chosen = choose_device(survey, device)
     findings = diagnose(survey, look_at_load())
     if calibrate:
-        from paraformer_bench.machine_file import CALIBRATIONS
+        from paraformer_bench.study.machine_file import CALIBRATIONS
         from paraformer_bench.sweep.calibrate import calibrate as read_delays
 
         calibration = read_delays(survey, chosen)
         print_calibration(calibration, CALIBRATIONS.keep(calibration))
         findings.append(judge(calibration))
     if ceilings:
-        from paraformer_bench.case import DTYPES
-        from paraformer_bench.machine_file import CEILINGS
+        from paraformer_bench.study.case import DTYPES
+        from paraformer_bench.study.machine_file import CEILINGS
         from paraformer_bench.sweep.probe import probe, words_of
 
         found = probe(survey, chosen, DTYPES)

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paraformer_bench.calibration import Calibration
-from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.doctor import Finding
-from paraformer_bench.suite import known_suites, load_suite
-from paraformer_bench.survey import Item, take_survey
+from paraformer_bench.study.calibration import Calibration
+from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.suite import known_suites, load_suite
+from paraformer_bench.study.survey import Item, take_survey
 
 if TYPE_CHECKING:
     from paraformer_bench.analysis.compare import Contrast

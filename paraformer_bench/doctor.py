@@ -8,9 +8,9 @@ from typing import Any
 
 import psutil
 
-from paraformer_bench.calibration import ABSOLUTE, RELATIVE, Calibration
-from paraformer_bench.record import OTHERS_CORES
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE, Calibration
+from paraformer_bench.study.record import OTHERS_CORES
+from paraformer_bench.study.survey import Survey
 
 _GIB = 1024**3
 _LOOK_SECONDS = 1.0

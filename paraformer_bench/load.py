@@ -16,7 +16,7 @@ from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.traces import read_traces
-from paraformer_bench.run_folder import Run, read_run
+from paraformer_bench.study.run_folder import Run, read_run
 
 
 @dataclass(frozen=True)

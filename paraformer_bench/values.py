@@ -7,8 +7,8 @@ import re
 
 import click
 
-from paraformer_bench.case import LIMITS
-from paraformer_bench.errors import UsageError
+from paraformer_bench.study.case import LIMITS
+from paraformer_bench.study.errors import UsageError
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -61,7 +61,7 @@ def shard(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     """Read which shard to do, and of how many, such as 2/5."""
     if value is None:
         return None
-    from paraformer_bench.sweep.shard import MOST_SHARDS  # reports are made without `sweep`
+    from paraformer_bench.clusters.shard import MOST_SHARDS  # reports are made without `sweep`
 
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)

@@ -16,15 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
-from paraformer_bench import child
-from paraformer_bench.calibration import DELAYS, Calibration, Reading
-from paraformer_bench.case import DTYPES
-from paraformer_bench.ceilings import Ceilings, Copy, Product
-from paraformer_bench.machine_file import CEILINGS
-from paraformer_bench.measure.environment import cpu_facts, cpu_name, host_facts, versions
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, read_records
-from paraformer_bench.survey import Item, Survey
+from paraformer_bench.instrument.environment import cpu_facts, cpu_name, host_facts, versions
+from paraformer_bench.study import child
+from paraformer_bench.study.calibration import DELAYS, Calibration, Reading
+from paraformer_bench.study.case import DTYPES
+from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.machine_file import CEILINGS
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, read_records
+from paraformer_bench.study.survey import Item, Survey
 
 PATIENCE = 120
 """Seconds after which a command that hangs is killed; none comes near it."""
@@ -131,7 +131,7 @@ class CommandLine:
         found = []
         for one in psutil.Process(process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if "paraformer_bench.measure.worker" in one.cmdline():
+                if "paraformer_bench.workers.block" in one.cmdline():
                     found.append(one)
         return found
 

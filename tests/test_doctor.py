@@ -8,7 +8,7 @@ import pytest
 
 from paraformer_bench import doctor
 from paraformer_bench.doctor import Finding, Load, diagnose
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.survey import Survey
 
 IDLE = Load(busy=0.0, stolen=0.0)
 

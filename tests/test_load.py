@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import paraformer_bench
-from paraformer_bench.errors import UsageError
 from paraformer_bench.load import LoadedRun
+from paraformer_bench.study.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "reports" / "example-cpu"

@@ -16,5 +16,5 @@ def test_package_by_itself_does_not_load_them(cli, tmp_path: Path) -> None:
     code = "import sys, paraformer_bench; print(*sys.modules)"
     result = cli.python("-c", code, cwd=tmp_path)
     loaded = set(result.stdout.split())
-    assert "paraformer_bench.registry" in loaded, result.stderr
+    assert "paraformer_bench.study.registry" in loaded, result.stderr
     assert loaded.isdisjoint({"torch", "paraformer_bench.parts"})

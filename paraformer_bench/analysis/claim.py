@@ -20,10 +20,10 @@ from paraformer_bench.analysis.curve import (
 from paraformer_bench.analysis.intervals import Array, means
 from paraformer_bench.analysis.medians import BASES, log_median
 from paraformer_bench.analysis.verdict import Missing, Recount, Speedup, Verdict
-from paraformer_bench.case import Case
-from paraformer_bench.errors import UsageError
-from paraformer_bench.record import SPOILING, STATUSES, Record
-from paraformer_bench.run_folder import RUN, Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import SPOILING, STATUSES, Record
+from paraformer_bench.study.run_folder import RUN, Run
 
 __all__ = ["Missing", "Speedup", "Verdict", "judge", "judge_curve", "verdict_file"]
 

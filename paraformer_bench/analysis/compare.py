@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paraformer_bench import checks
 from paraformer_bench.analysis.curve import ratio_of
 from paraformer_bench.analysis.intervals import Array, Estimates, Means, holm, means, welch
 from paraformer_bench.analysis.medians import log_median, sentinel_seconds
 from paraformer_bench.analysis.moderated import moderate
-from paraformer_bench.errors import UsageError
-from paraformer_bench.record import STATUSES, Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study import checks
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import STATUSES, Record
+from paraformer_bench.study.run_folder import Run
 
 THRESHOLD = 0.03
 """Change that counts, if nothing else is said: three standard errors of a ratio at 2% noise and 8

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from paraformer_bench import checks
 from paraformer_bench.analysis.intervals import Array, Means, holm, means, t_quantile
-from paraformer_bench.errors import UsageError
+from paraformer_bench.study import checks
+from paraformer_bench.study.errors import UsageError
 
 CONSTANT, GROWS, INCONCLUSIVE = "constant", "grows", "inconclusive"
 MARGIN, CONFIDENCE = 0.10, 0.95

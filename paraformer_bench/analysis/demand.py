@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paraformer_bench.analysis.roofline import Limits, Work
-from paraformer_bench.case import Case
+from paraformer_bench.study.case import Case
 
 LAUNCH, COMPUTE, BANDWIDTH, JOIN = TERMS = ("launch", "compute", "bandwidth", "join")
 """What can take the time of a call: getting operations under way; arithmetic; memory traffic;

@@ -9,9 +9,9 @@ import pandas as pd
 
 from paraformer_bench.analysis.roofline import Limits, Work, floor_seconds
 from paraformer_bench.analysis.tables import case_table
-from paraformer_bench.ceilings import Ceilings
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 
 def limits_of(info: Mapping[str, Any]) -> tuple[dict[str, Limits], str]:

@@ -9,8 +9,8 @@ from statistics import median
 
 from paraformer_bench.analysis.compare import Contrast
 from paraformer_bench.analysis.medians import sentinel_seconds
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 _FEWEST_CASES = 5
 _SHIFT = 0.02

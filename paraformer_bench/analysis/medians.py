@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 
 BASES = ("wall", "device")
 """Host clock around a synchronised call; device time between two events."""

@@ -18,7 +18,7 @@ from paraformer_bench.analysis.demand import Demand
 from paraformer_bench.analysis.latency_model import Model, Scales, terms_of
 from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.case import Case
+from paraformer_bench.study.case import Case
 
 DEEPEST = 4096
 """No curve is followed deeper."""

@@ -14,8 +14,8 @@ from paraformer_bench.analysis.latency_model import Model, fit
 from paraformer_bench.analysis.medians import log_median
 from paraformer_bench.analysis.roofline import Limits
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 
 @dataclass(frozen=True)

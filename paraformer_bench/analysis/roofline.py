@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paraformer_bench.analysis.intervals import Array
-from paraformer_bench.ceilings import Ceilings
+from paraformer_bench.study.ceilings import Ceilings
 
 _TOO_MANY = 1e24
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from paraformer_bench.analysis.intervals import t_quantile
 from paraformer_bench.analysis.medians import block_median
-from paraformer_bench.case import Case
-from paraformer_bench.record import STATUSES, Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import STATUSES, Record
 
 PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99.9, 6636)}
 """Column -> (percentile, pooled samples below which it is not given)."""

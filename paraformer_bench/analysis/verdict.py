@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from paraformer_bench.analysis.curve import Exponent, Ratio, Rise
-from paraformer_bench.case import method_name
+from paraformer_bench.study.case import method_name
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.models._branches import Branches, Run
+from paraformer_bench.study.errors import Unsupported
 
 Forward = Callable[[Tensor], Tensor]
 Make = Callable[[], Run]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.registry import register_execution
 
 
 @register_execution("loop", needs_branches=False)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions import stacked
 from paraformer_bench.executions._branches import Forward, Make, run_branches
 from paraformer_bench.executions._ranks import ALONE, Ranks
 from paraformer_bench.models._branches import Branches, Run, SumOfBranches
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_execution
 
 
 @register_execution("sharded", spread="ranks")

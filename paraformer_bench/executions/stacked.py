@@ -7,7 +7,6 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._branches import Forward, Make, alike, run_branches
 from paraformer_bench.executions._stacked_parts import StackedAttention, StackedMlp
 from paraformer_bench.models._blocks import (
@@ -21,7 +20,8 @@ from paraformer_bench.models._blocks import (
 )
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_execution
 
 _PARTS = (Attention, Mlp, LayerNorm, Linear, nn.LayerNorm, nn.Linear)
 """What a block may be made of. A kind derived from one of them may compute something else."""

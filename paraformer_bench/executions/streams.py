@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward, run_branches
 from paraformer_bench.models._branches import Branches, SumOfBranches
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.registry import register_execution
 
 MOST_STREAMS = 32
 """PyTorch hands out the same 32 streams in turn: more would only be other names for them."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._branches import Forward
 from paraformer_bench.executions._ranks import ALONE, Ranks
 from paraformer_bench.models._blocks import Attention, Mlp
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_execution
 
 _LOADS = ("torch._dynamo", "torch.distributed.tensor.parallel")
 

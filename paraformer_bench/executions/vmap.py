@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._branches import Forward, Make, adopt, alike, run_branches
 from paraformer_bench.models._branches import Branches, SumOfBranches
-from paraformer_bench.registry import register_execution
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_execution
 
 
 @register_execution("vmap")

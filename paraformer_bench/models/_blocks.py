@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraformer_bench.case import ModelSpec
+from paraformer_bench.study.case import ModelSpec
 
 _SPREAD = 0.2
 """Standard deviation of fresh gains, biases, positions and class tokens."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import Cost
 from paraformer_bench.models._blocks import Block, Net
 from paraformer_bench.models._branches import SumOfBranches
-from paraformer_bench.registry import register_model
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.cost import Cost
+from paraformer_bench.study.registry import register_model
 
 
 class NormedResidualBlock(Block):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import Cost
 from paraformer_bench.models._blocks import Attention, Block, Mlp, Net
-from paraformer_bench.registry import register_model
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.cost import Cost
+from paraformer_bench.study.registry import register_model
 
 
 class WideBlock(Block):

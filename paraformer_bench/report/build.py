@@ -28,7 +28,7 @@ from paraformer_bench.report.timelines import counts, timelines
 from paraformer_bench.report.traces import Traces, read_traces
 from paraformer_bench.report.verdict_rows import overview, verdict_tables
 from paraformer_bench.report.why import why
-from paraformer_bench.run_folder import (
+from paraformer_bench.study.run_folder import (
     PAGE,
     PREDICTIONS,
     TIMELINES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paraformer_bench.regressions.change import (
+from paraformer_bench.history.change import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -13,9 +13,9 @@ from paraformer_bench.regressions.change import (
     Gap,
     Judgement,
 )
-from paraformer_bench.regressions.history import Commit
-from paraformer_bench.regressions.kinds import BYTES, EXACT, SECONDS, first_word
-from paraformer_bench.regressions.results import Name
+from paraformer_bench.history.history import Commit
+from paraformer_bench.history.kinds import BYTES, EXACT, SECONDS, first_word
+from paraformer_bench.history.results import Name
 from paraformer_bench.report import units
 
 _MOST_NAMES = 3

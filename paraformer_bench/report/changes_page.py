@@ -10,8 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from paraformer_bench.errors import UsageError
-from paraformer_bench.regressions.change import (
+from paraformer_bench.history.change import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -19,10 +18,11 @@ from paraformer_bench.regressions.change import (
     Judgement,
     Track,
 )
-from paraformer_bench.regressions.history import Commit
-from paraformer_bench.regressions.kinds import BYTES, SECONDS, first_word
-from paraformer_bench.regressions.results import Name
+from paraformer_bench.history.history import Commit
+from paraformer_bench.history.kinds import BYTES, SECONDS, first_word
+from paraformer_bench.history.results import Name
 from paraformer_bench.report import change_lines, history_chart, page, style, svg, units
+from paraformer_bench.study.errors import UsageError
 
 PAGE = "index.html"
 MOST_FIGURES = 60

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.report.markdown import summary
 from paraformer_bench.report.side_by_side import MOST_RUNS, write_side_by_side
-from paraformer_bench.run_folder import REPORTS, RUN
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import REPORTS, RUN
 
 MARKDOWN = "md"
 

@@ -21,11 +21,11 @@ from paraformer_bench.analysis.compare import (
     Contrast,
 )
 from paraformer_bench.analysis.machines import Shift
-from paraformer_bench.case import Case
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report import facts, forest, page, style, svg, units
 from paraformer_bench.report.regimes import regimes
-from paraformer_bench.run_folder import REPORTS, Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import REPORTS, Run
 
 ORDER = (SLOWER, FASTER, UNCLEAR, SAME, ONLY_A, ONLY_B)
 _SYMBOLS = {SLOWER: "↘", FASTER: "↗", UNCLEAR: "?", SAME: "=", ONLY_A: "A", ONLY_B: "B"}

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench import __version__
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report import facts, units
-from paraformer_bench.run_folder import (
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import (
     PARQUET,
     PREDICTIONS,
     RECORDS,

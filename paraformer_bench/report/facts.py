@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paraformer_bench.calibration import ABSOLUTE, RELATIVE, Calibration
-from paraformer_bench.ceilings import Ceilings
 from paraformer_bench.report import units
+from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE, Calibration
+from paraformer_bench.study.ceilings import Ceilings
 
 Facts = list[tuple[str, str]]
 """Names and values, as text."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report import facts, page, units
 from paraformer_bench.report.headline import Headline, headline
 from paraformer_bench.report.sparkline import Spark, sparkline
-from paraformer_bench.run_folder import PAGE, RUN, read_run
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import PAGE, RUN, read_run
 
 
 @dataclass(frozen=True)

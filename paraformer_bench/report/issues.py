@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.record import FLAGS, STATUSES
 from paraformer_bench.report import units
 from paraformer_bench.report.regimes import Regime
 from paraformer_bench.report.series import Line, line_of
+from paraformer_bench.study.record import FLAGS, STATUSES
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from paraformer_bench.report import facts, issues, units
 from paraformer_bench.report.headline import headline
 from paraformer_bench.report.regimes import regimes
 from paraformer_bench.report.verdict_rows import verdict_tables
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.run_folder import read_run
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 

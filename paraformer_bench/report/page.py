@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from paraformer_bench import __version__
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report import style, units
+from paraformer_bench.study.errors import UsageError
 
 
 def render(template: str, **context: object) -> str:

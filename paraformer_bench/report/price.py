@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench.analysis.words import SERIAL
-from paraformer_bench.record import Record
 from paraformer_bench.report import units
 from paraformer_bench.report.regimes import Regime
 from paraformer_bench.report.series import Line, line_of
 from paraformer_bench.report.units import MIB
 from paraformer_bench.report.verdict_rows import Cell
+from paraformer_bench.study.record import Record
 
 _TEXTS: dict[str, Callable[[float], str]] = {
     "time": units.time,

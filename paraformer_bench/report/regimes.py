@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench.analysis.words import mode_word
-from paraformer_bench.case import HEAD_WIDTH
 from paraformer_bench.report import units
+from paraformer_bench.study.case import HEAD_WIDTH
 
 _SEPARATOR = " · "
 

@@ -17,7 +17,6 @@ from paraformer_bench.analysis.machines import shift
 from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report import comparison, facts, page, style, units
 from paraformer_bench.report.charts import Chart, chart
 from paraformer_bench.report.headline import Headline, headline
@@ -25,7 +24,8 @@ from paraformer_bench.report.regimes import Regime, words_of
 from paraformer_bench.report.scales import Axis
 from paraformer_bench.report.series import Line, Panel, Point, Series, latency, line_of
 from paraformer_bench.report.verdict_rows import SYMBOLS
-from paraformer_bench.run_folder import PAGE, Run, read_run
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import PAGE, Run, read_run
 
 FOLDER = "side-by-side"
 """Below the runs' folder: one page a set of runs."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from paraformer_bench.case import Case
-from paraformer_bench.profiling import ENDING, TRACES, Profile
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.profiling import ENDING, TRACES, Profile
+from paraformer_bench.study.run_folder import Run
 from paraformer_bench.timeline.metrics import View, examine
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paraformer_bench.errors import Unsupported
-from paraformer_bench.registry import register_runtime
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import register_runtime
 
 Call = Callable[[Tensor], Tensor]
 

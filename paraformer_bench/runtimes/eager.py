@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from paraformer_bench.registry import register_runtime
+from paraformer_bench.study.registry import register_runtime
 
 
 @register_runtime("eager")

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from paraformer_bench.garbage import nothing_collected
-from paraformer_bench.registry import register_runtime
+from paraformer_bench.study.garbage import nothing_collected
+from paraformer_bench.study.registry import register_runtime
 
 WARM_UP_CALLS = 3
 """Calls on a side stream before capture, so that handles and workspaces exist by then."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job
-from paraformer_bench.record import ENOUGH_SAMPLES, Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job
+from paraformer_bench.study.record import ENOUGH_SAMPLES, Record
 
 Event = Mapping[str, Any]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job
-from paraformer_bench.record import Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job
+from paraformer_bench.study.record import Record
 from paraformer_bench.sweep.assemble import Assembly, Event
-from paraformer_bench.sweep.local import Worker
 from paraformer_bench.sweep.plan import without
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.local import Worker
 
 STARTUP_SECONDS = 120.0
 """A worker must be ready within this time: importing torch on a slow disk takes long."""

@@ -10,9 +10,9 @@ from statistics import median
 
 from rich.console import Console
 
-from paraformer_bench.errors import UsageError
-from paraformer_bench.profiling import Profile
-from paraformer_bench.run_folder import RUN, now
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.profiling import Profile
+from paraformer_bench.study.run_folder import RUN, now
 from paraformer_bench.sweep.describe import describe_machines, empty, energy_line, headline
 from paraformer_bench.sweep.describe import dry_run as describe
 from paraformer_bench.sweep.launcher import Launcher, open_launcher
@@ -145,7 +145,7 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     from paraformer_bench.analysis.words import more_blocks, sentences
     from paraformer_bench.report.build import build_report
     from paraformer_bench.report.index import build_index
-    from paraformer_bench.run_folder import read_run
+    from paraformer_bench.study.run_folder import read_run
 
     page = build_report(store.folder)
     shard = study.plan.shard

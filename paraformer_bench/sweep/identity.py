@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from paraformer_bench import child
+from paraformer_bench.study import child
 from paraformer_bench.sweep.plan import digest
 from paraformer_bench.sweep.study import Study
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from paraformer_bench.errors import UsageError
-from paraformer_bench.sweep.ask import Start
-from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.study.errors import UsageError
 from paraformer_bench.sweep.profile import LaunchProfiler, launch_profiler
 from paraformer_bench.sweep.resume import find_run
 from paraformer_bench.sweep.schedule import OneAfterAnother, Schedule
 from paraformer_bench.sweep.setup import SurveyCluster
 from paraformer_bench.sweep.study import Settings
+from paraformer_bench.workers.ask import Start
+from paraformer_bench.workers.local import LocalWorker
 
 LOCAL, RAY = LAUNCHERS = ("local", "ray")
 
@@ -60,8 +60,8 @@ def open_launcher(settings: Settings, say: Callable[[str], None]) -> Iterator[La
                 raise UsageError(f"--ray-{option} is for --launcher ray")
         yield Launcher()
         return
+    from paraformer_bench.clusters.ray_session import connect
     from paraformer_bench.sweep.parallel import Parallel
-    from paraformer_bench.sweep.ray_session import connect
 
     address = (
         settings.ray_address or stored.get("ray_address") or os.environ.get("RAY_ADDRESS") or None

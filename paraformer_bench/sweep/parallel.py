@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paraformer_bench.job import Job
+from paraformer_bench.study.job import Job
 from paraformer_bench.sweep.assemble import Assembly
 from paraformer_bench.sweep.block import (
     MOST_FRUITLESS_WORKERS,
@@ -64,7 +64,7 @@ class Cluster(Protocol):
     def wait(self, seconds: float) -> list[tuple[int, dict[str, Any]]]:
         """Return what workers said since the last time, waiting a while if they said nothing.
 
-        Beside the events of a worker (see `measure.worker`): ``started``; ``ended`` with
+        Beside the events of a worker (see `workers.block`): ``started``; ``ended`` with
         ``status`` and ``reason`` if its process died or hung; ``lost`` with ``reason`` if the
         machine did, or whatever else is no fault of the case under way.
         """

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Collection, Iterable, Sequence
 
-from paraformer_bench.case import Case
+from paraformer_bench.study.case import Case
 
 
 def block_groups(cases: Sequence[Case], block: int, seed: int) -> list[list[Case]]:

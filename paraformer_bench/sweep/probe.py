@@ -9,17 +9,17 @@ from typing import Any
 from rich.console import Console
 
 from paraformer_bench import __version__
-from paraformer_bench.calibration import place_of
-from paraformer_bench.ceilings import Ceilings, CeilingsJob
-from paraformer_bench.errors import UsageError
-from paraformer_bench.machine_file import CEILINGS
-from paraformer_bench.record import FLAGS
-from paraformer_bench.run_folder import now
-from paraformer_bench.survey import Survey
-from paraformer_bench.sweep.ask import Start, ask
-from paraformer_bench.sweep.local import LocalWorker
+from paraformer_bench.study.calibration import place_of
+from paraformer_bench.study.ceilings import Ceilings, CeilingsJob
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.machine_file import CEILINGS
+from paraformer_bench.study.record import FLAGS
+from paraformer_bench.study.run_folder import now
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.study import Study
+from paraformer_bench.workers.ask import Start, ask
+from paraformer_bench.workers.local import LocalWorker
 
 
 def probe(
@@ -32,7 +32,7 @@ def probe(
     """
     what = f"measure the ceilings of {device}"
     asked = tuple(dtypes)
-    events = ask(CeilingsJob(device, asked), "measure.prober", what, start)
+    events = ask(CeilingsJob(device, asked), "workers.ceilings", what, start)
     host, _, name, torch = place_of(survey, device)
     data: dict[str, Any] = {
         "date": now(),

@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paraformer_bench.case import Case
-from paraformer_bench.profiling import MOST_BYTES, PARTIAL, TRACES, Profile, ProfileJob
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.profiling import MOST_BYTES, PARTIAL, TRACES, Profile, ProfileJob
 from paraformer_bench.sweep.block import STARTUP_SECONDS
-from paraformer_bench.sweep.local import LocalWorker, Worker
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.local import LocalWorker, Worker
 
 LaunchProfiler = Callable[[ProfileJob], Worker]
 Keep = Callable[[Case, Profile], None]
@@ -26,7 +26,7 @@ _CASE_SECONDS = 1.5
 
 def launch_profiler(job: ProfileJob) -> Worker:
     """Start a profiling child process."""
-    return LocalWorker(job, "measure.profiler")
+    return LocalWorker(job, "workers.profile")
 
 
 def expected_seconds(cases: int) -> float:

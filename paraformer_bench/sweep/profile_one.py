@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paraformer_bench.case import Case
-from paraformer_bench.errors import UsageError
-from paraformer_bench.job import Protocol
-from paraformer_bench.profiling import Profile, ProfileJob
-from paraformer_bench.suite import Grid, Suite, expand, skip_reason
-from paraformer_bench.survey import choose_device, take_survey
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.job import Protocol
+from paraformer_bench.study.profiling import Profile, ProfileJob
+from paraformer_bench.study.suite import Grid, Suite, expand, skip_reason
+from paraformer_bench.study.survey import choose_device, take_survey
 from paraformer_bench.sweep.profile import ProfilePass, launch_profiler
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.words import say

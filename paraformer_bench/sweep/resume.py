@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from paraformer_bench import __version__
-from paraformer_bench.errors import UsageError
-from paraformer_bench.profiling import CHOICES
-from paraformer_bench.run_folder import REPORTS, RUN, read_run
+from paraformer_bench.clusters.machine_kind import differences, kind
+from paraformer_bench.clusters.part import Part
+from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.clusters.together import together
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.profiling import CHOICES
+from paraformer_bench.study.run_folder import REPORTS, RUN, read_run
 from paraformer_bench.sweep.identity import commit, identity
-from paraformer_bench.sweep.machine_kind import differences, kind
-from paraformer_bench.sweep.part import Part
-from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.study import Settings, Study
-from paraformer_bench.sweep.together import together
 
 
 def find_run(settings: Settings) -> tuple[dict[str, Any], Path]:

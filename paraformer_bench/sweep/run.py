@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
-from paraformer_bench.profiling import MOST_BYTES, NONE, TRACES, ProfileJob, choose
-from paraformer_bench.record import BROKEN, Record
-from paraformer_bench.run_folder import RECORDS, read_records
+from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.profiling import MOST_BYTES, NONE, TRACES, ProfileJob, choose
+from paraformer_bench.study.record import BROKEN, Record
+from paraformer_bench.study.run_folder import RECORDS, read_records
 from paraformer_bench.sweep.block import BlockRecords
 from paraformer_bench.sweep.plan import block_groups, without
 from paraformer_bench.sweep.profile import (
@@ -27,7 +28,6 @@ from paraformer_bench.sweep.profile import (
 )
 from paraformer_bench.sweep.progress import SweepProgress
 from paraformer_bench.sweep.schedule import NoDevice, Pace, Schedule
-from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.signals import Interruptible, interruptible
 from paraformer_bench.sweep.store import Store
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from paraformer_bench.job import Job
+from paraformer_bench.study.job import Job
 from paraformer_bench.sweep.block import BlockRecords, BlockRunner, Launch
 
 

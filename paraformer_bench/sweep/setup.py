@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from paraformer_bench import __version__
-from paraformer_bench.calibration import place_of
-from paraformer_bench.machine_file import CALIBRATIONS, CEILINGS
-from paraformer_bench.profiling import ENDS
-from paraformer_bench.run_folder import REPORTS, now
-from paraformer_bench.suite import Suite, expand, load_suite, override, parse_suite, skip_reason
-from paraformer_bench.survey import Survey, choose_device, take_survey
+from paraformer_bench.clusters.machines import fingerprint
+from paraformer_bench.clusters.shard import MOST_BLOCKS, Shard
+from paraformer_bench.study.calibration import place_of
+from paraformer_bench.study.machine_file import CALIBRATIONS, CEILINGS
+from paraformer_bench.study.profiling import ENDS
+from paraformer_bench.study.run_folder import REPORTS, now
+from paraformer_bench.study.suite import (
+    Suite,
+    expand,
+    load_suite,
+    override,
+    parse_suite,
+    skip_reason,
+)
+from paraformer_bench.study.survey import Survey, choose_device, take_survey
 from paraformer_bench.sweep.identity import commit, identity
-from paraformer_bench.sweep.machines import fingerprint
 from paraformer_bench.sweep.resume import (
     find_run,
     refuse_other_machine,
@@ -24,7 +32,6 @@ from paraformer_bench.sweep.resume import (
     stored_shard,
 )
 from paraformer_bench.sweep.run import Plan
-from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.study import Settings, Study
 

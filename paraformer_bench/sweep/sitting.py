@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paraformer_bench.run_folder import now
-from paraformer_bench.sweep.coverage import missing_shards
-from paraformer_bench.sweep.part import Part
+from paraformer_bench.clusters.coverage import missing_shards
+from paraformer_bench.clusters.part import Part
+from paraformer_bench.clusters.together import efficiency, together
+from paraformer_bench.study.run_folder import now
 from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.study import Settings, Study
-from paraformer_bench.sweep.together import efficiency, together
 
 
 @dataclass(frozen=True)

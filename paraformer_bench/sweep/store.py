@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from paraformer_bench.case import Case
-from paraformer_bench.errors import UsageError
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import (
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import (
     JOURNAL,
     RECORDS,
     RUN,

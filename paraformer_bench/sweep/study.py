@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paraformer_bench.calibration import Calibration
-from paraformer_bench.ceilings import Ceilings
-from paraformer_bench.suite import Suite
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.calibration import Calibration
+from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.suite import Suite
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep.run import Plan
 
 

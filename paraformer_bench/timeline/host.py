@@ -1,4 +1,4 @@
-"""The operations of the host: of all recorded calls those that `measure.counts` counts."""
+"""The operations of the host: of all recorded calls those that `instrument.counts` counts."""
 
 from __future__ import annotations
 

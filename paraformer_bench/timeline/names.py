@@ -1,4 +1,4 @@
-"""Which of a host's recorded calls are operations, as `measure.counts` counts them.
+"""Which of a host's recorded calls are operations, as `instrument.counts` counts them.
 
 Counted are operations that PyTorch dispatches, without views and allocations. A trace also shows
 what is around them (composites such as ``linear``, autograd's nodes) and inside them.
@@ -28,7 +28,7 @@ VIEWS = frozenset(_VIEWS.split())
 """Other looks at the same memory."""
 
 ALLOCATIONS = frozenset(_ALLOCATIONS.split())
-"""Run nothing; the same ones as in `measure.counts`."""
+"""Run nothing; the same ones as in `instrument.counts`."""
 
 HELPERS = frozenset(("aten::copy_", "aten::_to_copy", "aten::fill_", "aten::zero_"))
 """What kernels call to fill their output: within an operation, no sign that it is a composite."""

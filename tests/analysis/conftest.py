@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.ceilings import Ceilings, Copy, Product
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 BASE = Case("paraformer", "stacked", "eager", 1, 64, 2, 32, 16, 1, 1, "float32", "cpu").to_json()
 

@@ -8,7 +8,7 @@ import importlib, pkgutil, sys
 import paraformer_bench.analysis as package
 for module in pkgutil.iter_modules(package.__path__):
     importlib.import_module(f"{package.__name__}.{module.name}")
-banned = ("torch", "paraformer_bench.sweep", "paraformer_bench.measure")
+banned = ("torch", "paraformer_bench.sweep", "paraformer_bench.instrument")
 print([name for name in sys.modules if name.startswith(banned)])
 """
 

@@ -9,10 +9,10 @@ import pytest
 
 from paraformer_bench.analysis.claim import judge, verdict_file
 from paraformer_bench.analysis.medians import block_median, log_median
-from paraformer_bench.case import Case
-from paraformer_bench.errors import UsageError
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 Curve = Callable[..., list[Record]]
 FLAT = {1: [1.0, 1.01, 0.99], 2: [1.0, 1.01, 0.99], 4: [1.01, 1.02, 1.0]}

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from paraformer_bench.analysis.compare import compare
-from paraformer_bench.errors import UsageError
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 pytestmark = pytest.mark.filterwarnings("error")
 Curve = Callable[..., list[Record]]

@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from paraformer_bench.analysis.compare import compare
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 STUDIES = 1_000
 CASES = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paraformer_bench.analysis.curve import judge_curve
-from paraformer_bench.errors import UsageError
+from paraformer_bench.study.errors import UsageError
 
 
 @pytest.mark.parametrize(

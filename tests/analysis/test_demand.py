@@ -8,8 +8,8 @@ import pytest
 
 from paraformer_bench.analysis.demand import demand
 from paraformer_bench.analysis.roofline import Limits, Work
-from paraformer_bench.case import Case
-from paraformer_bench.ceilings import Ceilings
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.ceilings import Ceilings
 
 # 1e8 FLOPs take 1 ms; 1e6 bytes within a cache 25 us; 4e5 bytes 10 us; 4e3 bytes 0.1 us.
 WORK = Work.of(

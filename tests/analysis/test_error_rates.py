@@ -19,8 +19,8 @@ from benchmarks.operating_characteristics import drift_effect
 from benchmarks.simulate import DEPTHS, TRUTHS, Study, draw, log_medians, records
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, judge_curve
-from paraformer_bench.case import Case
-from paraformer_bench.job import round_order
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import round_order
 
 STUDIES = 2_000
 HEAVY = pytest.mark.parametrize("heavy", [False, True], ids=["normal", "heavy"])

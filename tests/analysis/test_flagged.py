@@ -10,7 +10,7 @@ import pytest
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import more_blocks, sentences
-from paraformer_bench.record import FLAGS, SPOILING, Record
+from paraformer_bench.study.record import FLAGS, SPOILING, Record
 
 MakeCurve = Callable[..., list[Record]]
 WOBBLE = (0.99, 1.0, 1.01, 1.0)

@@ -8,8 +8,8 @@ import pytest
 
 from paraformer_bench.analysis.compare import compare
 from paraformer_bench.analysis.machines import Shift, shift
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 Curve = Callable[..., list[Record]]
 MakeRun = Callable[..., Run]

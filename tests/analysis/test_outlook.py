@@ -19,7 +19,7 @@ from paraformer_bench.analysis.outlook import (
     typical_error,
 )
 from paraformer_bench.analysis.predictions import Prediction
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 
 MakeCurve = Callable[..., list[Record]]
 

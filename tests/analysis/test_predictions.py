@@ -11,9 +11,9 @@ import pytest
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.floors import floors, limits_of
 from paraformer_bench.analysis.predictions import Prediction, predict, unseen_error
-from paraformer_bench.ceilings import Ceilings
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import Run
+from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 MakeCurve = Callable[..., list[Record]]
 MakeRun = Callable[..., Run]

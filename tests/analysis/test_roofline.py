@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paraformer_bench.analysis.roofline import Limits, Work, floor_seconds
-from paraformer_bench.ceilings import Ceilings
+from paraformer_bench.study.ceilings import Ceilings
 
 
 def test_a_product_takes_what_one_as_large_took(ceilings: Ceilings) -> None:

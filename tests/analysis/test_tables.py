@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from paraformer_bench.analysis.tables import block_table, case_table
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
 
 pytestmark = pytest.mark.filterwarnings("error")
 MakeCase = Callable[..., Case]

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.analysis import write
-from paraformer_bench import child
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study import child
+from paraformer_bench.study.run_folder import read_run
 
 SCRIPT = """
 import sys
 
 class Bare:
     def find_spec(self, name, path=None, target=None):
-        ours = ("paraformer_bench.measure", "paraformer_bench.sweep")
+        ours = ("paraformer_bench.instrument", "paraformer_bench.sweep")
         if name.partition(".")[0] in ("torch", "pynvml") or name.startswith(ours):
             raise ImportError(f"{name} is not here")
 

@@ -14,7 +14,7 @@ from paraformer_bench.analysis.words import (
     times,
     verdict_phrase,
 )
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 
 Curve = Callable[..., list[Record]]
 SERIAL = {"model": "serial", "execution": "loop"}

@@ -19,7 +19,7 @@ from asv.environment import EnvironmentUnavailable
 from asv.machine import MachineCollection
 
 import asv_plugin
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.survey import Survey
 
 ROOT = Path(__file__).parents[2]
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"

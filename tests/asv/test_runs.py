@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("asv")
 
-from paraformer_bench.suite import load_suite
+from paraformer_bench.study.suite import load_suite
 from suites import runs
 from tests.asv.conftest import MakeRun
 

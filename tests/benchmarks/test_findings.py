@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.findings import LOOP, SERIAL, STACKED, controls, flops_text, main, sizes
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, RUN, read_run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, RUN, read_run
 
 DEPTHS = (1, 2, 4, 8)
 LAUNCHES, WORK = 100e-6, 1e-12

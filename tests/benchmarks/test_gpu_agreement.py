@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks import gpu_agreement as subject
-from paraformer_bench.case import Case
-from paraformer_bench.measure.clock import DeviceTime
+from paraformer_bench.instrument.clock import DeviceTime
+from paraformer_bench.study.case import Case
 
 CASE = Case("paraformer", "stacked", "eager", 4, 192, 1, 224, 16, 3, 1, "bfloat16", "cuda:0")
 

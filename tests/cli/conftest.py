@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.plugins import load_plugins
-from paraformer_bench.record import Record
-from paraformer_bench.suite import expand, load_suite, override
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.plugins import load_plugins
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.suite import expand, load_suite, override
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep.store import Store
 
 Write = Callable[..., Path]

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.calibration import DELAYS, Calibration
 from paraformer_bench.doctor import Load
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.calibration import DELAYS, Calibration
+from paraformer_bench.study.survey import Survey
 
 
 @pytest.fixture
 def machine(survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> None:
     """A canned machine without a GPU."""
-    monkeypatch.setattr("paraformer_bench.survey.take_survey", survey_of)
+    monkeypatch.setattr("paraformer_bench.study.survey.take_survey", survey_of)
     monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(0.0, 0.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from paraformer_bench.ceilings import Ceilings
+from paraformer_bench.study.ceilings import Ceilings
 
 
 def test_the_doctor_measures_the_sweep_takes_it_and_the_page_shows_it(cli, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from paraformer_bench.__main__ import main
 from paraformer_bench.doctor import Load
 from paraformer_bench.report.side_by_side import MOST_RUNS
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.survey import Survey
 
 SurveyOf = Callable[..., Survey]
 
@@ -70,7 +70,7 @@ def test_list_of_suites_asks_no_child(said, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor(
     said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, busy: float, last: str
 ) -> None:
-    monkeypatch.setattr("paraformer_bench.survey.take_survey", lambda: survey_of(gpus=1))
+    monkeypatch.setattr("paraformer_bench.study.survey.take_survey", lambda: survey_of(gpus=1))
     monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(busy, 0.0))
     code, output = said("doctor")
     assert code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.run_folder import JOURNAL, PAGE, RECORDS, RUN, read_lines, read_run
+from paraformer_bench.study.run_folder import JOURNAL, PAGE, RECORDS, RUN, read_lines, read_run
 
 pytestmark = pytest.mark.slow
 

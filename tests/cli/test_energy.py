@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.load import load_run
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from torch import nn
 
 from paraformer_bench import register_model
-from paraformer_bench.measure import clock, energy
+from paraformer_bench.instrument import clock, energy
 
 energy.POWERCAP = Path({powercap!r})
 COUNTER = energy.POWERCAP / "intel-rapl:0" / "energy_uj"

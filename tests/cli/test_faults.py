@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 
 pytestmark = pytest.mark.slow
 

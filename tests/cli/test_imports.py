@@ -50,7 +50,8 @@ def test_help_and_lists_load_nothing_heavy(run) -> None:
 
 
 def test_language_of_the_house_loads_only_itself(cli, tmp_path: Path) -> None:
-    names = ("cli", "suite", "survey", "registry", "record", "run_folder", "sweep.command")
+    names = [f"study.{name}" for name in ("suite", "survey", "registry", "record", "run_folder")]
+    names += ["cli", "sweep.command"]
     code = (
         "import sys; before = set(sys.modules); import click, rich.progress, rich.table, psutil\n"
     )
@@ -62,13 +63,13 @@ def test_language_of_the_house_loads_only_itself(cli, tmp_path: Path) -> None:
     assert modules.isdisjoint(HEAVY)
     own = {name for name in modules if name.startswith("paraformer_bench.")}
     assert "paraformer_bench.sweep.store" in own
-    packages = ("measure", "models.", "executions.", "runtimes.", "analysis", "report")
+    packages = ("instrument", "models.", "executions.", "runtimes.", "analysis", "report")
     assert not [n for n in own if n.removeprefix("paraformer_bench.").startswith(packages)]
 
 
 def test_listing_names_imports_none_of_them(cli, tmp_path: Path) -> None:
     code = (
-        "import sys; from paraformer_bench.registry import MODELS, EXECUTIONS, RUNTIMES\n"
+        "import sys; from paraformer_bench.study.registry import MODELS, EXECUTIONS, RUNTIMES\n"
         "print(MODELS.names(), EXECUTIONS.names(), RUNTIMES.names(), 'torch' in sys.modules)"
     )
     result = cli.python("-c", code, cwd=tmp_path)
@@ -84,7 +85,7 @@ def test_judging_a_run_loads_no_torch(run, write_run, tmp_path: Path) -> None:
     for code, modules in run(*commands):
         assert code == 0
         assert "torch" not in modules
-        assert not [n for n in modules if n.startswith("paraformer_bench.measure")]
+        assert not [n for n in modules if n.startswith("paraformer_bench.instrument")]
     assert (recorded / "index.html").exists()
 
 

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.run_folder import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ build-backend = "hatchling.build"
 name = "their-nets"
 version = "{version}"
 
-[project.entry-points."paraformer_bench.plugins"]
+[project.entry-points."paraformer_bench.study.plugins"]
 nets = "their_nets.plugin"
 """
 

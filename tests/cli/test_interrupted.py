@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from paraformer_bench.run_folder import JOURNAL, PAGE, RECORDS, RUN, VERDICTS, read_lines
+from paraformer_bench.study.run_folder import JOURNAL, PAGE, RECORDS, RUN, VERDICTS, read_lines
 from tests.conftest import heed_signals
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from paraformer_bench.run_folder import JOURNAL, RECORDS, read_lines
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_lines
 
 pytestmark = pytest.mark.slow
 

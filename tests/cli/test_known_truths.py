@@ -24,7 +24,7 @@ from benchmarks.known_truths import (
     exact_exponent,
     typical_seconds,
 )
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ import random
 from torch import nn
 
 from paraformer_bench import register_model
-from paraformer_bench.measure import clock
+from paraformer_bench.instrument import clock
 
 TRUTHS = {TRUTHS}
 NOISE = 0.005  # of a block and of a call, standard deviation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.run_folder import PAGE, read_run
+from paraformer_bench.study.run_folder import PAGE, read_run
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.survey import Survey
 
 pytestmark = pytest.mark.slow
 
@@ -188,7 +188,7 @@ def test_wrong_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def take_survey(plugins: tuple[Path, ...]) -> Survey:
-        from paraformer_bench.plugins import load_plugins
+        from paraformer_bench.study.plugins import load_plugins
 
         load_plugins(plugins)
         return survey_of()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.run_folder import JOURNAL, RECORDS, RUN, read_lines, read_run
-from paraformer_bench.survey import Item, Survey
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines, read_run
+from paraformer_bench.study.survey import Item, Survey
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.run_folder import PAGE, RECORDS, read_run
+from paraformer_bench.study.run_folder import PAGE, RECORDS, read_run
 
 pytestmark = [
     pytest.mark.slow,

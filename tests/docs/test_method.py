@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.study.run_folder import read_run
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")

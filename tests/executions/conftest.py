@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.case import ModelSpec
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 
 class Pair(NamedTuple):

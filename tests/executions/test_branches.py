@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.models._blocks import AttentionSublayer, Block, Mlp
 from paraformer_bench.models._branches import Branches, EachBranch, SumOfBranches
 from paraformer_bench.models.layer_pairs import Pair
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
-from paraformer_bench.registry import EXECUTIONS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS
 
 SPEC = ModelSpec(depth=2, width=16, heads=2, image=16)
 X = torch.randn(2, 5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

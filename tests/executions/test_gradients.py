@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.case import ModelSpec
 from paraformer_bench.executions._branches import gradient, trained
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 Build = Callable[..., tuple[nn.Module, Tensor]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from paraformer_bench.registry import EXECUTIONS
+from paraformer_bench.study.registry import EXECUTIONS
 
 
 def test_the_loop_is_the_model_itself() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import evaluate
-from paraformer_bench.measure.counts import Counts, count
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.instrument.counts import Counts, count
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.cost import evaluate
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 

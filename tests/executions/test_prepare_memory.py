@@ -19,9 +19,9 @@ PROGRAM = """
 import ctypes, json, sys
 import torch
 from torch.func import stack_module_state
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.measure.memory import CpuMemory, release
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.instrument.memory import CpuMemory, release
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 M_MMAP_THRESHOLD = -3
 ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 256 * 1024)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions import parallel_apply, pipelined, tensor_parallel
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.executions.sharded import prepare
 from paraformer_bench.models._branches import SumOfBranches
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 
 class Recorder(Ranks):

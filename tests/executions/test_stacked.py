@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions._stacked_parts import StackedAttention
 from paraformer_bench.models._blocks import Block, Net
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 MakePair = Callable[..., Any]
 STACKABLE = ("paraformer", "paraformer_code", "parallel_vit", "picard")

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.executions import streams
 from paraformer_bench.models._blocks import Block
 from paraformer_bench.models._branches import Branches, EachBranch, SumOfBranches
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 Run = Callable[[Tensor], Tensor]
 SPEC = ModelSpec(depth=1, width=8, heads=1, image=16)

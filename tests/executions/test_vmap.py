@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.errors import Unsupported
 from paraformer_bench.models._branches import Branches
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 
 MakePair = Callable[..., Any]
 VMAPPABLE = ("paraformer", "paraformer_code", "parallel_vit", "picard")

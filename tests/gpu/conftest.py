@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.device import Device
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.case import Case
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,7 +28,7 @@ def opened() -> Device:
     """GPU 0 as a worker opens it, with its libraries loaded."""
     import torch
 
-    from paraformer_bench.measure.device import open_device
+    from paraformer_bench.instrument.device import open_device
 
     device = open_device("cuda:0")
     square = torch.ones(64, 64, device=device.torch_device)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from paraformer_bench.calibration import DELAYS, CalibrationJob
-from paraformer_bench.measure.calibrator import calibrate
-from paraformer_bench.measure.delays import CudaDelays
-from paraformer_bench.measure.device import Device
+from paraformer_bench.instrument.delays import CudaDelays
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.calibration import DELAYS, CalibrationJob
+from paraformer_bench.workers.calibrate import calibrate
 
 pytestmark = pytest.mark.gpu
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paraformer_bench.measure import ceilings
-from paraformer_bench.measure.device import open_device
+from paraformer_bench.instrument import ceilings
+from paraformer_bench.instrument.device import open_device
 
 pytestmark = pytest.mark.gpu
 

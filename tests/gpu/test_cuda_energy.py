@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import prepare
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.energy import NoMeter, Window, take_window
+from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.energy import NoMeter, Window, take_window
+from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
 

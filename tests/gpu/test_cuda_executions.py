@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import build_model, make_input
-from paraformer_bench.measure.counts import count
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.memory import release
-from paraformer_bench.registry import EXECUTIONS
+from paraformer_bench.instrument.bench import build_model, make_input
+from paraformer_bench.instrument.counts import count
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.memory import release
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.registry import EXECUTIONS
 
 pytestmark = pytest.mark.gpu
 

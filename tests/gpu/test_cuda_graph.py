@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import build_model, make_input, prepare
-from paraformer_bench.measure.device import Device
-from paraformer_bench.registry import EXECUTIONS, RUNTIMES
+from paraformer_bench.instrument.bench import build_model, make_input, prepare
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
 
 pytestmark = pytest.mark.gpu
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import prepare
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.memory import release
+from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.memory import release
+from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import prepare
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.team import Team
+from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.ranks.team import Team
+from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
 needs_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

@@ -8,9 +8,9 @@ from statistics import median
 import pytest
 import torch
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import prepare
-from paraformer_bench.measure.device import Device
+from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure import training
-from paraformer_bench.measure.bench import build_model, make_input, prepare, rebuild
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.training import Step, make_step, recording
-from paraformer_bench.registry import EXECUTIONS, RUNTIMES
+from paraformer_bench.instrument import training
+from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.training import Step, make_step, recording
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
 
 pytestmark = pytest.mark.gpu
 

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from paraformer_bench.measure import environment
-from paraformer_bench.measure.device import Device
-from paraformer_bench.measure.telemetry import NoTelemetry
+from paraformer_bench.instrument import environment
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.telemetry import NoTelemetry
 
 pytestmark = pytest.mark.gpu
 

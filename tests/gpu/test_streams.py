@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from paraformer_bench.case import Case
-from paraformer_bench.measure.bench import build_model, make_input
-from paraformer_bench.measure.device import Device
-from paraformer_bench.registry import EXECUTIONS, MODELS, RUNTIMES
+from paraformer_bench.instrument.bench import build_model, make_input
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.registry import EXECUTIONS, MODELS, RUNTIMES
 
 pytestmark = pytest.mark.gpu
 

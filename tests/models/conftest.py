@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.registry import MODELS
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.registry import MODELS
 
 Build = Callable[..., nn.Module]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.cost import (
+from paraformer_bench.instrument.counts import count
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.cost import (
     Cost,
     block_flops,
     block_parameters,
@@ -14,9 +15,8 @@ from paraformer_bench.cost import (
     fixed_flops,
     fixed_parameters,
 )
-from paraformer_bench.errors import UsageError
-from paraformer_bench.measure.counts import count
-from paraformer_bench.registry import MODELS
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.registry import MODELS
 
 SPECS = [
     ModelSpec(depth=1, width=64, heads=1, image=32),

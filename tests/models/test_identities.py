@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraformer_bench.case import ModelSpec
 from paraformer_bench.models._blocks import Attention, AttentionSublayer, Block, LayerNorm, Linear
+from paraformer_bench.study.case import ModelSpec
 
 Build = Callable[..., Any]
 

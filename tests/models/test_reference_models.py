@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from paraformer_bench.models._blocks import Attention, Block, LayerNorm, Linear
 from paraformer_bench.models._branches import Branches
-from paraformer_bench.registry import MODELS
+from paraformer_bench.study.registry import MODELS
 
 Build = Callable[..., Any]
 NAMES = MODELS.names()

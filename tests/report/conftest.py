@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, RUN
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, RUN
 
 METHODS: dict[tuple[str, str, str], Callable[[int], float]] = {
     ("serial", "loop", "eager"): lambda depth: 1.0 * depth,

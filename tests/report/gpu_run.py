@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paraformer_bench.case import Case
+from paraformer_bench.study.case import Case
 from tests.traces import Builder
 
 PART = 12

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report.build import build_report
+from paraformer_bench.study.errors import UsageError
 
 OOM = ("oom", "CUDA out of memory. Tried to allocate 2.00 GiB")
 

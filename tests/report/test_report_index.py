@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
+from paraformer_bench.study.errors import UsageError
 
 
 def test_lists_runs_newest_first(make: Any, tmp_path: Any) -> None:

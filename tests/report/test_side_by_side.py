@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.errors import UsageError
 from paraformer_bench.report.side_by_side import MOST_RUNS, write_side_by_side
+from paraformer_bench.study.errors import UsageError
 
 
 def test_devices_stand_on_the_same_axes(make: Any, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from paraformer_bench.analysis.latency_model import Model, Scales, Step
-from paraformer_bench.ceilings import Ceilings, Copy, Product
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.why import sentence
+from paraformer_bench.study.ceilings import Ceilings, Copy, Product
 
 CEILINGS = Ceilings(
     date="2025-11-23T20:13:00+00:00",

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from paraformer_bench.errors import Unsupported
-from paraformer_bench.registry import RUNTIMES
 from paraformer_bench.runtimes import compile as runtime
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.registry import RUNTIMES
 
 Call = Callable[[Tensor], Tensor]
 X = torch.ones(3)

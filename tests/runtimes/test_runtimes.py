@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from paraformer_bench.registry import RUNTIMES
 from paraformer_bench.runtimes import graph
+from paraformer_bench.study.registry import RUNTIMES
 
 
 class FakeCuda:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
 
 Event = dict[str, Any]
 
@@ -24,7 +24,7 @@ def make_job(groups: list[list[Case]], block: int = 0, **fields: Any) -> Job:
 
 
 class Events:
-    """The events of `measure.visit`, one at a time."""
+    """The events of `instrument.visit`, one at a time."""
 
     @staticmethod
     def begin(case: Case, stage: str = "prepare") -> Event:

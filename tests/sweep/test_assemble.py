@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
 from paraformer_bench.sweep.assemble import Assembly
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import JOURNAL, RECORDS, read_records
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_records
 from paraformer_bench.sweep.block import STARTUP_SECONDS, BlockRecords, BlockRunner
 from paraformer_bench.sweep.store import Store
 

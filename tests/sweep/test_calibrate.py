@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from paraformer_bench import __version__, child
-from paraformer_bench.calibration import Calibration
-from paraformer_bench.errors import UsageError
-from paraformer_bench.survey import Survey
-from paraformer_bench.sweep import ask
+from paraformer_bench import __version__
+from paraformer_bench.study import child
+from paraformer_bench.study.calibration import Calibration
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep.calibrate import calibrate
+from paraformer_bench.workers import ask
 
 Run = Callable[[str], Calibration]
 
@@ -32,7 +33,7 @@ def run(survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> Ru
 
         monkeypatch.setattr(child, "command", command)
         calibration = calibrate(survey_of(gpus=1), "cuda:0")
-        assert asked == [("measure.calibrator",)]
+        assert asked == [("workers.calibrate",)]
         return calibration
 
     return run

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Protocol
-from paraformer_bench.run_folder import JOURNAL, RECORDS, read_lines, read_records
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Protocol
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_lines, read_records
 from paraformer_bench.sweep import store as store_module
 from paraformer_bench.sweep.run import Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother

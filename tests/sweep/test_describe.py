@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.survey import Survey
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep.describe import dry_run, empty, energy_line, headline
 from paraformer_bench.sweep.setup import set_up
 from paraformer_bench.sweep.study import Settings, Study

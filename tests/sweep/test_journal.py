@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import JOURNAL, RECORDS, read_records, read_run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_records, read_run
 from paraformer_bench.sweep.store import Store
 
 INFO = {"name": "x", "suite": {}}

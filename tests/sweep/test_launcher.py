@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.errors import UsageError
-from paraformer_bench.sweep import ray_session
+from paraformer_bench.clusters import ray_session
+from paraformer_bench.study.errors import UsageError
 from paraformer_bench.sweep.describe import describe_machines
 from paraformer_bench.sweep.launcher import open_launcher
 from paraformer_bench.sweep.parallel import Parallel

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import JOURNAL, read_run
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import JOURNAL, read_run
 from paraformer_bench.sweep.parallel import (
     MOST_LOSSES,
     NO_DEVICE_SECONDS,

@@ -4,7 +4,7 @@ from itertools import groupby
 
 import pytest
 
-from paraformer_bench.case import Case
+from paraformer_bench.study.case import Case
 from paraformer_bench.sweep.plan import block_groups, without
 
 

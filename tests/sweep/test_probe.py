@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paraformer_bench.calibration import place_of
-from paraformer_bench.ceilings import Ceilings, Copy, Product
-from paraformer_bench.errors import UsageError
-from paraformer_bench.machine_file import CEILINGS
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.study.calibration import place_of
+from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.machine_file import CEILINGS
+from paraformer_bench.study.run_folder import read_run
 from paraformer_bench.sweep import probe as subject
 from paraformer_bench.sweep.setup import open_store, set_up
-from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.study import Settings, Study
 
 

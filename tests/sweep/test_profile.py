@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Protocol
-from paraformer_bench.profiling import PARTIAL, Profile, ProfileJob
-from paraformer_bench.run_folder import RUN, read_run
+from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Protocol
+from paraformer_bench.study.profiling import PARTIAL, Profile, ProfileJob
+from paraformer_bench.study.run_folder import RUN, read_run
 from paraformer_bench.sweep.profile import ProfilePass
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.store import Store
 
 Event = dict[str, Any]

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import RECORDS, read_records
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import RECORDS, read_records
 from paraformer_bench.sweep.block import BlockRecords, BlockRunner
-from paraformer_bench.sweep.local import LocalWorker
 from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.local import LocalWorker
 
 PLUGIN = """
 import os

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paraformer_bench.record import Record
+from paraformer_bench.study.record import Record
 from paraformer_bench.sweep import command
 from paraformer_bench.sweep.run import Outcome
 from paraformer_bench.sweep.setup import open_store, set_up

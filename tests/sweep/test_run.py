@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from paraformer_bench.case import Case
-from paraformer_bench.job import Job, Protocol
-from paraformer_bench.record import Record
-from paraformer_bench.run_folder import read_run
+from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import read_run
 from paraformer_bench.sweep.plan import block_groups
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
 from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.shard import Shard
 from paraformer_bench.sweep.signals import held
 from paraformer_bench.sweep.store import Store
 

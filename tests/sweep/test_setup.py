@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench import child
-from paraformer_bench.errors import UsageError
-from paraformer_bench.machine_file import CALIBRATIONS
-from paraformer_bench.run_folder import read_run
-from paraformer_bench.survey import Survey
+from paraformer_bench.clusters.shard import MOST_BLOCKS, Shard
+from paraformer_bench.study import child
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.machine_file import CALIBRATIONS
+from paraformer_bench.study.run_folder import read_run
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep import identity
 from paraformer_bench.sweep import setup as subject
 from paraformer_bench.sweep.setup import open_store, set_up
-from paraformer_bench.sweep.shard import MOST_BLOCKS, Shard
 from paraformer_bench.sweep.study import Settings
 
 SMOKE = Settings(suite="smoke", device="cpu")

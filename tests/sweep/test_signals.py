@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.record import Record
 from paraformer_bench.report.build import build_report
-from paraformer_bench.run_folder import PAGE, RUN, read_run
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import PAGE, RUN, read_run
 from paraformer_bench.sweep.run import Outcome, Plan
 from paraformer_bench.sweep.signals import SIGNALS, held, interruptible
 from paraformer_bench.sweep.store import Store

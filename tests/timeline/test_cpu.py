@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from paraformer_bench.case import ModelSpec
-from paraformer_bench.measure.counts import _NO_KERNEL, count
-from paraformer_bench.registry import EXECUTIONS, MODELS
+from paraformer_bench.instrument.counts import _NO_KERNEL, count
+from paraformer_bench.study.case import ModelSpec
+from paraformer_bench.study.registry import EXECUTIONS, MODELS
 from paraformer_bench.timeline.curve import BATCHED, along
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.names import ALLOCATIONS, COMPOSITES, VIEWS, counts

@@ -1,0 +1,129 @@
+"""The commits in their order: as git says, or by the dates in the result files."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paraformer_bench.study.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the history.
+
+    Attributes:
+        hash: Full hash.
+        subject: First line of its message; empty where there is no repository to ask.
+        between: Commits of the history between this one and the one before it in the list: they
+            were not measured.
+    """
+
+    hash: str
+    subject: str = ""
+    between: int = 0
+
+    @property
+    def short(self) -> str:
+        """As people write it."""
+        return self.hash[:8]
+
+
+@dataclass(frozen=True)
+class History:
+    """Commits with results, oldest first.
+
+    Attributes:
+        commits: In the order of git's first parents, or of their dates.
+        left_out: Commits with results that are not in the history of HEAD.
+        from_git: Whether a repository knew them.
+    """
+
+    commits: tuple[Commit, ...]
+    left_out: tuple[str, ...] = ()
+    from_git: bool = True
+
+
+def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path) -> History:
+    """Put the measured commits in order.
+
+    The order is that of the first parents of HEAD: a commit of a branch is seen when it is
+    merged. Where git knows none of the commits, the dates order them.
+
+    Args:
+        measured: Full hashes.
+        dates: Hash -> seconds since 1970, for those without a repository.
+        repository: A folder inside the repository.
+    """
+    wanted = set(measured)
+    log = _first_parents(repository)
+    places = {commit: place for place, (commit, _) in enumerate(log)}
+    known = sorted(wanted & places.keys(), key=places.__getitem__)
+    if not known:
+        by_date = sorted(wanted, key=lambda commit: (dates.get(commit, 0.0), commit))
+        return History(tuple(map(Commit, by_date)), from_git=False)
+    commits = []
+    for k, commit in enumerate(known):
+        gap = places[commit] - places[known[k - 1]] - 1 if k else 0
+        commits.append(Commit(commit, log[places[commit]][1], gap))
+    return History(tuple(commits), tuple(sorted(wanted - places.keys())))
+
+
+def judged(
+    history: History, last: int | None, between: str | None, repository: Path
+) -> frozenset[str]:
+    """Return the hashes at which a change counts: all, the last few, or those of a range A..B.
+
+    Raises:
+        UsageError: Both were asked for, or the range names no commit.
+    """
+    hashes = [commit.hash for commit in history.commits]
+    if last is not None and between is not None:
+        raise UsageError("give --last or --commits, not both")
+    if last is not None:
+        return frozenset(hashes[-last:])
+    if between is None:
+        return frozenset(hashes)
+    start, dots, end = between.partition("..")
+    if not dots or not start or end.startswith("."):
+        raise UsageError(f"{between!r} is not a range of commits such as main..HEAD")
+    ends = [_resolve(name or "HEAD", hashes, repository) for name in (start, end)]
+    if history.from_git:
+        log = [commit for commit, _ in _first_parents(repository)]
+        places = [log.index(commit) if commit in log else -1 for commit in ends]
+        if places[1] < 0:
+            raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
+        return frozenset(log[places[0] + 1 : places[1] + 1])
+    places = [hashes.index(commit) for commit in ends]
+    return frozenset(hashes[places[0] + 1 : places[1] + 1])
+
+
+def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
+    full = _git(
+        repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+    ).strip()
+    if full:
+        return full
+    matches = [commit for commit in hashes if commit.startswith(name)]
+    if len(name) < 4 or len(matches) != 1:
+        raise UsageError(f"{name!r} names no commit that git or the results know")
+    return matches[0]
+
+
+def _first_parents(repository: Path) -> list[tuple[str, str]]:
+    """Hashes and subjects of HEAD and its first parents, oldest first; empty without git."""
+    text = _git(repository, "log", "--first-parent", "--reverse", "--format=%H%x00%s")
+    lines = (line.split("\0", 1) for line in text.split("\n") if "\0" in line)
+    return [(commit, subject) for commit, subject in lines]
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; empty if there is no git, no repository or no answer."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace")

@@ -1,0 +1,106 @@
+"""The device a worker measures on: its clock, memory, telemetry, energy and health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from paraformer_bench.instrument import precision
+from paraformer_bench.instrument.clock import Clock, CpuClock, CudaClock
+from paraformer_bench.instrument.energy import Meter, NoMeter, open_meter
+from paraformer_bench.instrument.host_load import Host, HostLoad, NoHost
+from paraformer_bench.instrument.memory import (
+    CpuMemory,
+    CudaMemory,
+    Memory,
+    refuse_the_impossible,
+    steady_malloc,
+)
+from paraformer_bench.instrument.telemetry import NoTelemetry, Telemetry, open_telemetry
+from paraformer_bench.ranks.team import Team
+from paraformer_bench.study.case import Case
+
+
+@dataclass(frozen=True)
+class Device:
+    """Everything the worker reads from one device."""
+
+    torch_device: torch.device
+    clock: Clock
+    memory: Memory
+    telemetry: Telemetry
+    host: Host = field(default_factory=NoHost)
+    team: Team = field(default_factory=Team)
+    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
+
+    def use(self, case: Case) -> None:
+        """Make the settings of the whole process that a case needs, before it is called."""
+        precision.use(case.dtype)
+        self.team.use_threads(case)
+
+    def synchronize(self) -> None:
+        """Wait for the device, raising whatever error its work has left behind."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.synchronize(self.torch_device)
+
+    def healthy(self) -> bool:
+        """Whether device and team still answer; a CUDA context does not survive a bad kernel."""
+        if self.team.broken:
+            return False
+        try:
+            self.synchronize()
+            torch.zeros(1, device=self.torch_device).add_(1).cpu()
+        except Exception:
+            return False
+        return True
+
+
+@contextmanager
+def at_work(name: str) -> Iterator[Device]:
+    """Set this process up as every one is that measures, and open its device.
+
+    What is built and called within is so under inference mode.
+    """
+    if name == "cpu":
+        steady_malloc()
+        refuse_the_impossible()
+    with torch.inference_mode():
+        yield open_device(name)
+
+
+def open_device(name: str) -> Device:
+    """Open ``cpu`` or ``cuda:N``, in full float32 precision until a case asks for another."""
+    precision.use("float32")
+    device = torch.device(name)
+    if device.type == "cpu":
+        nothing = NoTelemetry("the device is no GPU")
+        host = HostLoad(torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, meter=open_meter(None))
+    torch.cuda.set_device(device)
+    torch.cuda.init()
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    clock, memory = CudaClock(device), CudaMemory(device)
+    telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
+    return Device(device, clock, memory, telemetry, host, meter=open_meter(uuid))
+
+
+# What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "Storage size calculation overflowed",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the device or the host."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)

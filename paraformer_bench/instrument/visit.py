@@ -1,0 +1,300 @@
+"""One visit to a group of cases: prepare each, sample them in shuffled rounds, close each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any, TypeVar
+
+from paraformer_bench.instrument import host_load, telemetry
+from paraformer_bench.instrument.bench import Bench, prepare
+from paraformer_bench.instrument.device import Device, is_out_of_memory
+from paraformer_bench.instrument.energy import NoMeter, Window, take_window
+from paraformer_bench.instrument.gate import Mismatch
+from paraformer_bench.instrument.pool import Pool
+from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.job import Job, round_order
+from paraformer_bench.study.record import ENOUGH_SAMPLES
+
+Emit = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+_DRIFT = 0.10
+_SENTINEL_CALLS = 7
+_WARM_UP_SHARE = 0.25
+_WINDOW_SHARE = 0.9
+"""Share of ``timeout_seconds`` that an energy window may take, its two ticks included."""
+_NO_WINDOW = "the suite asks for no energy window: set energy_seconds in its [protocol]"
+
+
+class Visit:
+    """Visits the groups of one job.
+
+    Events emitted, each a dict with ``event`` and, but for the sentinel's, ``case_id``:
+    ``begin`` before anything that may hang; ``prepared`` with the facts known before timing;
+    ``sampled`` with the samples of one round; ``finished`` with status, reason and flags.
+    Where the suite asks for energy and the device has a meter, ``timed`` says the flags of a case
+    once its rounds are done, and ``energy`` what its window found, or why it found nothing.
+    ``busy_seconds`` is time spent in warm-up or timed calls since the last event.
+
+    Args:
+        device: Where to measure.
+        job: What to measure.
+        emit: Receives the events.
+    """
+
+    def __init__(self, device: Device, job: Job, emit: Emit) -> None:
+        self._device = device
+        self._job = job
+        self._emit = emit
+        # Prepared like any case, so that what loads on first use is not charged to a real one.
+        self._sentinel_case = sentinel_case(job.device)
+        self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
+        self._order = job.first_order
+
+    def group(self, cases: list[Case]) -> bool:
+        """Visit one group.
+
+        Returns:
+            False when the device no longer works and this process cannot go on.
+        """
+        pool = Pool(self._device, self._job.block)
+        drift = [self._watch()]
+        open_cases: dict[Case, _Samples] = {}
+        for case in cases:
+            self._begin(case, "prepare")
+            if self._prepare(pool, case):
+                open_cases[case] = _Samples()
+            elif not self._recover(pool, case):
+                return False
+        for turn in range(self._job.protocol.rounds):
+            drift.append(self._watch())
+            for case in round_order(open_cases, self._job.seed, self._job.block, turn):
+                self._begin(case, "sample")
+                if not self._sample(pool, case, open_cases[case]):
+                    del open_cases[case]
+                    if not self._recover(pool, case):
+                        return False
+        drift.append(self._watch())
+        endings = {case: self._ending(samples, drift) for case, samples in open_cases.items()}
+        return self._finish(pool, endings)
+
+    def _prepare(self, pool: Pool, case: Case) -> bool:
+        order, self._order = self._order, self._order + 1
+        seconds = _WARM_UP_SHARE * self._job.protocol.seconds_per_case
+        try:
+            bench = pool.prepare(case, seconds)
+        except Exception as error:
+            self._finish_failed(case, error, order)
+            return False
+        self._emit(
+            {
+                "event": "prepared",
+                "case_id": case.id,
+                "order": order,
+                "facts": bench.facts,
+                "null_reasons": self._null_reasons() | bench.null_reasons,
+                "busy_seconds": bench.busy,
+            }
+        )
+        return True
+
+    def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
+        self._device.host.begin()
+        try:
+            result = _with_room(pool, case, lambda bench: self._slice(bench, samples))
+        except Exception as error:
+            self._finish_failed(case, error, None)
+            return False
+        reading = self._device.host.read() | self._device.telemetry.read()
+        samples.add(result, reading)
+        self._emit(
+            {
+                "event": "sampled",
+                "case_id": case.id,
+                "wall_seconds": result.wall,
+                "device_seconds": result.device,
+                "dry": result.dry,
+                "reading": reading,
+                "busy_seconds": result.busy,
+            }
+        )
+        return True
+
+    def _slice(self, bench: Bench, samples: _Samples) -> Slice:
+        """Take the samples of one round and note whether anything was compiled meanwhile."""
+        protocol = self._job.protocol
+        compiled = bench.compilations()
+        result = take_slice(
+            bench.call,
+            self._device.clock,
+            seconds=protocol.seconds_per_case / protocol.rounds,
+            earlier=samples.wall,
+            target=protocol.target_relative_error,
+        )
+        samples.recompiled |= bench.compilations() > compiled
+        return result
+
+    def _recover(self, pool: Pool, case: Case) -> bool:
+        """Free what a failed case holds; False if the device no longer works."""
+        try:
+            pool.drop(case)  # raises on a device with a sticky error
+        except Exception:
+            return False
+        return self._device.healthy()
+
+    def _finish(self, pool: Pool, endings: dict[Case, dict[str, Any]]) -> bool:
+        """Finish cases whose rounds are done, each after its energy window if there is to be one.
+
+        The windows come last: they heat the device, and nothing of the group is timed any more.
+        """
+        windows = self._why_no_window() is None
+        if windows:
+            for case, ending in endings.items():
+                self._emit({"event": "timed", "case_id": case.id} | ending)
+        for case, ending in endings.items():
+            whole = not windows or self._take_window(pool, case)
+            ok = {"event": "finished", "case_id": case.id, "status": "ok", "reason": None}
+            self._emit(ok | ending)
+            if not whole and not self._recover(pool, case):
+                return False
+        return True
+
+    def _take_window(self, pool: Pool, case: Case) -> bool:
+        """Read the energy of one case; False if that failed, which costs it nothing else."""
+        self._begin(case, "energy")
+        found: dict[str, Any] = {"joules": None}
+        try:
+            if case.devices > 1 and self._job.device != "cpu":
+                raise Unsupported("the energy of one GPU is read, and this case uses several")
+            window = _with_room(pool, case, self._window)
+        except Exception as error:
+            status, reason = describe(error)
+            found["reason"] = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
+        else:
+            facts = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
+            found = {"joules": window.joules_per_call, "window": facts}
+        self._emit({"event": "energy", "case_id": case.id} | found)
+        return found["joules"] is not None
+
+    def _window(self, bench: Bench) -> Window:
+        protocol, device = self._job.protocol, self._device
+        limit = _WINDOW_SHARE * protocol.timeout_seconds
+        return take_window(
+            bench.call, device.clock, device.meter, seconds=protocol.energy_seconds, limit=limit
+        )
+
+    def _why_no_window(self) -> str | None:
+        """Why no energy window will be taken in this job; None if one will."""
+        if not self._job.protocol.energy_seconds:
+            return _NO_WINDOW
+        meter = self._device.meter
+        return meter.reason if isinstance(meter, NoMeter) else None
+
+    def _ending(self, samples: _Samples, drift: list[float]) -> dict[str, Any]:
+        """What is told of a case once its rounds are done."""
+        flags = telemetry.flags(samples.readings) + host_load.flags(samples.readings)
+        if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
+            flags.append("unconverged")
+        if len(samples.wall) < ENOUGH_SAMPLES:
+            flags.append("too_few_samples")
+        if samples.dry:
+            flags.append("queue_dry")
+        if samples.recompiled:
+            flags.append("recompiled")
+        if max(drift) > (1 + _DRIFT) * min(drift):
+            flags.append("drift")
+        return {"flags": sorted(set(flags)), "sentinel_seconds": drift}
+
+    def _finish_failed(self, case: Case, error: Exception, order: int | None) -> None:
+        status, reason = describe(error)
+        self._emit(
+            {
+                "event": "finished",
+                "case_id": case.id,
+                "status": status,
+                "reason": reason,
+                "flags": [],
+                "order": order,
+            }
+        )
+
+    def _begin(self, case: Case, stage: str) -> None:
+        self._emit({"event": "begin", "case_id": case.id, "stage": stage})
+
+    def _watch(self) -> float:
+        """Median time of the sentinel case right now."""
+        self._device.use(self._sentinel_case)
+        times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
+        self._emit({"event": "sentinel", "busy_seconds": sum(times)})
+        return median(times)
+
+    def _null_reasons(self) -> dict[str, str]:
+        # Until its window has been taken, which takes the reason away.
+        energy = self._why_no_window() or "the case ended before its energy window"
+        reasons = {"energy_joules": energy}
+        if self._job.device == "cpu":
+            reasons["device_seconds"] = "the CPU is the host: it has no clock of its own"
+        return reasons | dict(self._device.telemetry.null_reasons)
+
+
+def _with_room(pool: Pool, case: Case, take: Callable[[Bench], T]) -> T:
+    """Do something with a case; where memory runs out beside the others, once more without them.
+
+    Raises:
+        Exception: What building or calling the case raised.
+    """
+    try:
+        return take(pool.get(case))
+    except Exception as error:
+        if pool.alone(case) or not is_out_of_memory(error):
+            raise
+    pool.drop_all()  # past the handler, whose traceback keeps tensors alive
+    return take(pool.get(case))
+
+
+class _Samples:
+    """What a case has gathered over its rounds."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.dry = 0
+        self.recompiled = False
+        self.readings: list[telemetry.Reading] = []
+
+    def add(self, result: Slice, reading: telemetry.Reading) -> None:
+        self.wall += result.wall
+        self.dry += result.dry
+        self.readings.append(reading)
+
+
+def describe(error: Exception) -> tuple[str, str]:
+    """Return the record status and the one-line reason for what preparing or timing raised."""
+    first = next(iter(str(error).splitlines()), "")
+    if isinstance(error, Unsupported):
+        return "skipped", first
+    if isinstance(error, Mismatch):
+        return "mismatch", first
+    if is_out_of_memory(error):
+        return "oom", first
+    return "error", f"{type(error).__name__}: {first}"
+
+
+def sentinel_case(device: str) -> Case:
+    """A small net that never changes: when its time moves, the machine has changed."""
+    return Case(
+        model="serial",
+        execution="loop",
+        runtime="eager",
+        depth=2,
+        width=192,
+        batch=1,
+        image=224,
+        patch=16,
+        heads=3,
+        branch_depth=1,
+        dtype="float32",
+        device=device,
+    )

@@ -1,1 +1,0 @@
-"""Joining the run folders of shards into one run."""

@@ -1,0 +1,1 @@
+"""A case on several devices: a process for each of them."""

@@ -1,0 +1,1 @@
+"""The language of the house: what is measured, how, and what was seen. Imports no torch."""

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.record import BROKEN, FLAGS, KINDS, STATUSES, Record
+
+CASE = Case("serial", "loop", "eager", 4, 192, 1, 224, 16, 3, 1, "float32", "cpu")
+FULL = Record(
+    CASE,
+    block=3,
+    order=2,
+    status="ok",
+    reason=None,
+    wall_seconds=[0.1, 1 / 3, 1e-9],
+    device_seconds=[0.05],
+    rounds=[2, 1],
+    peak_bytes=2**40,
+    reserved_bytes=1,
+    parameter_bytes=7,
+    flops=10**15,
+    operations=12,
+    energy_joules=0.25,
+    relative_error=1e-7,
+    warmup_calls=9,
+    telemetry={"readings": [{"sm_clock_hz": 1}]},
+    null_reasons={"x": "why"},
+    flags=["drift"],
+)
+
+
+@pytest.mark.parametrize("record", [FULL, Record(CASE, 0, None, "error", "two\nlines, \u00fc")])
+def test_json_round_trip_is_exact(record: Record) -> None:
+    line = record.to_line()
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert Record.from_json(json.loads(line)) == record
+
+
+def test_line_holds_the_keys_of_the_contract() -> None:
+    data = json.loads(FULL.to_line())
+    promised = (
+        "case case_id block order status reason wall_seconds device_seconds peak_bytes "
+        "reserved_bytes parameter_bytes flops energy_joules telemetry flags"
+    )
+    assert set(promised.split()) <= set(data)
+    assert data["case_id"] == CASE.id
+    assert data["case"] == CASE.to_json()
+
+
+def test_records_of_newer_versions_are_read() -> None:
+    data = json.loads(FULL.to_line()) | {"colour": "red"}
+    assert Record.from_json(data) == FULL
+
+
+@pytest.mark.parametrize("key", ["case", "block", "order", "status"])
+def test_record_without_its_key_is_refused(key: str) -> None:
+    data = json.loads(FULL.to_line())
+    del data[key]
+    with pytest.raises((KeyError, TypeError)):
+        Record.from_json(data)
+
+
+def test_nan_never_reaches_the_disk() -> None:
+    with pytest.raises(ValueError, match="Out of range float values"):
+        Record(CASE, 0, 0, "ok", wall_seconds=[math.nan]).to_line()
+
+
+def test_records_do_not_share_their_lists() -> None:
+    a, b = Record(CASE, 0, 0, "ok"), Record(CASE, 1, 0, "ok")
+    a.wall_seconds.append(1.0)
+    a.flags.append("drift")
+    a.telemetry["x"] = 1
+    assert (b.wall_seconds, b.flags, b.telemetry) == ([], [], {})
+    assert a.key != b.key
+
+
+def test_words() -> None:
+    assert set(BROKEN) < set(STATUSES)
+    assert {"ok", "skipped", "oom"}.isdisjoint(BROKEN)
+    promised = (
+        "throttled clock_drop drift unconverged queue_dry recompiled foreign_process "
+        "too_few_samples"
+    )
+    assert set(promised.split()) <= set(FLAGS)
+
+
+WRONG = (None, "x", -1, 1.5, [], {}, True, 10**400, math.nan, math.inf, ["x"], [None], {"a": 1})
+WHOLE = ("peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "operations")
+RIGHT: dict[str, tuple[Any, ...]] = {
+    "order": (None,),
+    "reason": (None, "x"),
+    "wall_seconds": ([],),
+    "device_seconds": (None, []),
+    "rounds": ([],),
+    **dict.fromkeys(WHOLE, (None, -1)),
+    "work": (None, [], ["x"], [None]),  # whoever reads operations checks them
+    **dict.fromkeys(("energy_joules", "relative_error", "compile_seconds"), (None, -1, 1.5)),
+    "telemetry": ({}, {"a": 1}),
+    "null_reasons": ({},),
+    "flags": ([], ["x"]),
+}
+"""Which of `WRONG` a field can be after all."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in KINDS for value in WRONG if value not in RIGHT.get(name, ())],
+)
+def test_a_field_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^{name} must "):
+        Record.from_json(json.loads(FULL.to_line()) | {name: value})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_a_field_can_be_is_read(name: str) -> None:
+    for value in RIGHT[name]:
+        data = json.loads(FULL.to_line()) | {"rounds": [], name: value}
+        assert getattr(Record.from_json(data), name) == value
+
+
+def test_every_field_has_a_kind() -> None:
+    assert {"case", *KINDS} == set(Record.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "times", [[math.nan], [1e-3, math.nan], [math.inf], [True], [[1.0]], [10**400], [1e308, "x"]]
+)
+@pytest.mark.parametrize("name", ["wall_seconds", "device_seconds"])
+def test_times_are_finite_numbers(name: str, times: list[Any]) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be a list of finite numbers"):
+        Record.from_json(json.loads(FULL.to_line()) | {name: times, "rounds": []})
+
+
+@pytest.mark.parametrize("times", [[0.0], [-1e-9, 1.0], [1], [1e308] * 3])
+def test_times_may_be_anything_finite(times: list[float]) -> None:
+    data = json.loads(FULL.to_line()) | {"wall_seconds": times, "rounds": [len(times)]}
+    assert Record.from_json(data).wall_seconds == times
+
+
+def test_rounds_beyond_the_samples_are_refused() -> None:
+    with pytest.raises(UsageError, match="rounds must not hold more samples"):
+        Record.from_json(json.loads(FULL.to_line()) | {"rounds": [10**18]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("depth", value) for value in (None, "4", 0, -4, 4.0, True, 10**30, [4], math.nan)),
+        *(("heads", value) for value in (None, 5, math.nan)),
+        *(("model", value) for value in (None, 7, ["serial"])),
+        *(("device", None), ("dtype", None), ("mode", 3), ("patch", 0), ("devices", "1")),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(field: str, value: object) -> None:
+    data = json.loads(FULL.to_line())
+    data["case"][field] = value
+    with pytest.raises(UsageError, match=field):
+        Record.from_json(data)
+
+
+def test_records_of_older_versions_are_read() -> None:
+    """They have no keys but the first."""
+    data = json.loads(FULL.to_line())
+    old = {name: data[name] for name in ("case", "block", "order", "status", "wall_seconds")}
+    del old["case"]["devices"]
+    assert Record.from_json(old) == Record(CASE, 3, 2, "ok", wall_seconds=list(FULL.wall_seconds))
+
+
+def test_words_of_another_version_are_read() -> None:
+    """A precision that this version does not know is no reason to drop what was measured."""
+    line = json.loads(Record(CASE, 0, 0, "ok", wall_seconds=[1.0]).to_line())
+    line["case"] |= {"dtype": "float8", "mode": "decode"}
+    assert Record.from_json(line).case.dtype == "float8"
