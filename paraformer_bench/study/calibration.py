@@ -1,13 +1,13 @@
-"""How well the instrument reads delays whose length is known. Imports no torch."""
+"""How well the instrument reads delays whose length is known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta, Struct
+
+from paraformer_bench.study import wire
 from paraformer_bench.study.ceilings import Place
-from paraformer_bench.study.survey import Survey
 
 DELAYS = (50e-6, 200e-6, 1e-3, 10e-3)
 """Seconds of the delays that are injected."""
@@ -21,35 +21,10 @@ to every call and that the truth, the difference of two spins, leaves out. That 
 was not seen on a GPU yet.
 """
 
-
-@dataclass(frozen=True)
-class CalibrationJob:
-    """What the calibrating child is asked to do.
-
-    Attributes:
-        device: ``cpu`` or ``cuda:N``.
-        delays: Seconds of the delays to inject.
-        seconds: Time for the samples of each delay.
-        rounds: Times to go through the delays.
-    """
-
-    device: str
-    delays: tuple[float, ...] = DELAYS
-    seconds: float = 1.0
-    rounds: int = 3
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CalibrationJob:
-        """Rebuild a job from `to_json`."""
-        return cls(**(dict(data) | {"delays": tuple(data["delays"])}))
+_Delay = Annotated[float, Meta(ge=1e-9, le=1e6)]
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One delay as the instrument read it.
 
     Attributes:
@@ -60,10 +35,10 @@ class Reading:
         samples: How many there are.
     """
 
-    basis: str
-    asked_seconds: float
-    true_seconds: float
-    measured_seconds: float
+    basis: Literal["wall", "device"]
+    asked_seconds: _Delay
+    true_seconds: _Delay
+    measured_seconds: _Delay
     samples: int
 
     @property
@@ -81,43 +56,13 @@ class Reading:
         """Whether the difference is small enough."""
         return abs(self.difference) <= max(RELATIVE * self.true_seconds, ABSOLUTE[self.basis])
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values, the judgement among them."""
-        return asdict(self) | {
-            "difference_seconds": self.difference,
-            "difference_share": self.share,
-            "within": self.within,
-        }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Reading:
-        """Rebuild a reading; what follows from the rest is worked out anew.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field is of the wrong kind.
-            ValueError: A value makes no sense.
-        """
-        asked, true, measured = (
-            float(data[f"{name}_seconds"]) for name in ("asked", "true", "measured")
-        )
-        if not all(1e-9 <= value <= 1e6 for value in (asked, true, measured)):
-            raise ValueError("no delay is that short or that long")
-        if data["basis"] not in ("wall", "device"):
-            raise ValueError("a basis that is neither wall nor device")
-        return cls(data["basis"], asked, true, measured, int(data["samples"]))
-
-
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(Struct, frozen=True):
     """The readings of one device on one day.
 
     Attributes:
         date: ISO time in UTC.
-        host: Name of the machine.
-        device: ``cpu`` or ``cuda:N``.
-        device_name: Name of the hardware.
-        torch: Version of PyTorch.
+        host: As in `ceilings.Place`; so are the next three.
         package: Version of this package.
         readings: In the order of the delays, wall before device.
     """
@@ -128,12 +73,12 @@ class Calibration:
     device_name: str
     torch: str
     package: str
-    readings: tuple[Reading, ...]
+    readings: Annotated[tuple[Reading, ...], Meta(min_length=1)]
 
     @property
     def place(self) -> Place:
         """What it holds for."""
-        return self.host, self.device, self.device_name, self.torch
+        return Place(self.host, self.device, self.device_name, self.torch)
 
     @property
     def basis(self) -> str:
@@ -145,31 +90,14 @@ class Calibration:
         """Whether every reading of the deciding basis is within the tolerance."""
         return all(r.within for r in self.readings if r.basis == self.basis)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return asdict(self) | {
-            "tolerance": {"relative": RELATIVE, "absolute_seconds": ABSOLUTE[self.basis]},
-            "readings": [reading.to_json() for reading in self.readings],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
-        """Rebuild a calibration from `to_json`.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field is of the wrong kind.
-            ValueError: A value makes no sense.
-        """
-        names = ("date", "host", "device", "device_name", "torch", "package")
-        readings = tuple(Reading.from_json(reading) for reading in data["readings"])
-        if not readings:
-            raise ValueError("no readings")
-        return cls(**{name: str(data[name]) for name in names}, readings=readings)
-
-
-def place_of(survey: Survey, device: str) -> Place:
-    """Return the place of a device of this machine."""
-    environment = survey.environment
-    host, name = environment["host"]["name"], environment["devices"][device]
-    return str(host), device, str(name), survey.versions.get("torch", "?")
+    def plain(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: the fields, and what follows from them for readers."""
+        fields: dict[str, Any] = wire.plain(self)
+        for reading, said in zip(self.readings, fields["readings"], strict=True):
+            said |= {
+                "difference_seconds": reading.difference,
+                "difference_share": reading.share,
+                "within": reading.within,
+            }
+        tolerance = {"relative": RELATIVE, "absolute_seconds": ABSOLUTE[self.basis]}
+        return fields | {"tolerance": tolerance}

@@ -1,12 +1,19 @@
-"""What can be measured: `ModelSpec`, `Case` and their stable names. Imports no torch."""
+"""What can be measured, each idea once: `Method`, `Regime`, `Case` and `Curve`, with their names.
+
+A method is who is measured, a regime under what conditions, a case one thing to measure, and a curve
+the cases that differ in depth alone. A regime's axes are open: a model declares the ones it has
+(`registry.register_model`), the reference nets `REFERENCE_AXES`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
 from typing import Any
+
+from msgspec import Struct
 
 from paraformer_bench.study import checks
 from paraformer_bench.study.errors import UsageError
@@ -17,6 +24,12 @@ MODES = ("inference", "train")
 SCOPES = ("whole", "trunk")
 HEAD_WIDTH = 64
 """Width of one attention head when the number of heads is not given."""
+
+REFERENCE_AXES = ("width", "image", "patch", "heads", "branch_depth")
+"""Axes of the reference nets; ``tokens`` follows from image and patch."""
+
+SERIAL = "serial"
+"""The model that all others are compared with."""
 
 # Bounds that no real study reaches; they turn a slip of the keyboard into a message.
 LIMITS = {
@@ -30,13 +43,22 @@ LIMITS = {
     "branch_depth": 16_384,
     "devices": 1_024,
 }
+MOST = 1_048_576
+"""Limit of an axis that is not in `LIMITS`."""
 
-_COUNTS = [name for name in LIMITS if name != "tokens"]
+# Names that stand before an axis's value in the name of a regime, in that order; the value that
+# goes without saying is left out. Other axes follow under their own names.
+_SIGNS = {"width": "w", "batch": "b", "tokens": "t", "patch": "p", "heads": "h"}
+
+Axes = tuple[tuple[str, int], ...]
+"""Names and values; hashable, in the order of `REFERENCE_AXES`, then by name."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The shape of one net; what a registered model builder receives.
+
+    An axis that the model declares beside those below is an attribute too: ``spec.experts``.
 
     Attributes:
         depth: Blocks in the net: serial layers, or branches times ``branch_depth``.
@@ -50,6 +72,7 @@ class ModelSpec:
         channels: Channels of the input image.
         classes: Outputs of the classification head.
         mlp_ratio: Hidden units of a block's MLP per feature.
+        others: Axes of this model alone.
     """
 
     depth: int
@@ -61,6 +84,13 @@ class ModelSpec:
     channels: int = 3
     classes: int = 1000
     mlp_ratio: int = 4
+    others: Axes = ()
+
+    def __getattr__(self, name: str) -> int:
+        for axis, value in self.__dict__.get("others", ()):
+            if axis == name:
+                return int(value)
+        raise AttributeError(f"the model declares no axis {name!r}")
 
     @property
     def branches(self) -> int:
@@ -78,87 +108,306 @@ class ModelSpec:
         return self.mlp_ratio * self.width
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to measure. Validate with `check` before use; `id` names it for ever.
+class Method(Struct, frozen=True, order=True, dict=True):
+    """Who is measured: an architecture, how its branches are run, how that is launched.
 
-    ``device`` is ``cpu`` or ``cuda:N``, and ``devices`` how many of them one call uses, that one
-    among them; the other fields are DESIGN's vocabulary.
+    ``devices`` is how many devices one call uses.
     """
 
     model: str
     execution: str
     runtime: str
-    depth: int
-    width: int
+    devices: int = 1
+
+    @cached_property
+    def name(self) -> str:
+        """The parts joined; the number of devices is one of them only where it is not 1."""
+        spread = f"-n{self.devices}" if self.devices != 1 else ""
+        return f"{self.model}-{self.execution}-{self.runtime}{spread}"
+
+    @property
+    def label(self) -> str:
+        """Words for a legend or the head of a row; of a whole run (no execution) its name."""
+        if not self.execution:
+            return self.model
+        devices = f", {self.devices} devices" if self.devices != 1 else ""
+        return f"{self.model} {self.execution}, {self.runtime}{devices}"
+
+
+class Regime(Struct, frozen=True, order=True, dict=True):
+    """Under what conditions: everything but the method and the depth.
+
+    ``device`` is ``cpu`` or ``cuda:N``, the first of those that one call uses.
+    """
+
+    axes: Axes
     batch: int
-    image: int
-    patch: int
-    heads: int
-    branch_depth: int
     dtype: str
     device: str
     mode: str = "inference"
     scope: str = "whole"
-    devices: int = 1
+
+    def get(self, axis: str) -> int | None:
+        """Return the value of an axis, or None where the model has no such axis."""
+        return self._values.get(axis)
 
     @property
-    def tokens(self) -> int:
-        """Sequence length: one token a patch and the class token."""
-        return tokens_of(self.image, self.patch)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The net this case runs."""
-        return ModelSpec(
-            self.depth, self.width, self.heads, self.image, self.patch, self.branch_depth
-        )
+    def branch_depth(self) -> int:
+        """Blocks that wait for each other in a branch; 1 for models that have no choice."""
+        return self.get("branch_depth") or 1
 
     @cached_property
-    def id(self) -> str:
+    def tokens(self) -> int | None:
+        """Sequence length; None where neither an image nor an axis of the model says it."""
+        image, patch = self.get("image"), self.get("patch")
+        return self.get("tokens") if image is None or patch is None else tokens_of(image, patch)
+
+    @cached_property
+    def name(self) -> str:
         """Stable name made of letters, digits, ``.``, ``_`` and ``-`` only."""
-        return f"{self.method}-d{self.depth}-{self.regime}"
-
-    @cached_property
-    def curve_id(self) -> str:
-        """Name shared by the cases that differ in depth alone."""
-        return f"{self.method}-{self.regime}"
-
-    @cached_property
-    def method(self) -> str:
-        """Who is measured: model, execution, runtime, and the number of devices if not 1."""
-        return method_name(self.model, self.execution, self.runtime, self.devices)
-
-    @cached_property
-    def regime(self) -> str:
-        """Under what conditions: everything but the method and the depth.
-
-        Cases of one regime are compared with each other, so they are measured side by side.
-        ``branch_depth`` is part of it only where it is not 1.
-        """
-        parts = [f"w{self.width}", f"b{self.batch}", f"t{self.tokens}"]
-        if self.patch != 16:
-            parts.append(f"p{self.patch}")
-        if self.heads * HEAD_WIDTH != self.width:
-            parts.append(f"h{self.heads}")
+        values = {"width": self.get("width"), "batch": self.batch, "tokens": self.tokens}
+        values |= {axis: self._values[axis] for axis in ("patch", "heads") if self._told(axis)}
+        parts = [f"{_SIGNS[axis]}{value}" for axis, value in values.items() if value is not None]
         if self.branch_depth != 1:
             parts.append(f"k{self.branch_depth}")
+        parts += [f"{axis}{value}" for axis, value in self.own_axes]
         parts += [self.dtype, self.device.replace(":", ""), self.mode, self.scope]
         return "-".join(parts)
 
     @cached_property
-    def group(self) -> str:
-        """The regime without the branch depth: the cases that visit a worker side by side."""
-        return replace(self, branch_depth=1).regime
+    def group(self) -> Regime:
+        """The regime without the branch depth.
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields, ``tokens`` included, as JSON-ready values."""
-        return asdict(self) | {"tokens": self.tokens}
+        Cases of one group are compared with each other, so they are measured side by side.
+        """
+        axes = tuple((name, 1 if name == "branch_depth" else n) for name, n in self.axes)
+        return Regime(axes, self.batch, self.dtype, self.device, self.mode, self.scope)
+
+    @property
+    def own_axes(self) -> Axes:
+        """Axes that are not among those of the reference nets."""
+        known = (*REFERENCE_AXES, "tokens")
+        return tuple((name, value) for name, value in self.axes if name not in known)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Every condition in words by its name; patch and heads only where they surprise."""
+        words = {"width": f"width {self.get('width')}"} if self.get("width") is not None else {}
+        words["batch"] = f"batch {self.batch}"
+        if self.tokens is not None:
+            words["tokens"] = f"{self.tokens} tokens"
+        if self._told("patch"):
+            words["patch"] = f"patch {self.get('patch')}"
+        if self._told("heads"):
+            heads = self.get("heads")
+            words["heads"] = f"{heads} head{'' if heads == 1 else 's'}"
+        words |= {axis: f"{axis.replace('_', ' ')} {value}" for axis, value in self.own_axes}
+        words |= {"dtype": self.dtype, "device": self.device, "mode": mode_word(self.mode)}
+        words["scope"] = {"whole": "whole net", "trunk": "trunk only"}.get(self.scope, self.scope)
+        return words
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """Order in which a reader expects regimes: by size, then by kind."""
+        sizes = tuple(self.get(axis) or 0 for axis in ("width", "patch", "heads"))
+        width, patch, heads = sizes
+        kinds = (self.dtype, self.device, self.mode, self.scope)
+        return (width, self.tokens or 0, patch, heads, self.own_axes, self.batch, *kinds)
+
+    def _told(self, axis: str) -> bool:
+        """Whether patch or heads differ from what goes without saying."""
+        value = self.get(axis)
+        if value is None:
+            return False
+        return value != 16 if axis == "patch" else value * HEAD_WIDTH != self.get("width")
+
+    @cached_property
+    def _values(self) -> dict[str, int]:
+        return dict(self.axes)
+
+
+class Curve(Struct, frozen=True, dict=True):
+    """The cases that differ in depth alone. A verdict is about a curve."""
+
+    method: Method
+    regime: Regime
+
+    @cached_property
+    def id(self) -> str:
+        """Name shared by the cases of the curve."""
+        return f"{self.method.name}-{self.regime.name}"
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other curves of its group, in words."""
+        depth = self.regime.branch_depth
+        return self.method.label + (f", branch depth {depth}" if depth != 1 else "")
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """Order of the curves of a group: the serial net first, then by name."""
+        method = self.method
+        who = (method.model, method.execution, method.runtime)
+        return (method.model != SERIAL, *who, self.regime.branch_depth, method.devices)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every field by its name, as files and tables have them, ``tokens`` too."""
+        fields = Case(self.method, self.regime, 0).flat()
+        del fields["depth"]
+        return fields
+
+
+class Case:
+    """One thing to measure: a method, a regime and a depth. Not to be changed; `id` names it.
+
+    Files and tables have its fields flat, by their names (`flat`, `of`).
+
+    Args:
+        method: Who.
+        regime: Under what conditions.
+        depth: Blocks in the net.
+    """
+
+    def __init__(self, method: Method, regime: Regime, depth: int) -> None:
+        self.method = method
+        self.regime = regime
+        self.depth = depth
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Case:
-        """Rebuild a case from `to_json`; keys of newer versions are ignored."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+    def of(cls, **fields: Any) -> Case:
+        """Build a case from its fields by name, as `flat` returns them.
+
+        Whole numbers that are no field of a method or regime are axes of the model. Text under a
+        name that is not known is ignored: a newer version wrote it. ``tokens`` is too where image
+        and patch say it.
+
+        Raises:
+            TypeError: A field that has no default is missing.
+        """
+        who = {name: fields.pop(name) for name in Method.__struct_fields__ if name in fields}
+        names = [name for name in Regime.__struct_fields__ if name != "axes"]
+        conditions = {name: fields.pop(name) for name in names if name in fields}
+        depth = fields.pop("depth")
+        if {"image", "patch"} <= fields.keys():
+            fields.pop("tokens", None)
+        axes = {
+            name: value
+            for name, value in fields.items()
+            if name in LIMITS or (isinstance(value, int) and not isinstance(value, bool))
+        }
+        return cls(Method(**who), Regime(in_order(axes), **conditions), depth)
+
+    def flat(self) -> dict[str, Any]:
+        """Return the fields by name as JSON-ready values, ``tokens`` included."""
+        method, regime = self.method, self.regime
+        fields: dict[str, Any] = {
+            "model": method.model,
+            "execution": method.execution,
+            "runtime": method.runtime,
+            "depth": self.depth,
+            "batch": regime.batch,
+        }
+        fields |= regime.axes
+        fields |= {name: getattr(regime, name) for name in ("dtype", "device", "mode", "scope")}
+        fields["devices"] = method.devices
+        if regime.tokens is not None:
+            fields["tokens"] = regime.tokens
+        return fields
+
+    def replace(self, **changes: Any) -> Case:
+        """Return a case with other values of some fields."""
+        return Case.of(**(self.flat() | changes))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Case) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Case({self.id})"
+
+    @cached_property
+    def _key(self) -> tuple[Method, Regime, int]:
+        return self.method, self.regime, self.depth
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    @cached_property
+    def id(self) -> str:
+        """Stable name made of letters, digits, ``.``, ``_`` and ``-`` only."""
+        return f"{self.method.name}-d{self.depth}-{self.regime.name}"
+
+    @cached_property
+    def curve(self) -> Curve:
+        """The curve it belongs to."""
+        return Curve(self.method, self.regime)
+
+    @cached_property
+    def curve_id(self) -> str:
+        """Name of its curve."""
+        return self.curve.id
+
+    @cached_property
+    def group(self) -> str:
+        """Name of its regime without the branch depth: what is measured side by side."""
+        return self.regime.group.name
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The net this case runs; axes that the model does not have are as by default."""
+        axes = dict(self.regime.axes)
+        shape = {name: axes[name] for name in REFERENCE_AXES if name in axes}
+        shape = {"width": HEAD_WIDTH, "heads": 1} | shape
+        others = tuple(pair for pair in self.regime.axes if pair[0] not in REFERENCE_AXES)
+        return ModelSpec(self.depth, **shape, others=others)
+
+    @property
+    def model(self) -> str:
+        """The architecture."""
+        return self.method.model
+
+    @property
+    def execution(self) -> str:
+        """How its branches are run."""
+        return self.method.execution
+
+    @property
+    def runtime(self) -> str:
+        """How the callable is launched."""
+        return self.method.runtime
+
+    @property
+    def devices(self) -> int:
+        """How many devices one call uses."""
+        return self.method.devices
+
+    @property
+    def batch(self) -> int:
+        """Inputs of one call."""
+        return self.regime.batch
+
+    @property
+    def dtype(self) -> str:
+        """Precision, one of `DTYPES`."""
+        return self.regime.dtype
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda:N``."""
+        return self.regime.device
+
+    @property
+    def mode(self) -> str:
+        """One of `MODES`."""
+        return self.regime.mode
+
+    @property
+    def scope(self) -> str:
+        """One of `SCOPES`."""
+        return self.regime.scope
 
     def check(self, *, known: bool = True) -> Case:
         """Return the case itself, or raise `UsageError` naming the field that cannot be.
@@ -167,31 +416,37 @@ class Case:
             known: Precision, mode and scope must be among those of this version. Whoever reads
                 what another version measured asks for text alone.
         """
-        for name in _COUNTS:
-            checks.whole(getattr(self, name), name, 1, LIMITS[name])
+        axes = dict(self.regime.axes)
+        counts = {"depth": self.depth, "batch": self.batch, "devices": self.devices} | axes
+        for name, value in counts.items():
+            checks.whole(value, name, 1, LIMITS.get(name, MOST))
         for name in ("model", "execution", "runtime", "dtype", "device", "mode", "scope"):
-            if not isinstance(value := getattr(self, name), str):
-                raise UsageError(f"{name} must be text, not {value!r}")
+            if not isinstance(text := getattr(self, name), str):
+                raise UsageError(f"{name} must be text, not {text!r}")
         if known:
             checks.choice(self.dtype, "dtype", DTYPES)
             checks.choice(self.mode, "mode", MODES)
             checks.choice(self.scope, "scope", SCOPES)
-        if self.width % self.heads:
-            raise UsageError(f"width {self.width} is not divisible by heads {self.heads}")
-        if self.image % self.patch:
-            raise UsageError(f"image {self.image} is not divisible by patch {self.patch}")
-        if self.depth % self.branch_depth:
+        for whole, part in (("width", "heads"), ("image", "patch")):
+            if whole in axes and part in axes and axes[whole] % axes[part]:
+                raise UsageError(f"{whole} {axes[whole]} is not divisible by {part} {axes[part]}")
+        if self.depth % self.regime.branch_depth:
             raise UsageError(
-                f"depth {self.depth} is not divisible by branch_depth {self.branch_depth}: "
-                f"take multiples of it"
+                f"depth {self.depth} is not divisible by branch_depth "
+                f"{self.regime.branch_depth}: take multiples of it"
             )
         return self
 
 
-def method_name(model: str, execution: str, runtime: str, devices: int) -> str:
-    """Name of who is measured; the number of devices is part of it only where it is not 1."""
-    spread = f"-n{devices}" if devices != 1 else ""
-    return f"{model}-{execution}-{runtime}{spread}"
+def in_order(axes: Mapping[str, int]) -> Axes:
+    """Return axes as a regime holds them."""
+    known = {name: axes[name] for name in REFERENCE_AXES if name in axes}
+    return tuple({**known, **{name: axes[name] for name in sorted(axes)}}.items())
+
+
+def mode_word(mode: str) -> str:
+    """Name what is timed: ``training`` for mode ``train``, else the mode itself."""
+    return {"train": "training"}.get(mode, mode)
 
 
 def tokens_of(image: int, patch: int) -> int:

@@ -1,20 +1,20 @@
-"""What a worker is asked to do: the one message that goes to it. Imports no torch."""
+"""What child processes are asked to do: the one message that goes to each. Its tag says which job."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
 
+from msgspec import Struct, field
+
+from paraformer_bench.study.calibration import DELAYS
 from paraformer_bench.study.case import Case
 
 LEAST_ENERGY_SECONDS = 2.0
 """Shortest energy window: counters move every 20 to 100 ms, and an end can be off by as much."""
 
 
-@dataclass(frozen=True)
-class Protocol:
+class Protocol(Struct, frozen=True):
     """How cases are measured.
 
     Attributes:
@@ -41,39 +41,107 @@ class Protocol:
         return 1 + self.rounds + (self.energy_seconds > 0)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A block, or what is left of one.
+def _tag(name: str) -> str:
+    return name.removesuffix("Job").lower()
+
+
+class Job(Struct, frozen=True, tag_field="job", tag=_tag, kw_only=True):
+    """Anything that a child process can be asked to do.
+
+    Attributes:
+        device: ``cpu`` or ``cuda:N``; empty where none is touched.
+        plugins: Paths of plugin files to load first.
+    """
+
+    device: str = ""
+    plugins: list[str] = field(default_factory=list)
+
+
+class BlockJob(Job, frozen=True, kw_only=True):
+    """Measure a block, or what is left of one.
 
     Attributes:
         block: Index of the block.
-        device: ``cpu`` or ``cuda:N``.
         protocol: How to measure.
         seed: Seeds the order of the rounds.
-        plugins: Paths of plugin files to load first.
         groups: Cases in the order of their visit; those of one group are held side by side.
         first_order: Position in the block of the first case.
     """
 
     block: int
-    device: str
     protocol: Protocol
     seed: int
-    plugins: list[str]
     groups: list[list[Case]]
     first_order: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        groups = [[case.to_json() for case in group] for group in self.groups]
-        return asdict(self) | {"groups": groups}
+    @property
+    def cases(self) -> list[Case]:
+        """All cases in the order of their visit."""
+        return [case for group in self.groups for case in group]
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Job:
-        """Rebuild a job from `to_json`."""
-        groups = [[Case.from_json(case) for case in group] for group in data["groups"]]
-        protocol = Protocol(**data["protocol"])
-        return cls(**(dict(data) | {"groups": groups, "protocol": protocol}))
+
+class ProfileJob(Job, frozen=True, kw_only=True):
+    """Take timelines of cases that have been timed before.
+
+    Attributes:
+        cases: In the order of their turn.
+        folder: Receives a folder for each case.
+        check: Whether no case has passed the correctness gate yet, so that each must do so now.
+        seconds: Time for the profiled calls of one case; there are a few at least.
+    """
+
+    cases: list[Case]
+    folder: str
+    check: bool = False
+    seconds: float = 0.5
+
+
+class CeilingsJob(Job, frozen=True, kw_only=True):
+    """Measure the ceilings of a device.
+
+    Attributes:
+        dtypes: Precisions whose products to measure.
+    """
+
+    dtypes: tuple[str, ...]
+
+
+class CalibrationJob(Job, frozen=True, kw_only=True):
+    """Read known delays.
+
+    Attributes:
+        delays: Seconds of the delays to inject.
+        seconds: Time for the samples of each delay.
+        rounds: Times to go through the delays.
+    """
+
+    delays: tuple[float, ...] = DELAYS
+    seconds: float = 1.0
+    rounds: int = 3
+
+
+class SurveyJob(Job, frozen=True, kw_only=True):
+    """Say what is registered and what is here."""
+
+
+class RankJob(Job, frozen=True, kw_only=True):
+    """Be a rank of a worker's cases on several devices, other than the first.
+
+    Attributes:
+        rank: Which one.
+        sizes: Numbers of ranks that cases will ask for.
+        port: Where the ranks meet.
+        threads: Threads of the worker.
+    """
+
+    rank: int
+    sizes: list[int]
+    port: int
+    threads: int
+
+
+ANY = BlockJob | ProfileJob | CeilingsJob | CalibrationJob | SurveyJob | RankJob
+"""Every kind of job, as a child process expects them."""
 
 
 def round_order(cases: Iterable[Case], seed: int, block: int, turn: int) -> list[Case]:

@@ -1,19 +1,30 @@
-"""Suites: from a TOML file over axes to cases. Imports no torch."""
+"""Suites: from a TOML file over axes to cases."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from paraformer_bench.study import checks
-from paraformer_bench.study.case import LIMITS, Case, default_heads, image_for_tokens
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from paraformer_bench.study import checks, wire
+from paraformer_bench.study.case import (
+    LIMITS,
+    MOST,
+    Case,
+    Method,
+    Regime,
+    default_heads,
+    image_for_tokens,
+    in_order,
+)
 from paraformer_bench.study.errors import UsageError, unknown_name
 from paraformer_bench.study.job import LEAST_ENERGY_SECONDS, Protocol
-from paraformer_bench.study.survey import Survey
+from paraformer_bench.study.survey import Item, Survey
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,45 +33,50 @@ else:
 
 MOST_CASES = 100_000
 _DEFAULT_IMAGE = 224
-_NAME_AXES = ("models", "executions", "runtimes", "dtype", "mode", "scope")
+_NAMES = ("models", "executions", "runtimes", "dtype", "mode", "scope")
+_AXES = {"width": (192,), "patch": (16,), "branch_depth": (1,)}
+"""Axes of the reference nets that have a value where a grid says nothing of them."""
+_OTHER_AXES = ("tokens", "image", "heads")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What is tested: growth beyond ``margin`` (0.10 is 10%) at one-sided ``confidence``."""
 
     margin: float = 0.10
     confidence: float = 0.95
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(Struct, frozen=True, kw_only=True):
     """Axes whose product is a set of cases.
 
-    An empty axis means its default: image 224, one head for every 64 of the width, 1 device.
-    ``tokens`` stands instead of ``image``. ``devices`` is for executions that can use several.
+    Attributes:
+        axes: Values of the models' own axes by name. Where the reference nets' are not given they
+            are: width 192, image 224, patch 16, one head for every 64 of the width, branch depth
+            1. ``tokens`` stands instead of ``image``.
+        devices: For executions that can use several; empty means 1.
     """
 
     models: tuple[str, ...]
     depth: tuple[int, ...]
     executions: tuple[str, ...] = ("loop",)
     runtimes: tuple[str, ...] = ("eager",)
-    width: tuple[int, ...] = (192,)
     batch: tuple[int, ...] = (1,)
-    tokens: tuple[int, ...] = ()
-    image: tuple[int, ...] = ()
-    patch: tuple[int, ...] = (16,)
-    heads: tuple[int, ...] = ()
-    branch_depth: tuple[int, ...] = (1,)
     dtype: tuple[str, ...] = ("float32",)
     mode: tuple[str, ...] = ("inference",)
     scope: tuple[str, ...] = ("whole",)
     devices: tuple[int, ...] = ()
+    axes: tuple[tuple[str, tuple[int, ...]], ...] = tuple(_AXES.items())
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return the grid in the layout of its file."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "axes"}
+        return {
+            name: list(values) for name, values in (fields | dict(self.axes)).items() if values
+        }
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """A named study: the claim, the protocol and the grids."""
 
     name: str
@@ -68,16 +84,16 @@ class Suite:
     claim: Claim = field(default_factory=Claim)
     protocol: Protocol = field(default_factory=Protocol)
 
-    def to_json(self) -> dict[str, Any]:
+    def table(self) -> dict[str, Any]:
         """Return the suite in the layout of its file."""
-        data = asdict(self)
+        protocol = wire.plain(self.protocol)
         if not self.protocol.energy_seconds:  # the same study as before there were windows
-            del data["protocol"]["energy_seconds"]
+            del protocol["energy_seconds"]
         return {
-            "name": data["name"],
-            "claim": data["claim"],
-            "protocol": data["protocol"],
-            "grid": [{k: list(v) for k, v in grid.items() if v} for grid in data["grids"]],
+            "name": self.name,
+            "claim": wire.plain(self.claim),
+            "protocol": protocol,
+            "grid": [grid.table() for grid in self.grids],
         }
 
 
@@ -143,7 +159,7 @@ def parse_protocol(table: Mapping[str, Any]) -> Protocol:
     Raises:
         UsageError: Unknown keys or values out of range.
     """
-    checks.keys(table, "[protocol]", [f.name for f in fields(Protocol)])
+    checks.keys(table, "[protocol]", Protocol.__struct_fields__)
     given: dict[str, Any] = {}
     for key, value in table.items():
         if key in ("blocks", "rounds"):
@@ -171,11 +187,8 @@ def override(suite: Suite, axes: Mapping[str, Sequence[Any]]) -> Suite:
     """
     if not axes:
         return suite
-    grids = []
-    for grid in suite.grids:
-        table = {axis: values for axis, values in asdict(grid).items() if values}
-        grids.append(_parse_grid(table | dict(axes)))
-    return replace(suite, grids=tuple(dict.fromkeys(grids)))
+    grids = dict.fromkeys(_parse_grid(grid.table() | dict(axes)) for grid in suite.grids)
+    return replace(suite, grids=tuple(grids))
 
 
 def expand(suite: Suite, survey: Survey, device: str) -> list[Case]:
@@ -197,6 +210,7 @@ def expand(suite: Suite, survey: Survey, device: str) -> list[Case]:
             for name in getattr(grid, axis):
                 if name not in known:
                     raise unknown_name(axis.removesuffix("s"), name, known)
+        _refuse_unknown_axes(grid, survey)
         for case in _product(grid, survey, device):
             cases[case.check()] = None
             if len(cases) > MOST_CASES:
@@ -237,71 +251,87 @@ def _too_many_devices(case: Case, survey: Survey) -> str | None:
     return None
 
 
+def _refuse_unknown_axes(grid: Grid, survey: Survey) -> None:
+    """Refuse an axis that no model of the grid declares."""
+    known = {axis for name in grid.models for axis in survey.models[name].axes}
+    known |= {"tokens"} if "image" in known else set()
+    for axis, _ in grid.axes:
+        if axis not in known and axis not in _AXES:
+            names = [name for name in Grid.__struct_fields__ if name != "axes"]
+            raise unknown_name("key in [[grid]]", axis, {*names, *known, *_AXES, *_OTHER_AXES})
+
+
 def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
-    if grid.tokens:
-        shapes = [(image_for_tokens(t, p), p) for t in grid.tokens for p in grid.patch]
-    else:
-        shapes = [(i, p) for i in grid.image or (_DEFAULT_IMAGE,) for p in grid.patch]
     axes = (grid.models, grid.executions, grid.runtimes, grid.dtype, grid.mode, grid.scope)
     for model, execution, runtime, dtype, mode, scope in product(*axes):
-        item = survey.models[model]
-        if survey.executions[execution].branches and not item.branches:
+        item, how = survey.models[model], survey.executions[execution]
+        if how.branches and not item.branches:
             continue
-        depths = grid.branch_depth if item.chains else (1,)
-        counts = (grid.devices or (1,)) if survey.executions[execution].spread else (1,)
-        for (image, patch), width, batch, branch_depth, devices, depth in product(
-            shapes, grid.width, grid.batch, depths, counts, grid.depth
-        ):
-            for heads in grid.heads or (default_heads(width),):
-                yield Case(
-                    model,
-                    execution,
-                    runtime,
-                    depth,
-                    width,
-                    batch,
-                    image,
-                    patch,
-                    heads,
-                    branch_depth,
-                    dtype,
-                    device,
-                    mode,
-                    scope,
-                    devices,
-                )
+        counts = (grid.devices or (1,)) if how.spread else (1,)
+        for shape in _shapes(grid, item):
+            for batch, devices, depth in product(grid.batch, counts, grid.depth):
+                method = Method(model, execution, runtime, devices)
+                regime = Regime(in_order(shape), batch, dtype, device, mode, scope)
+                yield Case(method, regime, depth)
+
+
+def _shapes(grid: Grid, model: Item) -> Iterator[dict[str, int]]:
+    """Return every combination of the values of the axes that the model has."""
+    given = dict(grid.axes)
+    values: dict[str, tuple[Any, ...]] = {}
+    for axis in model.axes:
+        if axis in given and (axis != "branch_depth" or model.chains):
+            values[axis] = given[axis]
+        elif axis not in _AXES and axis not in _OTHER_AXES:
+            raise UsageError(f"a grid must give values of the axis {axis} of model {model.name}")
+    if "image" in model.axes:
+        values["image"] = given.get("image", (_DEFAULT_IMAGE,))
+        if "tokens" in given:
+            values["image"] = given["tokens"]
+    for combination in product(*values.values()):
+        shape = dict(zip(values, combination, strict=True))
+        if "branch_depth" in model.axes:
+            shape.setdefault("branch_depth", 1)
+        if "image" in shape and "tokens" in given:
+            shape["image"] = image_for_tokens(shape["image"], shape["patch"])
+        if "heads" in model.axes and "heads" not in shape:
+            shape["heads"] = default_heads(shape["width"])
+        yield shape
 
 
 def _parse_grid(table: object) -> Grid:
     if not isinstance(table, Mapping):
         raise UsageError(f"[[grid]] must be a table, not {table!r}")
-    known = [f.name for f in fields(Grid)]
-    checks.keys(table, "[[grid]]", known)
     for needed in ("models", "depth"):
         if needed not in table:
             raise UsageError(f"[[grid]] needs {needed}")
     if "tokens" in table and "image" in table:
         raise UsageError("[[grid]] takes tokens or image, not both")
-    return Grid(**{key: _axis(key, value) for key, value in table.items()})
+    values = {key: _axis(key, value) for key, value in table.items()}
+    own = {key: values.pop(key) for key in table if key not in Grid.__struct_fields__}
+    if "axes" in values:
+        raise UsageError("unknown key in [[grid]] 'axes': name each axis by itself")
+    return Grid(**values, axes=tuple((_AXES | own).items()))
 
 
 def _axis(key: str, value: object) -> tuple[Any, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise UsageError(f"{key} is empty: give at least one value")
-    if key in _NAME_AXES:
+    if key in _NAMES:
         for name in values:
             if not isinstance(name, str):
                 raise UsageError(f"{key} must be names, not {name!r}")
         return tuple(dict.fromkeys(values))
-    return tuple(dict.fromkeys(checks.whole(v, key, 1, LIMITS[key]) for v in values))
+    return tuple(dict.fromkeys(checks.whole(v, key, 1, LIMITS.get(key, MOST)) for v in values))
 
 
 def _parse_claim(table: Mapping[str, Any]) -> Claim:
-    checks.keys(table, "[claim]", [f.name for f in fields(Claim)])
+    checks.keys(table, "[claim]", Claim.__struct_fields__)
+    usual = Claim()
     return Claim(
-        margin=checks.number(table.get("margin", Claim.margin), "margin", 0, 100),
-        confidence=checks.number(table.get("confidence", Claim.confidence), "confidence", 0.5, 1),
+        margin=checks.number(table.get("margin", usual.margin), "margin", 0, 100),
+        confidence=checks.number(table.get("confidence", usual.confidence), "confidence", 0.5, 1),
     )
 
 

@@ -1,15 +1,14 @@
-"""Kernel timelines that are taken after timing: which cases, by what job, and what became of each.
-
-Imports no torch.
-"""
+"""Kernel timelines that are taken after timing: of which cases, and what became of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
-from paraformer_bench.study.case import Case
+from msgspec import Struct
+
+from paraformer_bench.study import wire
+from paraformer_bench.study.case import Case, Curve
 
 TRACES = "traces"
 """Folder of the traces in a run folder: one folder a case, named by its id."""
@@ -27,45 +26,13 @@ MOST_BYTES = 64_000_000
 """Traces of one run may take this much on the disk; cases that come later go without."""
 
 
-@dataclass(frozen=True)
-class ProfileJob:
-    """What the profiling child is asked to do.
-
-    Attributes:
-        device: ``cpu`` or ``cuda:N``.
-        cases: In the order of their turn.
-        folder: Receives a folder for each case.
-        plugins: Paths of plugin files to load first.
-        check: Whether no case has passed the correctness gate yet, so that each must do so now.
-        seconds: Time for the profiled calls of one case; there are a few at least.
-    """
-
-    device: str
-    cases: list[Case]
-    folder: str
-    plugins: list[str] = field(default_factory=list)
-    check: bool = False
-    seconds: float = 0.5
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return asdict(self) | {"cases": [case.to_json() for case in self.cases]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ProfileJob:
-        """Rebuild a job from `to_json`."""
-        cases = [Case.from_json(case) for case in data["cases"]]
-        return cls(**(dict(data) | {"cases": cases}))
-
-
-@dataclass(frozen=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """What became of profiling one case; ``run.json`` keeps one for each, by case id.
 
     Times under the profiler are never a result: they say how much it slowed the case down.
 
     Attributes:
-        file: Path of the trace below the traces' folder, or None.
+        file: Path of the trace below the traces' folder (in ``run.json`` the run's), or None.
         reason: Why there is no trace, or None.
         steps: Calls in the trace.
         bytes: Size of the trace on the disk.
@@ -88,14 +55,10 @@ class Profile:
             return None
         return self.seconds_per_call_profiled / self.seconds_per_call_unprofiled
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values, the slow-down among them."""
-        return asdict(self) | {"slowdown": self.slowdown}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Profile:
-        """Rebuild a profile; keys of newer versions are ignored."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+    def plain(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: the fields and the slow-down."""
+        fields: dict[str, Any] = wire.plain(self)
+        return fields | {"slowdown": self.slowdown}
 
 
 def choose(cases: Iterable[Case], which: str) -> list[Case]:
@@ -109,9 +72,9 @@ def choose(cases: Iterable[Case], which: str) -> list[Case]:
     """
     if which == NONE:
         return []
-    curves: dict[str, list[Case]] = {}
+    curves: dict[Curve, list[Case]] = {}
     for case in (case for case in cases if case.devices == 1):
-        curves.setdefault(case.curve_id, []).append(case)
+        curves.setdefault(case.curve, []).append(case)
     chosen: list[Case] = []
     for curve in curves.values():
         curve.sort(key=lambda case: case.depth)
