@@ -1,4 +1,4 @@
-"""What child processes are asked to do: the one message that goes to each. Its tag says which job."""
+"""What child processes are asked to do: one message to each, whose tag says which job it is."""
 
 from __future__ import annotations
 

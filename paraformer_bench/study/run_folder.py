@@ -197,6 +197,12 @@ class RunInfo(Struct, kw_only=True):
     parts: list[Part] | None = None
     missing: list[str] | None = None
 
+    @property
+    def device_names(self) -> dict[str, str]:
+        """Device -> name of the hardware, as far as it is known."""
+        devices = self.environment.get("devices")
+        return {k: str(v) for k, v in devices.items()} if isinstance(devices, dict) else {}
+
     def plain(self) -> Tree:
         """Return what the file holds; what only clusters have is left out elsewhere."""
         fields: Tree = wire.plain(self)

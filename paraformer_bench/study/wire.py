@@ -20,7 +20,7 @@ class Malformed(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """Return a struct as one line of JSON without a newline; numbers that are not finite are null."""
+    """Return a struct as a line of JSON without its newline; numbers not finite become null."""
     return msgspec.json.encode(value, enc_hook=_plain)
 
 
