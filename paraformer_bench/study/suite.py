@@ -245,9 +245,9 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
     axes = (grid.models, grid.executions, grid.runtimes, grid.dtype, grid.mode, grid.scope)
     for model, execution, runtime, dtype, mode, scope in product(*axes):
         item = survey.models[model]
-        if survey.executions[execution].branches and not item.branches:
+        if survey.executions[execution].needs_branches and not item.branched:
             continue
-        depths = grid.branch_depth if item.chains else (1,)
+        depths = grid.branch_depth if item.chained else (1,)
         counts = (grid.devices or (1,)) if survey.executions[execution].spread else (1,)
         for (image, patch), width, batch, branch_depth, devices, depth in product(
             shapes, grid.width, grid.batch, depths, counts, grid.depth
