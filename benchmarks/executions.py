@@ -74,7 +74,9 @@ def case(model: str, *, depth: int, width: int, image: int, batch: int = 1) -> C
 
 def calls_of(shape: Case, runtimes: list[str]) -> dict[Method, Call]:
     """Every way of running the net that this machine can take, and the serial net."""
-    executions = [e.name for e in EXECUTIONS.entries() if "cpu" in e.devices and not e.spread]
+    executions = [
+        e.name for e in EXECUTIONS.traits().values() if "cpu" in e.devices and not e.spread
+    ]
     calls = {}
     for method in product(executions, runtimes):
         try:
