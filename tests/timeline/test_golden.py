@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.timeline.curve import BATCHED, along
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.timeline import (
+    BATCHED,
     CHAIN,
     CONCURRENT,
     INCOMPLETE,
@@ -17,8 +17,9 @@ from paraformer_bench.timeline.timeline import (
     NO_OVERLAP,
     DeviceTime,
     Timeline,
+    along,
+    say,
 )
-from paraformer_bench.timeline.words import say
 from tests.traces import Builder
 
 
