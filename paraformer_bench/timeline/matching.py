@@ -29,7 +29,7 @@ _GRAPH = "GraphLaunch"
 _Array: TypeAlias = npt.NDArray[Any]
 
 
-class Step(NamedTuple):
+class ProfiledStep(NamedTuple):
     """One profiled call, on the host's clock.
 
     Attributes:
@@ -43,15 +43,15 @@ class Step(NamedTuple):
     end: int
 
 
-def steps(events: pd.DataFrame) -> list[Step]:
+def steps(events: pd.DataFrame) -> list[ProfiledStep]:
     """Return the steps without the first, which still pays for the profiler's start."""
     marks = events[(events["kind"] == ANNOTATION) & events["name"].str.startswith(PREFIX)]
     fields = zip(marks["name"], marks["start"], marks["end"], strict=True)
-    return [Step(str(name), int(start), int(end)) for name, start, end in fields][1:]
+    return [ProfiledStep(str(name), int(start), int(end)) for name, start, end in fields][1:]
 
 
 @dataclass(frozen=True)
-class Work:
+class TracedWork:
     """What ran in the steps of a trace.
 
     Attributes:
@@ -77,7 +77,7 @@ class Work:
         return bool(self.calls["graph"].any() or (self.operations["node"] != 0).any())
 
 
-def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
+def match(events: pd.DataFrame, steps: Sequence[ProfiledStep]) -> TracedWork:
     """Find the operations of each step, the calls that launched them and their branches."""
     of_host = host_operations(events)
     calls = _calls(events)
@@ -109,7 +109,7 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
     for column, mark in PARTS.items():
         done[column] = _part(events, mark, thread, asked_at)
     within = done["step"] >= 0
-    return Work(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
+    return TracedWork(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
 
 
 def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
@@ -126,7 +126,7 @@ def _calls(events: pd.DataFrame) -> pd.DataFrame:
     return calls[["start", "end", "thread", "correlation"]].assign(graph=graph)
 
 
-def _step(steps: Sequence[Step], at: Times) -> Times:
+def _step(steps: Sequence[ProfiledStep], at: Times) -> Times:
     starts = np.array([step.start for step in steps], dtype=np.int64)
     ends = np.array([step.end for step in steps], dtype=np.int64)
     return enclosing(starts, ends, at).astype(np.int64)

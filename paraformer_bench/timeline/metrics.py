@@ -14,8 +14,8 @@ import pandas as pd
 
 from paraformer_bench.timeline import intervals
 from paraformer_bench.timeline.intervals import Times
-from paraformer_bench.timeline.matching import PARTS, Step, Work, match, steps
-from paraformer_bench.timeline.timeline import DeviceTime, Timeline, classify, incomplete
+from paraformer_bench.timeline.matching import PARTS, ProfiledStep, TracedWork, match, steps
+from paraformer_bench.timeline.timeline import DeviceActivity, Timeline, classify, incomplete
 from paraformer_bench.timeline.trace import KERNEL, MEMORY, Trace, read_trace
 
 FEWEST_STEPS = 2
@@ -107,7 +107,7 @@ def examine(path: Path, on_gpu: bool = False) -> View:
     return View(replace(timeline, kind=classify(timeline)), _drawn(done, step), memory)
 
 
-def fault(work: Work, every_step: Sequence[Step], malformed: int) -> str:
+def fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
     """Return why a trace says nothing; an empty text if it is whole.
 
     Args:
@@ -135,7 +135,7 @@ def fault(work: Work, every_step: Sequence[Step], malformed: int) -> str:
     return ""
 
 
-def _matched(work: Work) -> float:
+def _matched(work: TracedWork) -> float:
     """Share of launching calls with operations, or of operations with calls if that is smaller.
 
     A profiler can lose either.
@@ -149,7 +149,7 @@ def _matched(work: Work) -> float:
     return min(shares)
 
 
-def _times(done: pd.DataFrame, step: Step) -> _Metrics:
+def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
     starts, ends = _bounds(done)
     busy, union = int((ends - starts).sum()), intervals.length(starts, ends)
     chain = intervals.longest_chain(starts, ends)
@@ -167,7 +167,7 @@ def _times(done: pd.DataFrame, step: Step) -> _Metrics:
     }
 
 
-def _branches(done: pd.DataFrame, work: Work) -> _Metrics:
+def _branches(done: pd.DataFrame, work: TracedWork) -> _Metrics:
     """How long different branches ran at once; each branch counts once at any time."""
     numbers = sorted(set(done["branch"]) - {-1})
     overlap: float | _Null
@@ -185,7 +185,7 @@ def _branches(done: pd.DataFrame, work: Work) -> _Metrics:
     return {"branches": len(numbers), "branch_overlap_seconds": overlap}
 
 
-def _on_gpu(done: pd.DataFrame, work: Work, step: Step, trace: Trace) -> _Metrics:
+def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Trace) -> _Metrics:
     starts, ends = _bounds(done)
     depth = intervals.time_at_depth(starts, ends)
     depth[0] += int(starts.min()) - _begin(done, step)
@@ -223,7 +223,7 @@ def _on_cpu() -> _Metrics:
     }
 
 
-def _waiting_for_host(done: pd.DataFrame, step: Step) -> int:
+def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
     """Nanoseconds without any operation before the call that launched the next one returned.
 
     A call may return when what it launched is already running, as that of a graph does: then the
@@ -256,7 +256,7 @@ def _mean(kernels: pd.DataFrame, values: npt.NDArray[np.float64]) -> float | _Nu
     return _Null("the trace does not say it of every kernel")
 
 
-def _elements(done: pd.DataFrame, work: Work) -> int | _Null:
+def _elements(done: pd.DataFrame, work: TracedWork) -> int | _Null:
     if work.replays:
         return _Null("a graph replay shows no shapes")
     return int(done["elements"].sum()) or _Null("the trace holds no shapes")
@@ -268,17 +268,17 @@ def _peak(memory: pd.DataFrame) -> int | _Null:
     return max(int(memory["live_bytes"].max()), 0)
 
 
-def _device(done: pd.DataFrame) -> DeviceTime:
+def _device(done: pd.DataFrame) -> DeviceActivity:
     starts, ends = _bounds(done)
     busy = int((ends - starts).sum())
-    return DeviceTime(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
+    return DeviceActivity(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
 
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
     return done["start"].to_numpy(), done["end"].to_numpy()
 
 
-def _begin(done: pd.DataFrame, step: Step) -> int:
+def _begin(done: pd.DataFrame, step: ProfiledStep) -> int:
     """Return where the span begins; a device whose clock is off may seem to run before it."""
     return min(step.start, int(done["start"].min()))
 
@@ -287,7 +287,7 @@ def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def _memory(events: pd.DataFrame, step: Step, on_gpu: bool) -> pd.DataFrame:
+def _memory(events: pd.DataFrame, step: ProfiledStep, on_gpu: bool) -> pd.DataFrame:
     """`View.memory` of a step, from the allocator's events."""
     inside = (events["start"] >= step.start) & (events["start"] < step.end)
     changes = events[(events["kind"] == MEMORY) & inside & (events["on_gpu"] == int(on_gpu))]
@@ -299,7 +299,7 @@ def _memory(events: pd.DataFrame, step: Step, on_gpu: bool) -> pd.DataFrame:
     )
 
 
-def _drawn(done: pd.DataFrame, step: Step) -> pd.DataFrame:
+def _drawn(done: pd.DataFrame, step: ProfiledStep) -> pd.DataFrame:
     drawn = done[_DRAWN].copy()
     for column in ("start", "end", "launch"):
         drawn[f"{column}_seconds"] = (done[column] - step.start) / 1e9

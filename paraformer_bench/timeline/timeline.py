@@ -54,7 +54,7 @@ CURVE_WORDS = WORDS | {
 
 
 @dataclass(frozen=True)
-class DeviceTime:
+class DeviceActivity:
     """One GPU in one step.
 
     Attributes:
@@ -140,7 +140,7 @@ class Timeline:
     waves: float | None = None
     elements: int | None = None
     peak_live_bytes: int | None = None
-    devices: Mapping[int, DeviceTime] = field(default_factory=dict)
+    devices: Mapping[int, DeviceActivity] = field(default_factory=dict)
     null_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
