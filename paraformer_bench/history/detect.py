@@ -202,8 +202,7 @@ def _agreed(sums: Sums, cuts: list[list[int]], critical: Array) -> list[list[int
         gains: dict[int, float] = {}
         members: dict[int, list[tuple[int, int]]] = {}
         for place in sorted({cuts[series][k] for series, k in free}):
-            gains[place] = 0.0
-            members[place] = []
+            gains[place], members[place] = 0.0, []
             for series, k in sorted(free):
                 gain = _gain(sums, cuts[series], series, k, place)
                 loss = _gain(sums, cuts[series], series, k, cuts[series][k]) - gain

@@ -181,9 +181,9 @@ def gaps(values: Array, variances: Array, fewest: int) -> GapScatter:
     told = np.isfinite(steps).sum(axis=0) >= fewest
     each = np.where(told, _beyond(steps, expected), np.nan)
     usual = _beyond(steps[:, told].reshape(-1, 1), expected[:, told].reshape(-1, 1))
-    known = float(np.isfinite(steps[:, told]).sum())
+    count = float(np.isfinite(steps[:, told]).sum())
     typical = float(np.nan_to_num(usual[0])) if told.any() else 0.0
-    return GapScatter(each, typical, max(known / 2, 1.0))
+    return GapScatter(each, typical, max(count / 2, 1.0))
 
 
 def _beyond(squares: Array, expected: Array) -> Array:
@@ -217,8 +217,8 @@ def usual_scatter(gaps: GapScatter) -> Array:
     From the median gap, the lower one of two: a change of the code may move all series at once,
     at fewer than half of the commits. With a single gap nothing is known of it.
     """
-    known = np.sort(gaps.each[np.isfinite(gaps.each)])
-    usual = known[(len(known) - 1) // 2] / 2 if len(known) >= 2 else 0.0
+    several = np.isfinite(gaps.each).sum() >= 2
+    usual = _lower_median(gaps.each) / 2 if several else 0.0
     return np.full(len(gaps.each) + 1, usual)
 
 
@@ -235,8 +235,8 @@ def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> 
         own_dof: Degrees of freedom of ``own``.
     """
     share = np.nan_to_num(_mean(own / (blocks + own), axis=1))
-    known = np.where(np.isfinite(blocks_dof), blocks_dof, 1.0)
-    return np.asarray(1 / ((1 - share) ** 2 / known + share**2 / own_dof), dtype=np.float64)
+    dof = np.where(np.isfinite(blocks_dof), blocks_dof, 1.0)
+    return np.asarray(1 / ((1 - share) ** 2 / dof + share**2 / own_dof), dtype=np.float64)
 
 
 def unevenness(shift: Array, sentinel: Array | None) -> Array:
@@ -267,8 +267,8 @@ def median(values: Array, axis: int) -> Array:
 
 
 def _lower_median(values: Array) -> float:
-    known = np.sort(values[np.isfinite(values)])
-    return float(known[(len(known) - 1) // 2])
+    ordered = np.sort(values[np.isfinite(values)])
+    return float(ordered[(len(ordered) - 1) // 2])
 
 
 def _mean(values: Array, axis: int) -> Array:
