@@ -1,4 +1,4 @@
-"""A part of a sweep that is a job of its own: which blocks, or groups of a block, are its share.
+"""A part of a sweep that is a job of its own: what its share is, and what is missing of all.
 
 Nothing is agreed upon between the jobs: the same cases and the same number of shards give the same
 split everywhere. A group of cases in a block, which is what is compared, is never divided.
@@ -7,12 +7,12 @@ split everywhere. A group of cases in a block, which is what is compared, is nev
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from heapq import heapreplace
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.run_folder import Shard
+from paraformer_bench.study.run_folder import Part, Shard
 
 
 def share(shard: Shard, cases: Sequence[Case], block: int) -> frozenset[str]:
@@ -82,9 +82,76 @@ def owner_of(split: Shard, block: int) -> int:
     return block // _stride(split) % split.of + 1
 
 
-def first_block(split: Shard, number: int) -> int:
-    """Return the first block of a shard, where shards have whole ones."""
-    return (number - 1) * _stride(split)
+def missing_shards(
+    parts: Sequence[Part],
+    blocks: int,
+    cases: Sequence[Case],
+    keys: Collection[tuple[str, int]],
+    *,
+    every_case: bool,
+) -> list[str]:
+    """Say which shards are absent or unfinished, or have fewer records than their share.
+
+    The records are counted: the jobs themselves may say otherwise.
+
+    Args:
+        parts: The jobs that measured; one of them at least is a shard.
+        blocks: Blocks of the whole run.
+        cases: Cases of the run, those that cannot run here too.
+        keys: Case id and block of every record.
+        every_case: Whether ``cases`` are all; if not, they are those with a record.
+    """
+    shards = [(part.shard, part) for part in parts if part.shard]
+    split, _ = shards[0]
+    lacking = Counter[int]()
+    if every_case or whole_blocks(split):  # else nobody knows whose a group is
+        lacking = _lacking(split, {shard.number for shard, _ in shards}, blocks, cases, keys)
+    said = []
+    for number in range(1, split.of + 1):
+        mine = [part for shard, part in shards if shard.number == number]
+        if not mine:
+            # One to which nothing fell need not be there.
+            if lacking[number] or not every_case or split.blocks is None:
+                said.append(f"shard {number}")
+        elif not any(part.finished for part in mine):
+            said.append(f"shard {number} (unfinished)")
+        elif lacks := lacking[number]:
+            known = max(part.blocks or 0 for part in mine)
+            why = f"lacks {lacks} record{'' if lacks == 1 else 's'}"
+            if split.blocks is not None and known < blocks:
+                why = f"of {known} blocks, not {blocks}"
+            said.append(f"shard {number} ({why})")
+    if not said and not every_case:
+        said.append("cases of which there is no record")
+    return said
+
+
+def _lacking(
+    split: Shard,
+    numbers: Collection[int],
+    blocks: int,
+    cases: Sequence[Case],
+    keys: Collection[tuple[str, int]],
+) -> Counter[int]:
+    """Return how many records of each shard's share are not there."""
+    ids: dict[str, list[str]] = {}
+    for case in cases:
+        ids.setdefault(case.group, []).append(case.id)
+    begun = {block for _, block in keys}
+    due = begun | set(range(blocks))
+    if split.blocks is None:
+        # Each goes through its own blocks in their order, and always does the first.
+        last = {number: (number - 1) * _stride(split) for number in numbers}
+        for block in begun:
+            owner = owner_of(split, block)
+            last[owner] = max(block, last.get(owner, 0))
+        reach = range(max(last.values(), default=-1) + 1)
+        due = {block for block in reach if block <= last.get(owner_of(split, block), -1)}
+    lacking = Counter[int]()
+    for block in due:
+        for group, owner in owners(split, cases, block).items():
+            lacking[owner] += sum((case_id, block) not in keys for case_id in ids[group])
+    return lacking
 
 
 def _stride(split: Shard) -> int:
