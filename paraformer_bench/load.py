@@ -33,8 +33,8 @@ class LoadedRun:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Contents of ``run.json``: suite, command, environment, versions, commit."""
-        return self.run.info
+        """What ``run.json`` says: suite, command, environment, versions, commit."""
+        return self.run.info.plain()
 
     @property
     def warnings(self) -> list[str]:
@@ -95,7 +95,7 @@ class LoadedRun:
         """A row a depth of a curve with a latency model: what it says and what was measured."""
         rows = [
             {"curve_id": entry["curve_id"], "basis": entry["basis"]} | step
-            for entry in (prediction.to_json() for prediction in self._predictions)
+            for entry in (prediction.flat() for prediction in self._predictions)
             for step in entry.get("steps") or ()
         ]
         return pd.json_normalize(rows, sep="_")
@@ -121,7 +121,7 @@ class LoadedRun:
     def _lists(self, name: str) -> pd.DataFrame:
         rows = [
             {"curve_id": entry["curve_id"], "basis": entry["basis"]} | row
-            for entry in (verdict.to_json() for verdict in self._verdicts)
+            for entry in (verdict.flat() for verdict in self._verdicts)
             for row in entry[name]
         ]
         table: pd.DataFrame = pd.DataFrame(rows)
@@ -143,7 +143,7 @@ def load_run(path: str | PathLike[str]) -> LoadedRun:
 def _flat(verdict: Verdict) -> dict[str, Any]:
     """Return the fields of a verdict without those that have tables of their own."""
     row: dict[str, Any] = {}
-    for name, value in verdict.to_json().items():
+    for name, value in verdict.flat().items():
         if name in ("worst", "exponent"):
             row |= {f"{name}_{part}": number for part, number in (value or {}).items()}
         elif name not in ("ratios", "speedup"):

@@ -19,12 +19,21 @@ import pytest
 from paraformer_bench.instrument.environment import cpu_facts, cpu_name, host_facts, versions
 from paraformer_bench.study import child
 from paraformer_bench.study.calibration import DELAYS, Calibration, Reading
-from paraformer_bench.study.case import DTYPES
+from paraformer_bench.study.case import DTYPES, Case
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.machine_file import CEILINGS
 from paraformer_bench.study.record import Record
+from paraformer_bench.study.registry import (
+    REFERENCE_AXES,
+    ExecutionTraits,
+    ModelTraits,
+    RuntimeTraits,
+)
 from paraformer_bench.study.run_folder import RECORDS, read_records
-from paraformer_bench.study.survey import Item, Survey
+from paraformer_bench.study.survey import Survey
+from tests import simulated as simulated_module
+from tests.simulated import Events, SimulatedWorker
 
 PATIENCE = 120
 """Seconds after which a command that hangs is killed; none comes near it."""
@@ -131,7 +140,7 @@ class CommandLine:
         found = []
         for one in psutil.Process(process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if "paraformer_bench.workers.block" in one.cmdline():
+                if one.cmdline()[-2:] == ["paraformer_bench.workers", "block"]:
                     found.append(one)
         return found
 
@@ -193,11 +202,6 @@ def install() -> Callable[[Path, Path], None]:
     return install
 
 
-def item(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), branches: bool = False) -> Item:
-    what, source = f"what {name} is", f"paraformer_bench.{name}"
-    return Item(name, devices, branches, what, source, chains=branches)
-
-
 GPU = {
     "name": "NVIDIA H200",
     "uuid": "GPU-0",
@@ -212,10 +216,28 @@ GPU = {
 def make_survey(gpus: int = 0) -> Survey:
     """What a child process would report of a machine with the built-in names, without one."""
     names = {"cpu": "EPYC, 4 cores"} | {f"cuda:{i}": "NVIDIA H200" for i in range(gpus)}
+
+    def told(name: str) -> dict[str, str]:
+        return {
+            "name": name,
+            "summary": f"what {name} is",
+            "source": f"paraformer_bench.{name}",
+        }
+
+    chained, not_chained = REFERENCE_AXES, REFERENCE_AXES[:-1]
     return Survey(
-        models={"serial": item("serial"), "paraformer": item("paraformer", branches=True)},
-        executions={"loop": item("loop"), "stacked": item("stacked", branches=True)},
-        runtimes={"eager": item("eager"), "graph": item("graph", ("cuda",))},
+        models={
+            "serial": ModelTraits(**told("serial"), axes=not_chained),
+            "paraformer": ModelTraits(**told("paraformer"), axes=chained, branched=True),
+        },
+        executions={
+            "loop": ExecutionTraits(**told("loop"), needs_branches=False),
+            "stacked": ExecutionTraits(**told("stacked")),
+        },
+        runtimes={
+            "eager": RuntimeTraits(**told("eager")),
+            "graph": RuntimeTraits(**told("graph"), devices=("cuda",)),
+        },
         environment={
             "devices": names,
             "cpu": {
@@ -258,6 +280,30 @@ def make_calibration() -> Callable[..., Calibration]:
         return Calibration(when, "host", "cpu", name, "2.13.0", "0.1.0", readings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    """`simulated.case_of`."""
+    return simulated_module.case_of
+
+
+@pytest.fixture(scope="session")
+def job_of() -> Callable[..., BlockJob]:
+    """`simulated.job_of`."""
+    return simulated_module.job_of
+
+
+@pytest.fixture(scope="session")
+def events() -> type[Events]:
+    """`simulated.Events`."""
+    return Events
+
+
+@pytest.fixture(scope="session")
+def simulated() -> type[SimulatedWorker]:
+    """`simulated.SimulatedWorker`."""
+    return SimulatedWorker
 
 
 class Files:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from msgspec.structs import asdict
 
 from paraformer_bench.analysis.curve import (
     CONFIDENCE,
     MARGIN,
-    CurveJudgement,
     check_rule,
     judge_curve,
     ratio_of,
@@ -20,12 +18,10 @@ from paraformer_bench.analysis.curve import (
 from paraformer_bench.analysis.intervals import Array, means
 from paraformer_bench.analysis.medians import BASES, log_median
 from paraformer_bench.analysis.verdict import Missing, Recount, Speedup, Verdict
-from paraformer_bench.study.case import Case
+from paraformer_bench.study.case import SERIAL, Curve, Method
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import SPOILING, STATUSES, Record
 from paraformer_bench.study.run_folder import RUN, Run
-
-__all__ = ["Missing", "Speedup", "Verdict", "judge", "judge_curve", "verdict_file"]
 
 Cells = dict[int, dict[int, float]]
 """Log medians of one curve and basis: depth -> block -> logarithm of seconds."""
@@ -48,29 +44,37 @@ def judge(
         UsageError: Margin or confidence out of range.
     """
     check_rule(margin, confidence)
-    curves: dict[str, list[Record]] = {}
+    curves: dict[Curve, list[Record]] = {}
     for record in records:
-        curves.setdefault(record.case.curve_id, []).append(record)
+        curves.setdefault(record.case.curve, []).append(record)
     cells = {
-        (curve_id, basis): _cells(curve, basis)
-        for curve_id, curve in curves.items()
+        (curve, basis): _cells(of_curve, basis)
+        for curve, of_curve in curves.items()
         for basis in BASES
     }
     verdicts = []
-    for (curve_id, basis), times in cells.items():
+    for (curve, basis), times in cells.items():
         if not times:
             continue
-        curve = curves[curve_id]
-        case = curve[0].case
+        of_curve = curves[curve]
         depths = sorted(times)
         matrix = _matrix(times, _blocks(times), depths)
         judgement = judge_curve(matrix, depths, margin, confidence)
-        twin = _serial_twin(case)
-        serial = cells.get((twin, basis), {}) if twin != curve_id else {}
-        speedup = _speedup(times, serial, twin, confidence)
-        rule = (margin, confidence)
-        recount = _recount(curve, basis, depths, rule)
-        verdicts.append(_verdict(curve, basis, rule, judgement, speedup, recount))
+        twin = _serial_twin(curve)
+        serial = cells.get((twin, basis), {}) if twin != curve else {}
+        verdicts.append(
+            Verdict(
+                curve=curve,
+                basis=basis,
+                margin=margin,
+                confidence=confidence,
+                missing=tuple(_missing(of_curve, judgement.depths, basis)),
+                speedup=_speedup(times, serial, twin.id, confidence),
+                flags=tuple(sorted({flag for record in of_curve for flag in record.flags})),
+                without_flagged=_recount(of_curve, basis, depths, (margin, confidence)),
+                **asdict(judgement),
+            )
+        )
     return verdicts
 
 
@@ -81,17 +85,11 @@ def verdict_file(run: Run) -> list[Verdict]:
         UsageError: The ``[claim]`` in ``run.json`` is out of range or makes no sense: to judge by
             another margin than the suite's would say something that nobody asked.
     """
-    suite = _table(run, run.info, "suite")
-    claim = _table(run, suite, "claim")
+    claim = run.info.suite.get("claim", {})
+    if not isinstance(claim, dict):
+        raise UsageError(f"cannot judge {run.folder}: the claim in its {RUN} is no table")
     margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)
     return judge(run.records, margin, confidence)
-
-
-def _table(run: Run, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = data.get(key)
-    if found is not None and not isinstance(found, Mapping):
-        raise UsageError(f"cannot judge {run.folder}: the {key} in its {RUN} is no table")
-    return found or {}
 
 
 def _cells(records: Iterable[Record], basis: str) -> Cells:
@@ -134,9 +132,9 @@ def _recount(
     return Recount(left_out, found.blocks, found.verdict, found.constant_up_to, found.worst)
 
 
-def _serial_twin(case: Case) -> str:
-    """Curve id of the serial net under the same runtime and conditions (see `Case.group`)."""
-    return replace(case, model="serial", execution="loop", branch_depth=1, devices=1).curve_id
+def _serial_twin(curve: Curve) -> Curve:
+    """The serial net under the same runtime and conditions (see `Regime.group`)."""
+    return Curve(Method(SERIAL, "loop", curve.method.runtime), curve.regime.group)
 
 
 def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tuple[Speedup, ...]:
@@ -166,48 +164,3 @@ def _missing(records: Sequence[Record], depths: Sequence[int], basis: str) -> li
         reason = untimed if record.status == "ok" else record.reason or "no reason recorded"
         missing.append(Missing(depth, record.status, reason))
     return missing
-
-
-def _verdict(
-    records: Sequence[Record],
-    basis: str,
-    rule: tuple[float, float],
-    judgement: CurveJudgement,
-    speedup: tuple[Speedup, ...],
-    recount: Recount | None,
-) -> Verdict:
-    case = records[0].case
-    return Verdict(
-        curve_id=case.curve_id,
-        model=case.model,
-        execution=case.execution,
-        runtime=case.runtime,
-        width=case.width,
-        batch=case.batch,
-        tokens=case.tokens,
-        image=case.image,
-        patch=case.patch,
-        heads=case.heads,
-        branch_depth=case.branch_depth,
-        dtype=case.dtype,
-        device=case.device,
-        mode=case.mode,
-        scope=case.scope,
-        basis=basis,
-        margin=rule[0],
-        confidence=rule[1],
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        depths=judgement.depths,
-        constant_up_to=judgement.constant_up_to,
-        ratios=judgement.ratios,
-        worst=judgement.worst,
-        exponent=judgement.exponent,
-        blocks=judgement.blocks,
-        blocks_to_settle=judgement.blocks_to_settle,
-        missing=tuple(_missing(records, judgement.depths, basis)),
-        speedup=speedup,
-        flags=tuple(sorted({flag for record in records for flag in record.flags})),
-        without_flagged=recount,
-        devices=case.devices,
-    )

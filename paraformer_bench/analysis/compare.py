@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,10 +71,6 @@ class Contrast:
     blocks_a: int = 0
     blocks_b: int = 0
     reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return asdict(self)
 
 
 def compare(
@@ -264,3 +261,47 @@ def _why_unclear(
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+_FEWEST_CASES = 5
+_SHIFT = 0.02
+"""All cases together moving by more than this is worth a word."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What moved in all of a run.
+
+    Attributes:
+        cases: Median over the shared cases of time in B over time in A; null with few of them.
+        sentinel: The same of the small net that never changes; null where a run has none.
+    """
+
+    cases: float | None
+    sentinel: float | None
+
+    @property
+    def words(self) -> str:
+        """Say that the machine may have changed; empty where nothing suggests it."""
+        parts = []
+        if self.cases is not None and abs(math.log(self.cases)) > _SHIFT:
+            parts.append(f"over all cases the median ratio is {self.cases:.3f}")
+        if self.sentinel is not None and abs(math.log(self.sentinel)) > _SHIFT:
+            parts.append(f"the sentinel, a net that never changes, takes {self.sentinel:.3f}x")
+        if not parts:
+            return ""
+        return f"{' and '.join(parts)}: the machine may have changed, rather than the code"
+
+
+def shift(contrasts: Sequence[Contrast], run_a: Run, run_b: Run) -> Shift:
+    """Look for what moved all of B against A."""
+    ratios = [contrast.ratio for contrast in contrasts if contrast.ratio is not None]
+    cases = median(ratios) if len(ratios) >= _FEWEST_CASES else None
+    before, after = _sentinel(run_a.records), _sentinel(run_b.records)
+    return Shift(cases, after / before if before and after else None)
+
+
+def _sentinel(records: Sequence[Record]) -> float | None:
+    """Median over the records of the sentinel's time around each."""
+    known = [seconds for record in records if (seconds := sentinel_seconds(record)) is not None]
+    return median(known) if known else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct, field
 
 from paraformer_bench.analysis.intervals import Array, Means, holm, means, t_quantile
 from paraformer_bench.study import checks
@@ -23,8 +23,7 @@ MOST_BLOCKS = 1000
 _GREATEST = math.log(sys.float_info.max)
 
 
-@dataclass(frozen=True)
-class Ratio:
+class Ratio(Struct, frozen=True):
     """Time at ``depth`` over another time; bounds are null where there is no interval."""
 
     depth: int
@@ -33,19 +32,17 @@ class Ratio:
     high: float | None
 
 
-@dataclass(frozen=True)
-class Rise:
-    """Time at depth ``deep`` over the time at depth ``shallow`` of the same curve."""
+class Rise(Struct, frozen=True):
+    """Time at depth ``deep`` (``to`` in files) over that at ``shallow`` (``from``), same curve."""
 
-    shallow: int
-    deep: int
+    shallow: int = field(name="from")
+    deep: int = field(name="to")
     ratio: float
     low: float | None
     high: float | None
 
 
-@dataclass(frozen=True)
-class Exponent:
+class Exponent(Struct, frozen=True):
     """Exponent of t ~ L^value; the bounds are the two-sided interval over blocks."""
 
     value: float
@@ -53,8 +50,7 @@ class Exponent:
     high: float | None
 
 
-@dataclass(frozen=True)
-class CurveJudgement:
+class CurveJudgement(Struct, frozen=True, kw_only=True):
     """What the blocks say about one curve.
 
     Every ``low`` and ``high`` of a ratio is a one-sided bound at ``confidence`` by itself: at
@@ -78,10 +74,10 @@ class CurveJudgement:
     depths: tuple[int, ...]
     constant_up_to: int
     ratios: tuple[Ratio, ...]
-    worst: Rise | None
-    exponent: Exponent | None
+    worst: Rise | None = None
+    exponent: Exponent | None = None
     blocks: int
-    blocks_to_settle: int | None
+    blocks_to_settle: int | None = None
 
 
 def judge_curve(
@@ -121,7 +117,12 @@ def judge_curve(
         reason = "one measured depth: a curve needs at least two"
         itself = (Ratio(tested[0], 1.0, 1.0, 1.0),)
         return CurveJudgement(
-            INCONCLUSIVE, reason, tested, tested[0], itself, None, None, len(logs), None
+            verdict=INCONCLUSIVE,
+            reason=reason,
+            depths=tested,
+            constant_up_to=tested[0],
+            ratios=itself,
+            blocks=len(logs),
         )
     return _judge_pairs(logs, tested, margin, confidence)
 
@@ -176,15 +177,15 @@ def _judge_pairs(
         verdict, reason = INCONCLUSIVE, _why_open(rises, growth, high, margin)
         to_settle = _blocks_to_settle(growth, limit, confidence, len(logs))
     return CurveJudgement(
-        verdict,
-        reason,
-        depths,
-        depths[steps.index(False) if False in steps else -1],
-        tuple(ratios),
-        rises[int(np.nanargmax(growth.mean))] if known.any() else None,
-        _exponent(logs, depths, confidence),
-        len(logs),
-        to_settle,
+        verdict=verdict,
+        reason=reason,
+        depths=depths,
+        constant_up_to=depths[steps.index(False) if False in steps else -1],
+        ratios=tuple(ratios),
+        worst=rises[int(np.nanargmax(growth.mean))] if known.any() else None,
+        exponent=_exponent(logs, depths, confidence),
+        blocks=len(logs),
+        blocks_to_settle=to_settle,
     )
 
 

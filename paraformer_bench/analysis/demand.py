@@ -58,7 +58,7 @@ def demand(case: Case, basis: str, work: Work, parameter_bytes: float, limits: L
     """
     ceilings = limits.ceilings
     on_cpu = case.device == "cpu"
-    branches = case.depth // case.branch_depth if case.execution == _CONCURRENT else 1
+    branches = case.spec.branches if case.execution == _CONCURRENT else 1
     side_by_side = np.clip(work.times // branches, 1, None)
     together = np.where(work.times >= branches, work.times / side_by_side, 1.0)
     turns = work.times / together

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from paraformer_bench.analysis.roofline import Limits, Work, floor_seconds
 from paraformer_bench.analysis.tables import case_table
-from paraformer_bench.study.ceilings import Ceilings
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import Run
+from paraformer_bench.study.run_folder import Run, RunInfo
 
 
-def limits_of(info: Mapping[str, Any]) -> tuple[dict[str, Limits], str]:
+def limits_of(info: RunInfo) -> tuple[dict[str, Limits], str]:
     """Return the limits of each precision that a run's ceilings cover, and why there are none.
 
     Args:
         info: Contents of ``run.json``.
     """
-    held = info.get("ceilings")
-    if held is None:
-        reason = info.get("ceilings_reason")
-        return {}, str(reason) if reason else "the ceilings of the device were not measured"
-    try:
-        ceilings = Ceilings.from_json(held)
-        return {dtype: Limits(ceilings, dtype) for dtype in ceilings.dtypes}, ""
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
-        return {}, "what this run says of the ceilings of its device cannot be read"
+    if info.ceilings is None:
+        reason = info.ceilings_reason or "the ceilings of the device were not measured"
+        return {}, reason
+    return {dtype: Limits(info.ceilings, dtype) for dtype in info.ceilings.dtypes}, ""
 
 
 def cases_with_floors(run: Run) -> pd.DataFrame:

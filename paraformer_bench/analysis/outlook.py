@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, log
 from statistics import median
+
+from msgspec import structs
 
 from paraformer_bench.analysis.demand import Demand
 from paraformer_bench.analysis.latency_model import Model, Scales, terms_of
 from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.study.case import Case
+from paraformer_bench.study.case import Curve
 
 DEEPEST = 4096
 """No curve is followed deeper."""
@@ -28,7 +30,6 @@ FURTHEST = 4
 _FEWEST = 2
 """Depths without which nothing is known of how a curve goes on."""
 _TERMS = ("host", "floors", "compute", "bandwidth", "join", "sync")
-_FAMILY = [field.name for field in fields(Case) if field.name not in ("depth", "batch")]
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,6 @@ class Outlook:
         verdict: Of its smallest measured batch.
         batches: By ascending batch; between and beyond the measured ones those of which at least
             two depths are known from two batches. Only the measured one where there is but one.
-        faster: What ``up_to`` and ``beyond`` would be at the smallest batch if arithmetic, memory
-            traffic and joins took half the time and launches took what they take.
         errors: Predicted over measured time, less 1, of every case of an inner batch, predicted
             from the batches on both sides of it alone.
     """
@@ -72,7 +71,6 @@ class Outlook:
     verdict: Verdict
     trusted: bool
     batches: tuple[AtBatch, ...]
-    faster: tuple[int, bool]
     errors: tuple[float, ...]
 
 
@@ -82,7 +80,7 @@ def outlooks(predictions: Sequence[Prediction]) -> list[Outlook]:
     for prediction in predictions:
         if prediction.model is not None and prediction.model.demands:
             verdict = prediction.verdict
-            families.setdefault(_family(verdict), {})[verdict.batch] = prediction
+            families.setdefault(_family(verdict), {})[verdict.curve.regime.batch] = prediction
     return [_outlook(dict(sorted(held.items()))) for held in families.values()]
 
 
@@ -180,10 +178,8 @@ def _outlook(held: Mapping[int, Prediction]) -> Outlook:
             for step in models[batch].steps
             if step.measured
         ]
-    demands, scales = _at_batch(models, smallest.batch)
-    faster = reach(demands, replace(scales, work=scales.work / 2), smallest.margin)
     missed = (models[batch].misses(p.verdict.constant_up_to) for batch, p in held.items())
-    return Outlook(smallest, not any(missed), tuple(rows), faster, tuple(errors))
+    return Outlook(smallest, not any(missed), tuple(rows), tuple(errors))
 
 
 def _at_batch(models: Mapping[int, Model], batch: int) -> tuple[dict[int, Demand], Scales]:
@@ -226,6 +222,7 @@ def seconds_of(demand: Demand, scales: Scales) -> float:
     return sum(terms_of(demand, scales).values())
 
 
-def _family(verdict: Verdict) -> tuple[object, ...]:
+def _family(verdict: Verdict) -> tuple[str, Curve]:
     """Everything that names a curve but its batch."""
-    return (verdict.basis, *(getattr(verdict, name) for name in _FAMILY))
+    curve = verdict.curve
+    return verdict.basis, Curve(curve.method, structs.replace(curve.regime, batch=1))

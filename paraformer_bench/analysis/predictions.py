@@ -14,6 +14,7 @@ from paraformer_bench.analysis.latency_model import Model, fit
 from paraformer_bench.analysis.medians import log_median
 from paraformer_bench.analysis.roofline import Limits
 from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.study.case import Curve
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run
 
@@ -32,7 +33,7 @@ class Prediction:
     model: Model | None
     reason: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, Any]:
         """Return the entry: seconds, and errors as shares of what was measured."""
         entry: dict[str, Any] = {
             "curve_id": self.verdict.curve_id,
@@ -66,17 +67,17 @@ class Prediction:
 def predict(run: Run, verdicts: Sequence[Verdict]) -> list[Prediction]:
     """Fit the model to every curve that was judged, in the order of the verdicts."""
     limits, reason = limits_of(run.info)
-    curves: dict[str, list[Record]] = {}
+    curves: dict[Curve, list[Record]] = {}
     for record in run.records:
         if record.status == "ok":
-            curves.setdefault(record.case.curve_id, []).append(record)
+            curves.setdefault(record.case.curve, []).append(record)
     found = []
     for verdict in verdicts:
-        if verdict.dtype in limits:
-            records = curves[verdict.curve_id]
-            found.append(_predict(verdict, records, limits[verdict.dtype]))
+        dtype = verdict.curve.regime.dtype
+        if dtype in limits:
+            found.append(_predict(verdict, curves[verdict.curve], limits[dtype]))
         else:
-            none = f"no ceiling was measured in {verdict.dtype}"
+            none = f"no ceiling was measured in {dtype}"
             found.append(Prediction(verdict, None, reason or none))
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,26 +11,29 @@ import pandas as pd
 
 from paraformer_bench.analysis.intervals import t_quantile
 from paraformer_bench.analysis.medians import block_median
-from paraformer_bench.study.case import Case
+from paraformer_bench.study.case import REFERENCE_AXES, Case, Method, Regime, in_order
 from paraformer_bench.study.record import STATUSES, Record
 
 PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99.9, 6636)}
 """Column -> (percentile, pooled samples below which it is not given)."""
 
-_CASE = [*(field.name for field in fields(Case)), "tokens"]
 _NAMES = ["case_id", "curve_id", "regime", "group", "method"]
-_CONDITIONS = ["width", "tokens", "patch", "heads", "batch", "dtype", "device", "mode", "scope"]
-_ORDER = [*_CONDITIONS, "model", "execution", "runtime", "devices", "branch_depth", "depth"]
+_FIELDS = list(
+    Case(
+        Method("", "", ""), Regime(in_order(dict.fromkeys(REFERENCE_AXES, 1)), 1, "", ""), 1
+    ).flat()
+)
 _SPENT = ["peak_bytes", "reserved_bytes", "energy_joules"]
 _NUMBERS = ["wall", "device_time", *_SPENT, "parameter_bytes", "flops", "relative_error"]
-_BLOCK = [*_NAMES, *_CASE, "block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
+_BLOCK = ["block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
 
 
 def block_table(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per record, in the order of the records.
 
-    Columns: ``case_id``, ``curve_id``, ``regime``, ``group``, ``method``, the fields of `Case`
-    and ``tokens``; ``block``, ``order``, ``status``, ``reason`` (empty where there is none);
+    Columns: ``case_id``, ``curve_id``, ``regime``, ``group``, ``method``; the fields of
+    `Case.flat`, with further ones for axes that only some models have; ``block``, ``order``,
+    ``status``, ``reason`` (empty where there is none);
     ``samples`` (wall-clock calls); ``wall`` and ``device_time`` (block medians, s);
     ``peak_bytes``, ``reserved_bytes``, ``parameter_bytes``, ``energy_joules``, ``flops``,
     ``relative_error``; ``flags`` (tuple). Numbers that are null are NaN. A record whose status is
@@ -45,7 +47,8 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
             names[case] = _names(case)
         rows.append(names[case] | _row(record))
     numbers = dict.fromkeys([*_NUMBERS, "order"], "float64")
-    table: pd.DataFrame = pd.DataFrame(rows, columns=_BLOCK).astype(numbers)
+    columns = dict.fromkeys([*_NAMES, *_FIELDS, *(name for row in names.values() for name in row)])
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, *_BLOCK]).astype(numbers)
     return table
 
 
@@ -66,7 +69,8 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     ok = blocks["status"] == "ok"
     blocks[_SPENT] = blocks[_SPENT].where(ok)
     by_case = blocks.groupby("case_id", sort=False)
-    table: pd.DataFrame = by_case[[*_NAMES[1:], *_CASE]].first()
+    first, last = blocks.columns.get_loc("curve_id"), blocks.columns.get_loc("block")
+    table: pd.DataFrame = by_case[list(blocks.columns[first:last])].first()
     for column in ("wall", "device_time"):
         table = table.join(_summary(blocks, column))
     table["throughput"] = table["batch"] / table["wall"]
@@ -77,19 +81,20 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     table["blocks"] = by_case.size()
     table["ok_blocks"] = ok.groupby(blocks["case_id"], sort=False).sum()
     table["failed_blocks"] = table["blocks"] - table["ok_blocks"]
-    table = table.join(_labels(records)).reset_index()
-    return table.sort_values(_ORDER, kind="stable", ignore_index=True)
+    table = table.join(_labels(records))
+    cases = sorted({record.case for record in records}, key=lambda case: case.sort_key)
+    return table.loc[[case.id for case in cases]].reset_index()
 
 
 def _names(case: Case) -> dict[str, Any]:
     names = {
         "case_id": case.id,
         "curve_id": case.curve_id,
-        "regime": case.regime,
+        "regime": case.regime.name,
         "group": case.group,
-        "method": case.method,
+        "method": case.method.name,
     }
-    return names | case.to_json()
+    return names | case.flat()
 
 
 def _row(record: Record) -> dict[str, Any]:

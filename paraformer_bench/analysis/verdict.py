@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from paraformer_bench.analysis.curve import Exponent, Ratio, Rise
-from paraformer_bench.study.case import method_name
+from msgspec import Struct
+
+from paraformer_bench.analysis.curve import CurveJudgement, Rise
+from paraformer_bench.study import wire
+from paraformer_bench.study.case import Curve
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """A depth that was asked for and has no time, with the worst status of its records."""
 
     depth: int
@@ -18,8 +19,7 @@ class Missing:
     reason: str
 
 
-@dataclass(frozen=True)
-class Speedup:
+class Speedup(Struct, frozen=True):
     """Time of the serial net over the time of this curve at one depth, paired by block.
 
     Attributes:
@@ -37,8 +37,7 @@ class Speedup:
     against: str
 
 
-@dataclass(frozen=True)
-class Recount:
+class Recount(Struct, frozen=True):
     """A verdict without the records whose flags say that their times may be wrong.
 
     Attributes:
@@ -56,49 +55,38 @@ class Recount:
     worst: Rise | None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The verdict about one curve on one basis.
+class Verdict(CurveJudgement, frozen=True, kw_only=True):
+    """The verdict about one curve on one basis; what is not here is in `CurveJudgement`.
 
-    The fields up to ``scope`` are `Case`'s without the depth, those from ``verdict`` to
-    ``blocks_to_settle`` are `CurveJudgement`'s. `speedup` is empty where the group has no
-    serial net under the same runtime; ``flags`` is the union over the curve's records;
-    ``without_flagged`` is null where none of them spoils a time (`record.SPOILING`);
-    ``devices`` is `Case.devices`.
+    Attributes:
+        curve: Whose.
+        basis: ``wall`` or ``device``.
+        margin: Growth that still counts as constant.
+        confidence: One-sided, of every bound.
+        missing: Depths without a time.
+        speedup: Empty where the group has no serial net under the same runtime.
+        flags: Union over the curve's records.
+        without_flagged: Null where no flag spoils a time (`record.SPOILING`).
     """
 
-    curve_id: str
-    model: str
-    execution: str
-    runtime: str
-    width: int
-    batch: int
-    tokens: int
-    image: int
-    patch: int
-    heads: int
-    branch_depth: int
-    dtype: str
-    device: str
-    mode: str
-    scope: str
+    curve: Curve
     basis: str
     margin: float
     confidence: float
-    verdict: str
-    reason: str
-    depths: tuple[int, ...]
-    constant_up_to: int
-    ratios: tuple[Ratio, ...]
-    worst: Rise | None
-    exponent: Exponent | None
-    blocks: int
-    blocks_to_settle: int | None
-    missing: tuple[Missing, ...]
-    speedup: tuple[Speedup, ...]
-    flags: tuple[str, ...]
+    missing: tuple[Missing, ...] = ()
+    speedup: tuple[Speedup, ...] = ()
+    flags: tuple[str, ...] = ()
     without_flagged: Recount | None = None
-    devices: int = 1
+
+    @property
+    def curve_id(self) -> str:
+        """Name of the curve."""
+        return self.curve.id
+
+    @property
+    def model(self) -> str:
+        """The curve's model."""
+        return self.curve.method.model
 
     @property
     def differs_without_flagged(self) -> bool:
@@ -108,25 +96,8 @@ class Verdict:
             return False
         return (other.verdict, other.constant_up_to) != (self.verdict, self.constant_up_to)
 
-    @property
-    def method(self) -> str:
-        """Who was measured, as in `Case.method`."""
-        return method_name(self.model, self.execution, self.runtime, self.devices)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry of ``verdicts.json``: the fields, ``worst`` with `from` and `to`."""
-        data = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        data["worst"] = _pair(self.worst)
-        if self.without_flagged is not None:
-            data["without_flagged"] = asdict(self.without_flagged) | {
-                "worst": _pair(self.without_flagged.worst)
-            }
-        return data
-
-
-def _pair(rise: Rise | None) -> dict[str, Any] | None:
-    """A pair of depths as the file names it: ``from`` and ``to``."""
-    if rise is None:
-        return None
-    held = asdict(rise)
-    return {"from": held.pop("shallow"), "to": held.pop("deep"), **held}
+    def flat(self) -> dict[str, Any]:
+        """Return the entry of ``verdicts.json``: the curve's fields, flat, and all others."""
+        fields: dict[str, Any] = wire.plain(self)
+        del fields["curve"]
+        return {"curve_id": self.curve_id} | self.curve.flat() | fields

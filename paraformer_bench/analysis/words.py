@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+
+from msgspec.structs import replace
 
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
 from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.study.case import SERIAL, mode_word
+from paraformer_bench.study.run_folder import RunInfo
 
 MOST_WORDS = 60
 """A sentence that needs more speaks of coarser groups of curves."""
@@ -19,32 +21,27 @@ _CLAIM = {
     "undecided": "is not settled yet",
 }
 
-SERIAL = "serial"
-
 _NO_FAULT = ("oom", "skipped")
 
 # From the finest to the coarsest way of grouping curves; the first that is short enough is used.
 _GROUPINGS: tuple[Callable[[Verdict, Collection[str]], str], ...] = (
-    lambda verdict, _: f"{verdict.model} under {verdict.execution}/{verdict.runtime}",
-    lambda verdict, _: f"{verdict.model} under {verdict.execution}",
+    lambda verdict, _: _who(verdict),
+    lambda verdict, _: f"{verdict.model} under {verdict.curve.method.execution}",
     lambda verdict, _: verdict.model,
     lambda verdict, controls: _kind(verdict.model, controls),
 )
 
 
-def controls_of(info: Mapping[str, Any]) -> frozenset[str]:
+def controls_of(info: RunInfo) -> frozenset[str]:
     """Return the models of a run that the claim is not about: they are there to compare with.
 
     Args:
         info: Contents of ``run.json``; ``models`` says so of each. Without it only ``serial`` is.
     """
-    models = info.get("models")
-    known = models.items() if isinstance(models, Mapping) else ()
-    found = {name for name, facts in known if isinstance(facts, Mapping) and facts.get("control")}
-    return frozenset({SERIAL, *found})
+    return frozenset({SERIAL, *(name for name, facts in info.models.items() if facts.control)})
 
 
-def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]:
+def sentences(verdicts: Sequence[Verdict], info: RunInfo) -> list[str]:
     """Say in one sentence for each device and mode what their curves do.
 
     A curve is judged by its device time where it has one, else by the wall clock; where wall
@@ -54,20 +51,16 @@ def sentences(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> list[str]
         verdicts: Verdicts of one run.
         info: Contents of ``run.json``; ``environment.devices`` names the devices.
     """
-    names = (info.get("environment") or {}).get("devices") or {}
+    names = info.device_names
     controls = controls_of(info)
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault((verdict.device, verdict.mode), []).append(verdict)
+        regime = verdict.curve.regime
+        groups.setdefault((regime.device, regime.mode), []).append(verdict)
     return [
         _sentence(group, device, names.get(device), mode_word(mode), controls)
         for (device, mode), group in groups.items()
     ]
-
-
-def mode_word(mode: str) -> str:
-    """Name what is timed: ``training`` for mode ``train``, else the mode itself."""
-    return {"train": "training"}.get(mode, mode)
 
 
 def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -> str:
@@ -163,6 +156,11 @@ def _bound(ratio: float | None) -> str:
     return "unknown" if ratio is None else times(ratio)
 
 
+def _who(verdict: Verdict) -> str:
+    method = verdict.curve.method
+    return f"{method.model} under {method.execution}/{method.runtime}"
+
+
 def _kind(model: str, controls: Collection[str]) -> str:
     if model == SERIAL:
         return "serial nets"
@@ -200,8 +198,9 @@ def _clause(name: str, group: Sequence[Verdict]) -> str:
     """What one curve does, or how many of several do what."""
     if len(group) == 1:
         [curve] = group
-        on = f" on {curve.devices} devices" if curve.devices != 1 else ""
-        return f"{curve.model} under {curve.execution}/{curve.runtime}{on} {_alone(curve)}"
+        devices = curve.curve.method.devices
+        on = f" on {devices} devices" if devices != 1 else ""
+        return f"{_who(curve)}{on} {_alone(curve)}"
     parts: list[str] = []
     for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
         some = [verdict for verdict in group if standing(verdict) == kind]

@@ -1,8 +1,8 @@
 """What can be measured, each idea once: `Method`, `Regime`, `Case` and `Curve`, with their names.
 
-A method is who is measured, a regime under what conditions, a case one thing to measure, and a curve
-the cases that differ in depth alone. A regime's axes are open: a model declares the ones it has
-(`registry.register_model`), the reference nets `REFERENCE_AXES`.
+A method is who is measured, a regime under what conditions, a case one thing to measure, and a
+curve the cases that differ in depth alone. A regime's axes are open: a model declares the ones it
+has (`registry.register_model`); those of the reference nets are `REFERENCE_AXES`.
 """
 
 from __future__ import annotations
@@ -364,6 +364,12 @@ class Case:
         shape = {"width": HEAD_WIDTH, "heads": 1} | shape
         others = tuple(pair for pair in self.regime.axes if pair[0] not in REFERENCE_AXES)
         return ModelSpec(self.depth, **shape, others=others)
+
+    @property
+    def sort_key(self) -> tuple[object, ...]:
+        """Order of a table: regimes, then methods, then depths."""
+        regime = self.regime
+        return (regime.sort_key, self.method, regime.branch_depth, self.depth)
 
     @property
     def model(self) -> str:

@@ -69,7 +69,7 @@ class MachineFile(Struct, Generic[T], frozen=True):
             What went wrong, a line each. What cannot be kept can still be used.
         """
         entries, warnings = self.read()
-        others = [other for other in entries if other.place != entry.place]
+        others: list[T] = [other for other in entries if other.place != entry.place]
         content = {"version": _VERSION, self.entries: wire.plain([*others, entry])}
         try:
             file = self.path()

@@ -24,7 +24,8 @@ from paraformer_bench.study.case import (
 )
 from paraformer_bench.study.errors import UsageError, unknown_name
 from paraformer_bench.study.job import LEAST_ENERGY_SECONDS, Protocol
-from paraformer_bench.study.survey import Item, Survey
+from paraformer_bench.study.registry import ModelTraits
+from paraformer_bench.study.survey import Survey
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -265,7 +266,7 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
     axes = (grid.models, grid.executions, grid.runtimes, grid.dtype, grid.mode, grid.scope)
     for model, execution, runtime, dtype, mode, scope in product(*axes):
         item, how = survey.models[model], survey.executions[execution]
-        if how.branches and not item.branches:
+        if how.needs_branches and not item.branched:
             continue
         counts = (grid.devices or (1,)) if how.spread else (1,)
         for shape in _shapes(grid, item):
@@ -275,12 +276,12 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
                 yield Case(method, regime, depth)
 
 
-def _shapes(grid: Grid, model: Item) -> Iterator[dict[str, int]]:
+def _shapes(grid: Grid, model: ModelTraits) -> Iterator[dict[str, int]]:
     """Return every combination of the values of the axes that the model has."""
     given = dict(grid.axes)
     values: dict[str, tuple[Any, ...]] = {}
     for axis in model.axes:
-        if axis in given and (axis != "branch_depth" or model.chains):
+        if axis in given:
             values[axis] = given[axis]
         elif axis not in _AXES and axis not in _OTHER_AXES:
             raise UsageError(f"a grid must give values of the axis {axis} of model {model.name}")
@@ -290,8 +291,7 @@ def _shapes(grid: Grid, model: Item) -> Iterator[dict[str, int]]:
             values["image"] = given["tokens"]
     for combination in product(*values.values()):
         shape = dict(zip(values, combination, strict=True))
-        if "branch_depth" in model.axes:
-            shape.setdefault("branch_depth", 1)
+        shape.setdefault("branch_depth", 1)
         if "image" in shape and "tokens" in given:
             shape["image"] = image_for_tokens(shape["image"], shape["patch"])
         if "heads" in model.axes and "heads" not in shape:

@@ -20,13 +20,13 @@ class Malformed(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """Return a struct as one line of JSON without a newline; numbers that are not finite are null."""
+    """Return a struct as a line of JSON without its newline; numbers not finite become null."""
     return msgspec.json.encode(value, enc_hook=_plain)
 
 
 def plain(value: Any) -> Any:
-    """Return a struct as mappings, lists, texts and numbers."""
-    return msgspec.to_builtins(value, enc_hook=_plain)
+    """Return a struct as JSON would give it back: mappings, lists, texts and numbers."""
+    return msgspec.json.decode(encode(value))
 
 
 def decode(data: bytes | str, kind: type[T]) -> T:

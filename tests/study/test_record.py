@@ -10,9 +10,22 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import BROKEN, FLAGS, KINDS, STATUSES, Record
 
-CASE = Case("serial", "loop", "eager", 4, 192, 1, 224, 16, 3, 1, "float32", "cpu")
+CASE = Case.of(
+    model="serial",
+    execution="loop",
+    runtime="eager",
+    depth=4,
+    width=192,
+    batch=1,
+    image=224,
+    patch=16,
+    heads=3,
+    branch_depth=1,
+    dtype="float32",
+    device="cpu",
+)
 FULL = Record(
-    CASE,
+    case=CASE,
     block=3,
     order=2,
     status="ok",
@@ -34,7 +47,10 @@ FULL = Record(
 )
 
 
-@pytest.mark.parametrize("record", [FULL, Record(CASE, 0, None, "error", "two\nlines, \u00fc")])
+@pytest.mark.parametrize(
+    "record",
+    [FULL, Record(case=CASE, block=0, order=None, status="error", reason="two\nlines, \u00fc")],
+)
 def test_json_round_trip_is_exact(record: Record) -> None:
     line = record.to_line()
     assert line.endswith("\n")
@@ -50,7 +66,7 @@ def test_line_holds_the_keys_of_the_contract() -> None:
     )
     assert set(promised.split()) <= set(data)
     assert data["case_id"] == CASE.id
-    assert data["case"] == CASE.to_json()
+    assert data["case"] == CASE.flat()
 
 
 def test_records_of_newer_versions_are_read() -> None:
@@ -68,11 +84,14 @@ def test_record_without_its_key_is_refused(key: str) -> None:
 
 def test_nan_never_reaches_the_disk() -> None:
     with pytest.raises(ValueError, match="Out of range float values"):
-        Record(CASE, 0, 0, "ok", wall_seconds=[math.nan]).to_line()
+        Record(case=CASE, block=0, order=0, status="ok", wall_seconds=[math.nan]).to_line()
 
 
 def test_records_do_not_share_their_lists() -> None:
-    a, b = Record(CASE, 0, 0, "ok"), Record(CASE, 1, 0, "ok")
+    a, b = (
+        Record(case=CASE, block=0, order=0, status="ok"),
+        Record(case=CASE, block=1, order=0, status="ok"),
+    )
     a.wall_seconds.append(1.0)
     a.flags.append("drift")
     a.telemetry["x"] = 1
@@ -169,11 +188,15 @@ def test_records_of_older_versions_are_read() -> None:
     data = json.loads(FULL.to_line())
     old = {name: data[name] for name in ("case", "block", "order", "status", "wall_seconds")}
     del old["case"]["devices"]
-    assert Record.from_json(old) == Record(CASE, 3, 2, "ok", wall_seconds=list(FULL.wall_seconds))
+    assert Record.from_json(old) == Record(
+        case=CASE, block=3, order=2, status="ok", wall_seconds=list(FULL.wall_seconds)
+    )
 
 
 def test_words_of_another_version_are_read() -> None:
     """A precision that this version does not know is no reason to drop what was measured."""
-    line = json.loads(Record(CASE, 0, 0, "ok", wall_seconds=[1.0]).to_line())
+    line = json.loads(
+        Record(case=CASE, block=0, order=0, status="ok", wall_seconds=[1.0]).to_line()
+    )
     line["case"] |= {"dtype": "float8", "mode": "decode"}
     assert Record.from_json(line).case.dtype == "float8"

@@ -13,8 +13,21 @@ from paraformer_bench.study.run_folder import RECORDS, RUN, read_lines, read_rec
 
 
 def record(depth: int, block: int = 0, seconds: float = 1.0) -> Record:
-    case = Case("serial", "loop", "eager", depth, 64, 1, 64, 16, 1, 1, "float32", "cpu")
-    return Record(case, block, 0, "ok", wall_seconds=[seconds])
+    case = Case.of(
+        model="serial",
+        execution="loop",
+        runtime="eager",
+        depth=depth,
+        width=64,
+        batch=1,
+        image=64,
+        patch=16,
+        heads=1,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
+    return Record(case=case, block=block, order=0, status="ok", wall_seconds=[seconds])
 
 
 ONE, TWO = record(1), record(2)
@@ -91,9 +104,9 @@ def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
                 {"block": {"a": 1}},
                 {"status": "fine"},
                 {"flags": [None]},
-                {"case": TWO.case.to_json() | {"depth": 0}},
-                {"case": TWO.case.to_json() | {"model": None}},
-                {"case": TWO.case.to_json() | {"depth": "1" * 10_000}},
+                {"case": TWO.case.flat() | {"depth": 0}},
+                {"case": TWO.case.flat() | {"model": None}},
+                {"case": TWO.case.flat() | {"depth": "1" * 10_000}},
             )
         ),
     ],

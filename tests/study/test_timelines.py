@@ -4,13 +4,26 @@ import json
 from dataclasses import replace
 
 import pytest
+from paraformer_bench.study.profiling import Profile, ProfileJob, choose
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.profiling import Profile, ProfileJob, choose
 
 
 def case(depth: int, execution: str = "loop") -> Case:
-    return Case("paraformer", execution, "eager", depth, 64, 1, 64, 16, 1, 1, "float32", "cpu")
+    return Case.of(
+        model="paraformer",
+        execution=execution,
+        runtime="eager",
+        depth=depth,
+        width=64,
+        batch=1,
+        image=64,
+        patch=16,
+        heads=1,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
 
 
 CASES = [case(4), case(1, "stacked"), case(1), case(2, "stacked"), case(2), case(8, "vmap")]
