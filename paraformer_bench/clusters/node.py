@@ -1,7 +1,6 @@
 """What a node of a cluster does: one child process as it is started at home, and its events.
 
-What a job names by its path travels with it: plugin files to the node, traces back. Imports neither
-torch nor Ray.
+What a job names by its path travels with it: plugin files to the node, traces back.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """A Ray cluster: its nodes, and workers as Ray tasks that have a device to themselves.
 
-A task runs one child process (`node.run_task`) and leaves what it says in a mailbox, an actor on the
-head node. (A task could yield events, but not to a command that reaches the cluster from outside
-through Ray Client.)
+A task runs one child process (`node.run_task`) and leaves what it says in a mailbox, an actor on
+the head node. (A task could yield events, but not to a command that comes through Ray Client.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import math
 import os
 import socket
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -72,8 +71,7 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
         UsageError: Ray is not installed, or there is no cluster.
     """
     try:
-        import ray
-        import ray.exceptions
+        ray: Any = importlib.import_module("ray")
     except ImportError:
         raise UsageError(_EXTRA) from None
     if address is None:
@@ -114,7 +112,7 @@ class RayCluster:
 
     def __init__(
         self,
-        ray: ModuleType,
+        ray: Any,
         text: str | None,
         say: Say,
         clock: Callable[[], float] = time.monotonic,

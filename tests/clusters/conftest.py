@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import BlockJob, Protocol
+from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.survey import Survey
 
 SUITE = """
@@ -161,26 +161,3 @@ def cluster(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clustered.toml").write_text(SUITE)
     return cluster
-
-
-def make_case(depth: int, **fields: Any) -> Case:
-    shape = {"width": 64, "heads": 1, "image": 64, "patch": 16, "branch_depth": 1}
-    method = {"model": "serial", "execution": "loop", "runtime": "eager"}
-    regime = {"batch": 1, "dtype": "float32", "device": "cpu"}
-    return Case.of(**(method | shape | regime | {"depth": depth} | fields))
-
-
-@pytest.fixture(scope="session")
-def case_of() -> Callable[..., Case]:
-    return make_case
-
-
-@pytest.fixture(scope="session")
-def job_of() -> Callable[..., BlockJob]:
-    def make_job(groups: list[list[Case]], block: int = 0, **fields: Any) -> BlockJob:
-        protocol = Protocol(blocks=2, rounds=3, timeout_seconds=7.0)
-        return BlockJob(
-            device="cpu", block=block, protocol=protocol, seed=0, groups=groups, **fields
-        )
-
-    return make_job
