@@ -7,7 +7,7 @@ of it happens in one thread, so that the run folder has one writer and Ctrl-C en
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,7 +89,7 @@ class Cluster(Protocol):
 
 def run_side_by_side(
     blocks: Iterable[Block], cluster: Cluster, records: BlockRecords, pace: Pace
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Run blocks on all devices of a cluster, each to its end, as far as ``pace`` allows.
 
     A case during which its process dies or hangs gets a record that says so, as it does on one
