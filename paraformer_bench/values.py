@@ -61,7 +61,7 @@ def shard(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     """Read which shard to do, and of how many, such as 2/5."""
     if value is None:
         return None
-    from paraformer_bench.clusters.shard import MOST_SHARDS  # reports are made without `sweep`
+    from paraformer_bench.study.run_folder import MOST_SHARDS
 
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", value.strip(), re.ASCII)
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)

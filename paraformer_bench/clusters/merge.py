@@ -311,7 +311,7 @@ def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_
     """Write a run folder beside its place, and put it there in one step.
 
     Raises:
-        UsageError: ``out`` is there already or cannot be written, or ``info`` is no JSON.
+        UsageError: ``out`` is there already or cannot be written.
     """
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
@@ -327,8 +327,6 @@ def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
-    except ValueError as error:  # a number that JSON does not know
-        raise UsageError(f"cannot write {out}: {error}") from None
 
 
 def _refuse_existing(out: Path) -> None:
