@@ -137,7 +137,7 @@ def test_whole_run_is_no_part(cluster, pair: list[Path]) -> None:
         (lambda info: info.pop("environment"), ": it lacks environment"),
         (lambda info: info.update(versions=None), ": it lacks versions"),
         (lambda info: info.pop("suite"), ": it lacks suite"),
-        (lambda info: info.update(suite=[]), ": it lacks suite"),
+        (lambda info: info.update(suite=[]), ": suite makes no sense: Expected `object`"),
         (
             lambda info: info["suite"]["protocol"].update(blocks=float("inf")),
             ": blocks must be a whole number from 1 to 10000, not inf",
