@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.clusters.node import NodeTask
-from paraformer_bench.clusters.ray import LOOK_SECONDS, Mailbox, RayCluster, connect
+from paraformer_bench.clusters.node import Mailbox, NodeTask
+from paraformer_bench.clusters.ray import LOOK_SECONDS, RayCluster, connect
 from paraformer_bench.clusters.side_by_side import Lost, Slot, Started
 from paraformer_bench.study import wire
 from paraformer_bench.study.errors import UsageError
