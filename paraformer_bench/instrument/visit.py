@@ -7,11 +7,9 @@ from statistics import median
 from typing import Any, TypeVar
 
 from paraformer_bench.instrument import host_load, telemetry
-from paraformer_bench.instrument.bench import Bench, prepare
-from paraformer_bench.instrument.device import Device, is_out_of_memory
+from paraformer_bench.instrument.bench import Bench, Builder, References
+from paraformer_bench.instrument.device import describe, is_out_of_memory
 from paraformer_bench.instrument.energy import NoMeter, Window, take_window
-from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.pool import Pool
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
@@ -40,18 +38,19 @@ class Visit:
     ``busy_seconds`` is time spent in warm-up or timed calls since the last event.
 
     Args:
-        device: Where to measure.
+        builder: Builds the cases, and knows where to measure.
         job: What to measure.
         emit: Receives the events.
     """
 
-    def __init__(self, device: Device, job: Job, emit: Emit) -> None:
-        self._device = device
+    def __init__(self, builder: Builder, job: Job, emit: Emit) -> None:
+        self._builder = builder
+        self._device = builder.device
         self._job = job
         self._emit = emit
         # Prepared like any case, so that what loads on first use is not charged to a real one.
         self._sentinel_case = sentinel_case(job.device)
-        self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
+        self._sentinel = builder.prepare(self._sentinel_case, 0.1, {})
         self._order = job.first_order
 
     def group(self, cases: list[Case]) -> bool:
@@ -60,7 +59,7 @@ class Visit:
         Returns:
             False when the device no longer works and this process cannot go on.
         """
-        pool = Pool(self._device, self._job.block)
+        pool = Pool(self._builder)
         drift = [self._watch()]
         open_cases: dict[Case, _Samples] = {}
         for case in cases:
@@ -104,7 +103,7 @@ class Visit:
     def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
         self._device.host.begin()
         try:
-            result = _with_room(pool, case, lambda bench: self._slice(bench, samples))
+            result = pool.run(case, lambda bench: self._slice(bench, samples))
         except Exception as error:
             self._finish_failed(case, error, None)
             return False
@@ -143,7 +142,7 @@ class Visit:
             pool.drop(case)  # raises on a device with a sticky error
         except Exception:
             return False
-        return self._device.healthy()
+        return self._builder.healthy()
 
     def _finish(self, pool: Pool, endings: dict[Case, dict[str, Any]]) -> bool:
         """Finish cases whose rounds are done, each after its energy window if there is to be one.
@@ -169,7 +168,7 @@ class Visit:
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
-            window = _with_room(pool, case, self._window)
+            window = pool.run(case, self._window)
         except Exception as error:
             status, reason = describe(error)
             found["reason"] = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
@@ -226,7 +225,7 @@ class Visit:
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
-        self._device.use(self._sentinel_case)
+        self._builder.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
         self._emit({"event": "sentinel", "busy_seconds": sum(times)})
         return median(times)
@@ -240,19 +239,77 @@ class Visit:
         return reasons | dict(self._device.telemetry.null_reasons)
 
 
-def _with_room(pool: Pool, case: Case, take: Callable[[Bench], T]) -> T:
-    """Do something with a case; where memory runs out beside the others, once more without them.
+class Pool:
+    """The cases of one group, kept ready side by side as far as memory allows.
 
-    Raises:
-        Exception: What building or calling the case raised.
+    When half the memory is in use, or a case runs out of it, the others are let go; they are
+    built again at their next visit.
+
+    Args:
+        builder: Builds them.
     """
-    try:
-        return take(pool.get(case))
-    except Exception as error:
-        if pool.alone(case) or not is_out_of_memory(error):
-            raise
-    pool.drop_all()  # past the handler, whose traceback keeps tensors alive
-    return take(pool.get(case))
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._ready: dict[Case, Bench] = {}
+        self._references: References = {}
+
+    def prepare(self, case: Case, seconds: float) -> Bench:
+        """Prepare ``case`` for the first time; see `bench.prepare` for what can be raised."""
+        return self._add(case, lambda: self._builder.prepare(case, seconds, self._references))
+
+    def get(self, case: Case) -> Bench:
+        """Return a case prepared before, building it again if it was let go."""
+        if case in self._ready:
+            self._builder.use(case)
+            return self._ready[case]
+        return self._add(case, lambda: self._builder.rebuild(case))
+
+    def run(self, case: Case, take: Callable[[Bench], T]) -> T:
+        """Do something with a case; where memory runs out beside the others, again without them.
+
+        Raises:
+            Exception: What building or calling the case raised.
+        """
+        try:
+            return take(self.get(case))
+        except Exception as error:
+            if self._ready.keys() <= {case} or not is_out_of_memory(error):
+                raise
+        self.drop_all()  # past the handler, whose traceback keeps tensors alive
+        return take(self.get(case))
+
+    def drop(self, case: Case) -> None:
+        """Let one case go, and with a CUDA graph all others.
+
+        In torch 2.13 (not yet in 2.11) a graph that goes frees the workspace that cuBLAS keeps
+        for the capture stream, and the others would replay with its memory (pytorch #193402).
+        """
+        gone = [case]
+        if case.runtime == "graph":
+            gone += [other for other in self._ready if other.runtime == "graph"]
+        for dropped in gone:
+            self._ready.pop(dropped, None)
+        self._builder.drop(gone)
+
+    def drop_all(self) -> None:
+        """Let every case go."""
+        gone = list(self._ready)
+        self._ready.clear()
+        self._builder.drop(gone)
+
+    def _add(self, case: Case, build: Callable[[], Bench]) -> Bench:
+        if self._ready and self._builder.device.memory.full():
+            self.drop_all()
+        try:
+            self._ready[case] = build()
+        except Exception as error:
+            if not (self._ready and is_out_of_memory(error)):
+                raise
+        if case not in self._ready:  # past the handler, whose traceback keeps tensors alive
+            self.drop_all()
+            self._ready[case] = build()
+        return self._ready[case]
 
 
 class _Samples:
@@ -268,18 +325,6 @@ class _Samples:
         self.wall += result.wall
         self.dry += result.dry
         self.readings.append(reading)
-
-
-def describe(error: Exception) -> tuple[str, str]:
-    """Return the record status and the one-line reason for what preparing or timing raised."""
-    first = next(iter(str(error).splitlines()), "")
-    if isinstance(error, Unsupported):
-        return "skipped", first
-    if isinstance(error, Mismatch):
-        return "mismatch", first
-    if is_out_of_memory(error):
-        return "oom", first
-    return "error", f"{type(error).__name__}: {first}"
 
 
 def sentinel_case(device: str) -> Case:

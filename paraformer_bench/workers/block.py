@@ -11,12 +11,11 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from paraformer_bench.instrument.device import at_work
 from paraformer_bench.instrument.visit import Visit
-from paraformer_bench.ranks.team import Team
+from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study.job import Job
 from paraformer_bench.study.plugins import load_plugins
 from paraformer_bench.workers.process import ParentGone, die_with_parent, take_stdout
@@ -34,9 +33,11 @@ def main() -> int:
     job = Job.from_json(json.loads(sys.stdin.readline()))
     load_plugins(map(Path, job.plugins))
     try:
-        with at_work(job.device) as alone, Team.of(job, alone.host, emit) as team:
-            device = replace(alone, team=team)
-            visit = Visit(device, job, emit)
+        with (
+            at_work(job.device) as device,
+            Team.of(job, device.host, emit.last_words) as team,
+        ):
+            visit = Visit(SpreadBuilder(device, job.block, team), job, emit)
             gc.freeze()  # what lives by now lives on: collections between cases stay short
             emit({"event": "ready"})
             for group in job.groups:

@@ -15,7 +15,7 @@ import torch
 from paraformer_bench.study.profiling import Profile, ProfileJob
 
 from paraformer_bench.instrument import capture as subject
-from paraformer_bench.instrument.bench import _run, build_model, make_input
+from paraformer_bench.instrument.bench import build_model, make_input, run_or_step
 from paraformer_bench.instrument.capture import LEAST_STEPS, MOST_STEPS, annotate, capture
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
@@ -220,7 +220,7 @@ def test_timeline_of_training_has_the_operations_that_were_dispatched(
     profile, _ = take(case)
     with recording():
         example = make_input(case, CPU, 0)
-        run = _run(case, build_model(case, CPU), example)
+        run = run_or_step(case, build_model(case, CPU), example)
         run(example)  # the optimiser makes its state at its first step and never again
         dispatched = count(run, example).operations
     timeline = examine(tmp_path / str(profile.file)).timeline

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import precision
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.visit import Visit
 from paraformer_bench.study.case import DTYPES, Case
@@ -80,7 +81,7 @@ def test_every_call_of_a_visit_runs_in_its_own_precision(
         if event["event"] != "begin":
             seen.clear()
 
-    visit = Visit(device, job, emit)
+    visit = Visit(Builder(device, 0), job, emit)
     assert visit.group([full])
     seen.clear()
     assert visit.group([fast])

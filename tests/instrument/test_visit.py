@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.instrument import pool, visit
-from paraformer_bench.instrument.bench import Bench
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.energy import NoMeter
 from paraformer_bench.instrument.gate import Mismatch
@@ -22,7 +21,7 @@ Event = dict[str, Any]
 SENTINEL_DEPTH = 2  # the sentinel alone has width 192
 
 
-class Scene:
+class Scene(Builder):
     """A visit whose cases take the time, or fail, as the test says.
 
     Attributes:
@@ -36,10 +35,12 @@ class Scene:
         crowded: Depths of cases that find no memory beside the others.
         rebuilt: Depths of the cases that were built again, in order.
         fail_window: What a call in the energy window raises, by depth.
+        fail_drop: What giving memory back raises.
+        works: Whether the device is healthy.
     """
 
     def __init__(self, device: Device, cases: list[Case]) -> None:
-        self.device = device
+        super().__init__(device, block=0)
         self.cases = cases
         self.events: list[Event] = []
         self.seconds: dict[int, float] = {}
@@ -51,11 +52,13 @@ class Scene:
         self.crowded: set[int] = set()
         self.rebuilt: list[int] = []
         self.fail_window: dict[int, Exception] = {}
+        self.fail_drop: Exception | None = None
+        self.works = True
         self.protocol = Protocol(
             rounds=3, seconds_per_case=0.3, target_relative_error=0.01, timeout_seconds=9
         )
 
-    def prepare(self, case: Case, device: Device, block: int, seconds: float, _: Any) -> Bench:
+    def prepare(self, case: Case, seconds: float, _: Any) -> Bench:
         if case.width == 192:
             return Bench(self._sentinel_call)
         if case.depth in self.fail_prepare:
@@ -63,7 +66,7 @@ class Scene:
         self.prepared_with.append(seconds)
         return self._bench(case)
 
-    def rebuild(self, case: Case, device: Device, block: int) -> Bench:
+    def rebuild(self, case: Case) -> Bench:
         self.rebuilt.append(case.depth)
         return self._bench(case)
 
@@ -87,6 +90,13 @@ class Scene:
         reasons = {"reserved_bytes": "a test"}
         return Bench(call, {"flops": case.depth}, 0.5, reasons, compilations)
 
+    def drop(self, cases: Any) -> None:
+        if self.fail_drop is not None:
+            raise self.fail_drop
+
+    def healthy(self) -> bool:
+        return self.works
+
     def measure_energy(self, meter: Any) -> None:
         self.device = replace(self.device, meter=meter)
         self.protocol = replace(self.protocol, energy_seconds=2.0)
@@ -100,7 +110,7 @@ class Scene:
 
     def run(self, **changes: Any) -> bool:
         job = self.job(**changes)
-        return Visit(self.device, job, self.events.append).group(self.cases)
+        return Visit(self, job, self.events.append).group(self.cases)
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event["event"] == kind]
@@ -111,14 +121,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(
-    monkeypatch: pytest.MonkeyPatch, device: Device, make_case: Callable[..., Case]
-) -> Scene:
-    scene = Scene(device, [make_case(depth=depth) for depth in (1, 2, 3, 4, 5)])
-    monkeypatch.setattr(visit, "prepare", scene.prepare)
-    monkeypatch.setattr(pool, "prepare", scene.prepare)
-    monkeypatch.setattr(pool, "rebuild", scene.rebuild)
-    return scene
+def scene(device: Device, make_case: Callable[..., Case]) -> Scene:
+    return Scene(device, [make_case(depth=depth) for depth in (1, 2, 3, 4, 5)])
 
 
 def steps(events: list[Event]) -> list[str]:
@@ -256,27 +260,19 @@ def test_a_case_that_finds_no_memory_beside_the_others_is_sampled_alone(scene: S
     assert len([e for e in scene.of("sampled") if e["case_id"] == scene.cases[2].id]) == 3
 
 
-def test_a_case_is_closed_before_its_memory_is_given_back(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_case_is_closed_before_its_memory_is_given_back(scene: Scene) -> None:
     """Giving it back can crash on a broken device: by then the parent knows what happened."""
     scene.fail_prepare[1] = ValueError("bad")
-
-    def crash(*_: Any) -> None:
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    monkeypatch.setattr(pool, "release", crash)
+    scene.fail_drop = RuntimeError("CUDA error: device-side assert triggered")
     assert not scene.run()
     assert scene.events[-1]["event"] == "finished"
     assert scene.events[-1]["status"] == "error"
 
 
 @pytest.mark.parametrize("stage", ["prepare", "call"])
-def test_a_broken_device_ends_the_visit(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
+def test_a_broken_device_ends_the_visit(scene: Scene, stage: str) -> None:
     (scene.fail_prepare if stage == "prepare" else scene.fail_call)[3] = RuntimeError("sticky")
-    monkeypatch.setattr(Device, "healthy", lambda device: False)
+    scene.works = False
     assert not scene.run()
     assert scene.events[-1]["event"] == "finished"
     assert list(scene.finished()) == [3]
@@ -340,7 +336,7 @@ def test_a_crash_of_whoever_reads_the_events_is_not_the_case_s_fault(scene: Scen
             raise Gone
 
     with pytest.raises(Gone):
-        Visit(scene.device, scene.job(), emit).group(scene.cases)
+        Visit(scene, scene.job(), emit).group(scene.cases)
 
 
 # Energy
@@ -449,7 +445,7 @@ def test_of_several_gpus_no_energy_is_read(scene: Scene, clock: Any) -> None:
     scene.measure_energy(Meter(clock))
     scene.cases[1] = replace(scene.cases[1], devices=2)
     job = replace(scene.job(), device="cuda:0")
-    assert Visit(scene.device, job, scene.events.append).group(scene.cases)
+    assert Visit(scene, job, scene.events.append).group(scene.cases)
     energy = {event["case_id"]: event for event in scene.of("energy")}
     failed = energy.pop(scene.cases[1].id)
     assert failed["joules"] is None
@@ -466,11 +462,11 @@ def test_a_case_that_fails_before_has_no_window(scene: Scene, clock: Any) -> Non
 
 
 def test_a_broken_device_ends_the_visit_after_its_case_is_finished(
-    scene: Scene, clock: Any, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, clock: Any
 ) -> None:
     scene.measure_energy(Meter(clock))
     scene.fail_window[3] = RuntimeError("sticky")
-    monkeypatch.setattr(Device, "healthy", lambda device: False)
+    scene.works = False
     assert not scene.run()
     assert list(scene.finished()) == [1, 2, 3]
     assert steps(scene.events)[-3:] == ["begin energy", "energy", "finished"]
@@ -490,7 +486,7 @@ def test_a_window_that_finds_no_memory_beside_the_others_is_taken_alone(
             scene.crowded = {crowded.depth}
             scene.rebuilt.clear()
 
-    assert Visit(scene.device, scene.job(), emit).group(scene.cases)
+    assert Visit(scene, scene.job(), emit).group(scene.cases)
     assert scene.rebuilt == [3, 4, 5]
     assert all(event["joules"] > 0 for event in scene.of("energy"))
 
@@ -517,7 +513,7 @@ def test_a_window_ends_before_the_timeout(scene: Scene, clock: Any) -> None:
         if event["event"] == "energy":
             took[event["case_id"]] = clock.time - began[event["case_id"]]
 
-    assert Visit(scene.device, scene.job(), emit).group(scene.cases)
+    assert Visit(scene, scene.job(), emit).group(scene.cases)
     assert max(took.values()) < scene.protocol.timeout_seconds
     [failed] = [event for event in scene.of("energy") if event["joules"] is None]
     assert failed["case_id"] == scene.cases[2].id
