@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import clock as clock_module
-from paraformer_bench.instrument import delays
 from paraformer_bench.instrument.clock import DeviceTime
 from paraformer_bench.instrument.memory import Peak
 from paraformer_bench.study.case import Case
@@ -81,6 +80,16 @@ class FakeTelemetry:
 
     def read(self) -> dict[str, Any]:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
+
+class FakeHost:
+    """A host that nobody else uses."""
+
+    def begin(self) -> None:
+        pass
+
+    def read(self) -> dict[str, Any]:
+        return {}
 
 
 CYCLES_PER_SECOND = 0.9e9
@@ -158,9 +167,8 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Machine:
         synchronize=machine.synchronize,
         _sleep=machine.spin,
     )
-    for module in (clock_module, delays):
-        monkeypatch.setattr(module, "torch", SimpleNamespace(cuda=cuda))
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: machine.host))
+    monkeypatch.setattr(clock_module, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(perf_counter=lambda: machine.host))
     return machine
 
 
@@ -180,7 +188,7 @@ def tiny_case(**fields: Any) -> Case:
         "dtype": "float32",
         "device": "cpu",
     }
-    return Case(**tiny | fields).check()
+    return Case.of(**tiny | fields).check()
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +13,14 @@ from paraformer_bench.executions._branches import Forward
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.gate import reference, relative_error
-from paraformer_bench.instrument.gradient_gate import GradientGate
-from paraformer_bench.instrument.memory import release
+from paraformer_bench.instrument.gate import References, make_gate
+from paraformer_bench.instrument.memory import make_workspaces, release
 from paraformer_bench.instrument.sampler import warm_up
 from paraformer_bench.instrument.training import get_ready, in_its_mode, make_step, recording
-from paraformer_bench.instrument.workspaces import make_workspaces
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.record import Facts
 from paraformer_bench.study.registry import EXECUTIONS, MODELS, RUNTIMES, THREADS
-
-References = dict[tuple[object, ...], Tensor]
-"""Reference outputs already computed, by model and input: executions share them."""
 
 Execute = Callable[[Case, nn.Module, Tensor], Forward]
 """Puts a net under its execution: from case, model and example to what runs the net."""
@@ -37,14 +32,14 @@ class Bench:
 
     Attributes:
         call: Runs the net once on its own input, or trains it one step.
-        facts: Record fields known before timing.
+        facts: What is known of it before timing.
         busy: Seconds spent in warm-up calls.
         null_reasons: Why some facts are null.
         compilations: Says how often the runtime has compiled the case so far.
     """
 
     call: Callable[[], object]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     busy: float = 0.0
     null_reasons: dict[str, str] = field(default_factory=dict)
     compilations: Callable[[], int] = lambda: 0
@@ -157,34 +152,30 @@ def prepare(
     make_workspaces(case, where)
     device.memory.mark()
     model = build_model(case, where)
-    size = parameter_bytes(model)
+    facts = Facts(parameter_bytes=parameter_bytes(model))
     check_input = make_input(case, where, _seed("check", block, case.batch))
-    gate = _gate(case, model, check_input, references)
+    gate = make_gate(case, model, check_input, references)
     example = make_example(case, where, block)
-    spread = _is_spread(case)
-    if spread:
-        counts, null_reasons = _count_apart(model, example)
+    elsewhere = _dispatches_elsewhere(case)
+    if elsewhere:
+        null_reasons = _count(facts, model, example, flops_alone=True)
     run = run_or_step(case, model, example, execute)
     if case.mode == "train":
         run(example)  # the optimiser makes its state at its first step and never again
     # Counted before the runtime is there: a graph's gradients must be the last ones made.
-    if not spread:
-        counts, null_reasons = _count(run, example)
+    if not elsewhere:
+        null_reasons = _count(facts, run, example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    error = gate(call(check_input))
-    facts = counts | {"parameter_bytes": size, "relative_error": error}
-    facts["compile_seconds"] = getattr(call, "compile_seconds", None)
-    if facts["compile_seconds"] is None:
+    facts.relative_error = gate(call(check_input))
+    facts.compile_seconds = getattr(call, "compile_seconds", None)
+    if facts.compile_seconds is None:
         null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
     del check_input, gate, model
     timed = _timed(case, call, example)
     times = warm_up(timed, device.clock, seconds)
     peak = device.memory.peak(timed)
-    facts |= {
-        "warmup_calls": len(times),
-        "peak_bytes": peak.peak_bytes,
-        "reserved_bytes": peak.reserved_bytes,
-    }
+    facts.warmup_calls = len(times)
+    facts.peak_bytes, facts.reserved_bytes = peak.peak_bytes, peak.reserved_bytes
     null_reasons |= peak.null_reasons
     return Bench(timed, facts, sum(times), null_reasons, lambda: getattr(call, "compilations", 0))
 
@@ -239,9 +230,33 @@ def parameter_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in own)
 
 
-def _is_spread(case: Case) -> bool:
+def _dispatches_elsewhere(case: Case) -> bool:
     """Whether operations are dispatched in other processes or threads, where none are counted."""
     return case.devices > 1 or EXECUTIONS.get(case.execution).traits.spread == THREADS
+
+
+def _count(
+    facts: Facts, run: Callable[[Tensor], object], x: Tensor, *, flops_alone: bool = False
+) -> dict[str, str]:
+    """Note what one call does, or return why that is not known: what can run can be timed.
+
+    Args:
+        facts: Receives the counts.
+        run: Is called.
+        x: With this.
+        flops_alone: It is the plain loop, whose FLOPs are those of every execution.
+    """
+    try:
+        counts = count(run, x)
+    except Exception as error:
+        reason = f"the call cannot be counted: {type(error).__name__}"
+        return dict.fromkeys(("operations", "flops", "work"), reason)
+    facts.flops = counts.flops
+    if flops_alone:
+        reason = "operations are not counted where a net is spread over processes or threads"
+        return dict.fromkeys(("operations", "work"), reason)
+    facts.operations, facts.work = counts.operations, counts.work
+    return {}
 
 
 def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
@@ -253,36 +268,6 @@ def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[
             return call(x)
 
     return train if case.mode == "train" else infer
-
-
-def _gate(
-    case: Case, model: nn.Module, x: Tensor, references: References
-) -> Callable[[object], float]:
-    """What judges the result of a call on ``x``; to be made before an execution comes."""
-    if case.mode == "train":
-        return GradientGate(model, x, case.scope, case.dtype).relative_error
-    key = (case.model, case.spec, case.batch, case.dtype, case.scope)
-    if key not in references:
-        references[key] = reference(model, x)
-    expected = references[key]
-    return lambda output: relative_error(output, expected, x, case.dtype)
-
-
-def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:
-    """Counts as record fields, or why there are none: what can run can be timed."""
-    try:
-        return asdict(count(run, x)), {}
-    except Exception as error:
-        reason = f"the call cannot be counted: {type(error).__name__}"
-        return {}, dict.fromkeys(("operations", "flops", "work"), reason)
-
-
-def _count_apart(model: nn.Module, x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:
-    """The FLOPs of the plain loop, which are those of every execution, and nothing else."""
-    reason = "operations are not counted where a net is spread over processes or threads"
-    counts, null_reasons = _count(model, x)
-    null_reasons |= dict.fromkeys(("operations", "work"), reason)
-    return {key: counts[key] for key in counts.keys() & {"flops"}}, null_reasons
 
 
 def _seed(*parts: object) -> int:

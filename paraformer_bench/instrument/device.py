@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.clock import Clock, CpuClock, CudaClock
-from paraformer_bench.instrument.energy import Meter, NoMeter, open_meter
+from paraformer_bench.instrument.energy import Meter, open_meter
 from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.host_load import Host, HostLoad, NoHost
 from paraformer_bench.instrument.memory import (
     CpuMemory,
     CudaMemory,
@@ -20,8 +19,9 @@ from paraformer_bench.instrument.memory import (
     refuse_the_impossible,
     steady_malloc,
 )
-from paraformer_bench.instrument.telemetry import NoTelemetry, Telemetry, open_telemetry
+from paraformer_bench.instrument.meters import HostLoad, NoTelemetry, Telemetry, open_telemetry
 from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.record import Status
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Device:
     clock: Clock
     memory: Memory
     telemetry: Telemetry
-    host: Host = field(default_factory=NoHost)
-    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
+    host: HostLoad
+    meter: Meter
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -69,14 +69,14 @@ def open_device(name: str) -> Device:
     device = torch.device(name)
     if device.type == "cpu":
         nothing = NoTelemetry("the device is no GPU")
-        host = HostLoad(torch.get_num_threads())
-        return Device(device, CpuClock(), CpuMemory(), nothing, host, meter=open_meter(None))
+        host = HostLoad(needed=torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, open_meter(None))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     clock, memory = CudaClock(device), CudaMemory(device)
     telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
-    return Device(device, clock, memory, telemetry, host, meter=open_meter(uuid))
+    return Device(device, clock, memory, telemetry, host, open_meter(uuid))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.
@@ -98,7 +98,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
 
 
-def describe(error: Exception) -> tuple[str, str]:
+def describe(error: Exception) -> tuple[Status, str]:
     """Return the record status and the one-line reason for what preparing or timing raised."""
     first = next(iter(str(error).splitlines()), "")
     if isinstance(error, Unsupported):

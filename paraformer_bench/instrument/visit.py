@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from paraformer_bench.instrument import host_load, telemetry
-from paraformer_bench.instrument.bench import Bench, Builder, References
+from paraformer_bench.instrument import meters
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import describe, is_out_of_memory
 from paraformer_bench.instrument.energy import NoMeter, Window, take_window
+from paraformer_bench.instrument.gate import References
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.job import Job, round_order
+from paraformer_bench.study.events import (
+    Begin,
+    Energy,
+    Event,
+    Finished,
+    Prepared,
+    Sampled,
+    Sentinel,
+    Timed,
+)
+from paraformer_bench.study.job import BlockJob, round_order
 from paraformer_bench.study.record import ENOUGH_SAMPLES
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[Event], None]
 T = TypeVar("T")
 
 _DRIFT = 0.10
@@ -30,12 +41,10 @@ _NO_WINDOW = "the suite asks for no energy window: set energy_seconds in its [pr
 class Visit:
     """Visits the groups of one job.
 
-    Events emitted, each a dict with ``event`` and, but for the sentinel's, ``case_id``:
-    ``begin`` before anything that may hang; ``prepared`` with the facts known before timing;
-    ``sampled`` with the samples of one round; ``finished`` with status, reason and flags.
-    Where the suite asks for energy and the device has a meter, ``timed`` says the flags of a case
-    once its rounds are done, and ``energy`` what its window found, or why it found nothing.
-    ``busy_seconds`` is time spent in warm-up or timed calls since the last event.
+    It emits `Begin` before anything that may hang; `Prepared` when a case is warm; `Sampled` after
+    each of its rounds; `Finished` at its end. Where the suite asks for energy and the device has a
+    meter, `Timed` comes before the windows and `Energy` after that of each case. `Sentinel` tells
+    of the sentinel case.
 
     Args:
         builder: Builds the cases, and knows where to measure.
@@ -43,7 +52,7 @@ class Visit:
         emit: Receives the events.
     """
 
-    def __init__(self, builder: Builder, job: Job, emit: Emit) -> None:
+    def __init__(self, builder: Builder, job: BlockJob, emit: Emit) -> None:
         self._builder = builder
         self._device = builder.device
         self._job = job
@@ -77,8 +86,8 @@ class Visit:
                     if not self._recover(pool, case):
                         return False
         drift.append(self._watch())
-        endings = {case: self._ending(samples, drift) for case, samples in open_cases.items()}
-        return self._finish(pool, endings)
+        flags = {case: self._flags(samples, drift) for case, samples in open_cases.items()}
+        return self._finish(pool, flags, drift)
 
     def _prepare(self, pool: Pool, case: Case) -> bool:
         order, self._order = self._order, self._order + 1
@@ -89,14 +98,13 @@ class Visit:
             self._finish_failed(case, error, order)
             return False
         self._emit(
-            {
-                "event": "prepared",
-                "case_id": case.id,
-                "order": order,
-                "facts": bench.facts,
-                "null_reasons": self._null_reasons() | bench.null_reasons,
-                "busy_seconds": bench.busy,
-            }
+            Prepared(
+                case_id=case.id,
+                order=order,
+                facts=bench.facts,
+                null_reasons=self._null_reasons() | bench.null_reasons,
+                busy_seconds=bench.busy,
+            )
         )
         return True
 
@@ -110,15 +118,14 @@ class Visit:
         reading = self._device.host.read() | self._device.telemetry.read()
         samples.add(result, reading)
         self._emit(
-            {
-                "event": "sampled",
-                "case_id": case.id,
-                "wall_seconds": result.wall,
-                "device_seconds": result.device,
-                "dry": result.dry,
-                "reading": reading,
-                "busy_seconds": result.busy,
-            }
+            Sampled(
+                case_id=case.id,
+                wall_seconds=result.wall,
+                device_seconds=result.device,
+                dry=result.dry,
+                reading=reading,
+                busy_seconds=result.busy,
+            )
         )
         return True
 
@@ -144,19 +151,20 @@ class Visit:
             return False
         return self._builder.healthy()
 
-    def _finish(self, pool: Pool, endings: dict[Case, dict[str, Any]]) -> bool:
+    def _finish(self, pool: Pool, flags: dict[Case, list[str]], drift: list[float]) -> bool:
         """Finish cases whose rounds are done, each after its energy window if there is to be one.
 
         The windows come last: they heat the device, and nothing of the group is timed any more.
         """
         windows = self._why_no_window() is None
         if windows:
-            for case, ending in endings.items():
-                self._emit({"event": "timed", "case_id": case.id} | ending)
-        for case, ending in endings.items():
+            for case in flags:
+                self._emit(Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift))
+        for case in flags:
             whole = not windows or self._take_window(pool, case)
-            ok = {"event": "finished", "case_id": case.id, "status": "ok", "reason": None}
-            self._emit(ok | ending)
+            self._emit(
+                Finished(case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift)
+            )
             if not whole and not self._recover(pool, case):
                 return False
         return True
@@ -164,19 +172,18 @@ class Visit:
     def _take_window(self, pool: Pool, case: Case) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
         self._begin(case, "energy")
-        found: dict[str, Any] = {"joules": None}
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
             window = pool.run(case, self._window)
         except Exception as error:
             status, reason = describe(error)
-            found["reason"] = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
-        else:
-            facts = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
-            found = {"joules": window.joules_per_call, "window": facts}
-        self._emit({"event": "energy", "case_id": case.id} | found)
-        return found["joules"] is not None
+            reason = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
+            self._emit(Energy(case_id=case.id, reason=reason))
+            return False
+        about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
+        self._emit(Energy(case_id=case.id, joules=window.joules_per_call, window=about))
+        return True
 
     def _window(self, bench: Bench) -> Window:
         protocol, device = self._job.protocol, self._device
@@ -192,9 +199,9 @@ class Visit:
         meter = self._device.meter
         return meter.reason if isinstance(meter, NoMeter) else None
 
-    def _ending(self, samples: _Samples, drift: list[float]) -> dict[str, Any]:
-        """What is told of a case once its rounds are done."""
-        flags = telemetry.flags(samples.readings) + host_load.flags(samples.readings)
+    def _flags(self, samples: _Samples, drift: list[float]) -> list[str]:
+        """What to think of the times of a case whose rounds are done."""
+        flags = meters.flags(samples.readings)
         if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
             flags.append("unconverged")
         if len(samples.wall) < ENOUGH_SAMPLES:
@@ -205,29 +212,20 @@ class Visit:
             flags.append("recompiled")
         if max(drift) > (1 + _DRIFT) * min(drift):
             flags.append("drift")
-        return {"flags": sorted(set(flags)), "sentinel_seconds": drift}
+        return sorted(flags)
 
     def _finish_failed(self, case: Case, error: Exception, order: int | None) -> None:
         status, reason = describe(error)
-        self._emit(
-            {
-                "event": "finished",
-                "case_id": case.id,
-                "status": status,
-                "reason": reason,
-                "flags": [],
-                "order": order,
-            }
-        )
+        self._emit(Finished(case_id=case.id, status=status, reason=reason, order=order))
 
     def _begin(self, case: Case, stage: str) -> None:
-        self._emit({"event": "begin", "case_id": case.id, "stage": stage})
+        self._emit(Begin(case_id=case.id, stage=stage))
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
         self._builder.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
-        self._emit({"event": "sentinel", "busy_seconds": sum(times)})
+        self._emit(Sentinel(busy_seconds=sum(times)))
         return median(times)
 
     def _null_reasons(self) -> dict[str, str]:
@@ -319,9 +317,9 @@ class _Samples:
         self.wall: list[float] = []
         self.dry = 0
         self.recompiled = False
-        self.readings: list[telemetry.Reading] = []
+        self.readings: list[meters.Reading] = []
 
-    def add(self, result: Slice, reading: telemetry.Reading) -> None:
+    def add(self, result: Slice, reading: meters.Reading) -> None:
         self.wall += result.wall
         self.dry += result.dry
         self.readings.append(reading)
@@ -329,7 +327,7 @@ class _Samples:
 
 def sentinel_case(device: str) -> Case:
     """A small net that never changes: when its time moves, the machine has changed."""
-    return Case(
+    return Case.of(
         model="serial",
         execution="loop",
         runtime="eager",

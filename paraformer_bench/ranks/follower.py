@@ -1,6 +1,6 @@
 """A rank of a net other than the first: builds its part and runs it whenever rank 0 does.
 
-`ranks.team` starts it and gives its orders, lines on its stdin: first a `Hello`, then a word and
+`ranks.team` starts it on a `RankJob` and gives its orders, a line of its stdin each: a word and
 its argument. Its answers are lines of JSON. It ends with its input, and with its parent.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import BinaryIO
 
-import msgspec
 import torch
+from msgspec import Struct
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
@@ -23,35 +23,17 @@ from paraformer_bench.instrument.bench import (
     parameter_bytes,
     prepare,
 )
-from paraformer_bench.instrument.device import Device, at_work, describe
-from paraformer_bench.instrument.memory import release
+from paraformer_bench.instrument.device import Device, describe
+from paraformer_bench.instrument.memory import make_workspaces, release
 from paraformer_bench.instrument.visit import sentinel_case
-from paraformer_bench.instrument.workspaces import make_workspaces
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import RankJob
+from paraformer_bench.study.record import Status
 from paraformer_bench.study.registry import EXECUTIONS, RANKS
 
 
-class Hello(msgspec.Struct, frozen=True):
-    """The first line that a follower reads.
-
-    Attributes:
-        rank: Its number, from 1.
-        sizes: Numbers of ranks that cases will ask for.
-        port: Of the store at which ranks meet.
-        device: Its own.
-        threads: Of this machine's CPU, for all ranks together.
-        plugins: Paths of plugin files to load first.
-    """
-
-    rank: int
-    sizes: list[int]
-    port: int
-    device: str
-    threads: int
-    plugins: list[str]
-
-
-class Build(msgspec.Struct, frozen=True):
+class Build(Struct, frozen=True):
     """The order to build the part of a case, which later orders call by ``number``."""
 
     number: int
@@ -59,10 +41,10 @@ class Build(msgspec.Struct, frozen=True):
     block: int
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(Struct, frozen=True):
     """How an order went: status and reason as of a record; after ``peak`` what was found."""
 
-    status: str = "ok"
+    status: Status = "ok"
     reason: str | None = None
     peak_bytes: int | None = None
     reserved_bytes: int | None = None
@@ -147,7 +129,7 @@ class Follower:
     def _obey(self, order: bytes) -> None:
         word, _, argument = order.decode().strip().partition(" ")
         if word == "build":
-            self._build(msgspec.json.decode(argument, type=Build))
+            self._build(wire.decode(argument, Build))
         elif word == "drop":
             self._drop(int(argument))
         elif word == "run":
@@ -198,22 +180,28 @@ class Follower:
         release(self._device.torch_device)
 
 
-def follow(hello: Hello, orders: BinaryIO, answer: Callable[[Answer], None]) -> None:
+def follow(
+    job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
+) -> None:
     """Follow rank 0 to the end of its orders.
 
     Raises:
-        Exception: A call failed half way, so that the ranks no longer understand each other.
+        Exception: A call failed half way, so that the ranks no longer understand each other; it
+            has been told.
     """
     from paraformer_bench.ranks.process_group import join, leave, meet
 
-    torch.set_num_threads(hello.threads)
-    with at_work(hello.device) as device:
+    torch.set_num_threads(job.threads)
+    try:
         # As in a worker, so that what loads on first use is not charged to a real case.
-        prepare(sentinel_case(hello.device), device, 0, 0.1, {})
-        store = meet(hello.port, max(hello.sizes))
-        ranks = join(store, hello.rank, hello.sizes, device.torch_device)
-        Follower(device, hello.threads, ranks, orders, answer).serve()
+        prepare(sentinel_case(job.device), device, 0, 0.1, {})
+        store = meet(job.port, max(job.sizes))
+        ranks = join(store, job.rank, job.sizes, device.torch_device)
+        Follower(device, job.threads, ranks, orders, answer).serve()
         leave()
+    except Exception as error:
+        answer(Answer(*describe(error)))
+        raise
 
 
 def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> Part:

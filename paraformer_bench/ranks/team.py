@@ -18,29 +18,29 @@ from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.instrument.bench import Bench, Builder, References, prepare, rebuild
+from paraformer_bench.instrument.bench import Bench, Builder, prepare, rebuild
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.host_load import Host
+from paraformer_bench.instrument.gate import References
+from paraformer_bench.instrument.meters import HostLoad
 from paraformer_bench.ranks.follower import (
     Answer,
     Build,
-    Hello,
     Part,
     load_modules,
     make_part,
     needs_ranks,
     threads_of,
 )
-from paraformer_bench.study import child
+from paraformer_bench.study import child, wire
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.job import Job
+from paraformer_bench.study.job import BlockJob, RankJob
+from paraformer_bench.study.record import Status
 from paraformer_bench.study.registry import EXECUTIONS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Report = Callable[[str, str], None]
+Report = Callable[[Status, str], None]
 """Ends the case under way with a status and a reason; no event can follow."""
 
 _COMMUNICATIONS = 21
@@ -88,18 +88,18 @@ class SpreadBuilder(Builder):
             return bench
         facts, team = bench.facts, self._team
         others = team.peaks(case, bench.call)
-        peaks = [facts["peak_bytes"], *(other.peak_bytes for other in others)]
-        reserved = [facts["reserved_bytes"], *(other.reserved_bytes for other in others)]
-        part = team.part(case)
-        noted = {
+        peaks = [facts.peak_bytes, *(other.peak_bytes for other in others)]
+        reserved = [facts.reserved_bytes, *(other.reserved_bytes for other in others)]
+        own = team.part(case).parameter_bytes
+        of_ranks = {
             "peak_bytes": peaks,
-            "parameter_bytes": [part.parameter_bytes, *(o.parameter_bytes for o in others)],
+            "parameter_bytes": [own, *(other.parameter_bytes for other in others)],
             "communication_seconds": team.communication_seconds(case, self.device.clock),
         }
         if self.device.torch_device.type == "cpu":
-            noted["threads_per_rank"] = torch.get_num_threads()
-        facts["peak_bytes"], facts["reserved_bytes"] = _most(peaks), _most(reserved)
-        facts["telemetry"] = {"ranks": noted}
+            of_ranks["threads_per_rank"] = torch.get_num_threads()
+        facts.peak_bytes, facts.reserved_bytes = _most(peaks), _most(reserved)
+        facts.telemetry = {"ranks": of_ranks}
         return bench
 
     def rebuild(self, case: Case) -> Bench:
@@ -175,7 +175,7 @@ class Team:
         device: str = "cpu",
         sizes: Sequence[int] = (),
         plugins: Sequence[str] = (),
-        host: Host | None = None,
+        host: HostLoad | None = None,
         report: Report | None = None,
     ) -> None:
         self.broken = False
@@ -194,10 +194,9 @@ class Team:
         self._first_death = threading.Lock()
 
     @classmethod
-    def of(cls, job: Job, host: Host, report: Report) -> Team:
+    def of(cls, job: BlockJob, host: HostLoad, report: Report) -> Team:
         """The team for the cases of a job."""
-        cases = [case for group in job.groups for case in group]
-        sizes = sorted({case.devices for case in cases if needs_ranks(case)})
+        sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
         return cls(job.device, sizes, job.plugins, host, report)
 
     def __enter__(self) -> Team:
@@ -229,7 +228,7 @@ class Team:
         self._last_number += 1
         self._begun[case] = _Begun(self._last_number)
         task = Build(number=self._last_number, case=case, block=block)
-        self._tell(case, f"build {msgspec.json.encode(task).decode()}")
+        self._tell(case, f"build {wire.encode(task).decode()}")
 
     def ranks(self, case: Case) -> Ranks:
         """The ranks of a case that has begun."""
@@ -314,14 +313,14 @@ class Team:
         store = open_store(max(self._sizes))
         for rank in range(1, max(self._sizes)):
             follower = subprocess.Popen(
-                child.command("workers.follower"),
+                child.command("workers", "rank"),
                 env=child.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
             )
             self._followers.append(follower)
-            hello = Hello(
+            job = RankJob(
                 rank=rank,
                 sizes=self._sizes,
                 port=store.port,
@@ -329,7 +328,7 @@ class Team:
                 threads=self._threads,
                 plugins=self._plugins,
             )
-            self._write(follower, msgspec.json.encode(hello))
+            self._write(follower, wire.encode(job))
             if self._host is not None:
                 self._host.adopt(follower.pid)
             watcher = threading.Thread(
@@ -378,7 +377,7 @@ class Team:
         if not all(lines):
             self._break()
             raise RuntimeError("a rank has ended")
-        return [msgspec.json.decode(line, type=Answer) for line in lines]
+        return [wire.decode(line, Answer) for line in lines]
 
     def _break(self) -> None:
         self.broken = True
@@ -401,11 +400,12 @@ class Team:
     def _tell_of_death(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
         """Say what a follower died of, on stderr and to the case under way."""
         assert follower.stdout is not None
-        status, reason = "error", f"rank {rank} {child.how_it_ended(code)}"
+        status: Status = "error"
+        reason = f"rank {rank} {child.how_it_ended(code)}"
         *_, last = [b"", *follower.stdout.read().splitlines()]
         # It may have been killed in the middle of an answer.
-        with contextlib.suppress(msgspec.DecodeError):
-            answer = msgspec.json.decode(last, type=Answer)
+        with contextlib.suppress(wire.Malformed):
+            answer = wire.decode(last, Answer)
             if answer.status != "ok":
                 status, reason = answer.status, f"rank {rank}: {answer.reason}"
         os.write(2, f"{reason}\n".encode())

@@ -34,8 +34,8 @@ def test_sharded_equals_the_loop(
     )
     ready = SpreadBuilder(gpu, 0, team).prepare(case, 0.1, {})
     if dtype == "float64":
-        assert ready.facts["relative_error"] < 1e-12
-    noted = ready.facts["telemetry"]["ranks"]
+        assert ready.facts.relative_error < 1e-12
+    noted = ready.facts.telemetry["ranks"]
     assert all(size > 0 for size in noted["peak_bytes"])
     assert noted["communication_seconds"] > 0
     timed = gpu.clock.device(ready.call)
@@ -51,7 +51,7 @@ def test_a_serial_net_equals_the_loop(
     shape = {"dtype": "float64", "devices": 2, "heads": 4, "width": 256, "batch": 2}
     case = make_case(execution=execution, depth=3, **shape)
     ready = SpreadBuilder(gpu, 0, team).prepare(case, 0.1, {})
-    assert ready.facts["relative_error"] < 1e-12
+    assert ready.facts.relative_error < 1e-12
 
 
 @pytest.mark.parametrize("depth", [1, 3, 8])
@@ -62,5 +62,5 @@ def test_a_thread_for_every_branch_equals_the_loop(
     shape = {"dtype": "float64", "devices": devices}
     case = make_case(model="paraformer", execution="parallel_apply", depth=depth, **shape)
     ready = SpreadBuilder(gpu, 0, Team("cuda:0")).prepare(case, 0.1, {})
-    assert ready.facts["relative_error"] < 1e-12
-    assert ready.facts["flops"] > 0
+    assert ready.facts.relative_error < 1e-12
+    assert ready.facts.flops > 0

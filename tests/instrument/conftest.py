@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.energy import NoMeter
 from paraformer_bench.study.case import Case
 from tests.fakes import (
     FakeClock,
+    FakeHost,
     FakeMemory,
     FakeTelemetry,
     Machine,
@@ -33,7 +35,14 @@ def clock() -> FakeClock:
 @pytest.fixture
 def device(clock: FakeClock) -> Device:
     """The CPU, with a fake clock, fake memory and fake telemetry."""
-    return Device(torch.device("cpu"), clock, FakeMemory(), FakeTelemetry())
+    return Device(
+        torch.device("cpu"),
+        clock,
+        FakeMemory(),
+        FakeTelemetry(),
+        FakeHost(),
+        NoMeter("no meter was opened"),
+    )
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paraformer_bench.instrument import bench, workspaces
+from paraformer_bench.instrument import bench, memory
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.workspaces import do_products, make_workspaces
+from paraformer_bench.instrument.memory import do_products, make_workspaces
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES, Registry, Warm
 
@@ -42,7 +42,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     register(EXECUTIONS, "sideways")
     register(RUNTIMES, "elsewhere")
-    monkeypatch.setattr(workspaces, "do_products", note)
+    monkeypatch.setattr(memory, "do_products", note)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("waits"))
     return log
 

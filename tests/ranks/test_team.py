@@ -93,20 +93,20 @@ def spread(make_case: MakeCase) -> MakeCase:
 def test_it_equals_the_loop(ranks: Ranks, spread: MakeCase, devices: int, depth: int) -> None:
     case = spread(devices, depth)
     ready = ranks.prepare(case)
-    assert ready.facts["relative_error"] < 1e-12  # against the loop in float64
+    assert ready.facts.relative_error < 1e-12  # against the loop in float64
     output = ready.call()
     for _ in range(3):  # nothing of one call may leak into the next
         again = ready.call()
         assert torch.equal(output, again)
-    noted = ready.facts["telemetry"]["ranks"]
+    noted = ready.facts.telemetry["ranks"]
     assert len(noted["peak_bytes"]) == len(noted["parameter_bytes"]) == devices
-    assert ready.facts["peak_bytes"] == max(noted["peak_bytes"])
+    assert ready.facts.peak_bytes == max(noted["peak_bytes"])
     assert noted["communication_seconds"] > 0
     assert noted["threads_per_rank"] == 1
     # Embedding and head are everywhere, a branch in one place.
     loop = build_model(case, torch.device("cpu"))
     branch = sum(p.numel() * p.element_size() for p in loop.trunk.branches[0].parameters())
-    total = ready.facts["parameter_bytes"]
+    total = ready.facts.parameter_bytes
     shares = [-(-(depth - rank) // devices) if rank < depth else 0 for rank in range(devices)]
     assert noted["parameter_bytes"] == [total - (depth - share) * branch for share in shares]
 
@@ -128,7 +128,7 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
 def test_models_with_several_sums(ranks: Ranks, spread: MakeCase) -> None:
     for model, fields in (("parallel_vit", {"branch_depth": 2}), ("paraformer_code", {})):
         ready = ranks.prepare(spread(4, 6, model=model, **fields))
-        assert ready.facts["relative_error"] < 1e-12
+        assert ready.facts.relative_error < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -140,10 +140,10 @@ def test_a_pipeline_equals_the_loop(
     """With two parts of the batch, and stages without a block at depth 1."""
     case = spread(devices, depth, model="serial", execution="pipelined", scope=scope)
     ready = ranks.prepare(case)
-    assert ready.facts["relative_error"] < 1e-12
+    assert ready.facts.relative_error < 1e-12
     assert torch.equal(ready.call(), ready.call())
-    noted = ready.facts["telemetry"]["ranks"]
-    assert sum(noted["parameter_bytes"]) == ready.facts["parameter_bytes"]  # each in one place
+    noted = ready.facts.telemetry["ranks"]
+    assert sum(noted["parameter_bytes"]) == ready.facts.parameter_bytes  # each in one place
     assert noted["communication_seconds"] > 0
 
 
@@ -159,7 +159,7 @@ def test_tensor_parallelism_equals_the_loop(
 ) -> None:
     case = spread(devices, depth, model="serial", execution="tensor_parallel", heads=4)
     ready = ranks.prepare(case)
-    assert ready.facts["relative_error"] < 1e-12
+    assert ready.facts.relative_error < 1e-12
     torch.testing.assert_close(ready.call(), ready.call(), rtol=0, atol=0)
     # Of a block, norms and the biases of the last products are everywhere; the rest is cut.
     whole = build_model(case, torch.device("cpu")).trunk.named_parameters()
@@ -169,8 +169,8 @@ def test_tensor_parallelism_equals_the_loop(
         for name, p in whole
         if not any(words in name for words in everywhere)
     )
-    left = ready.facts["parameter_bytes"] - cut + cut // devices
-    noted = ready.facts["telemetry"]["ranks"]
+    left = ready.facts.parameter_bytes - cut + cut // devices
+    noted = ready.facts.telemetry["ranks"]
     assert noted["parameter_bytes"] == [left] * devices
     assert noted["communication_seconds"] > 0
 
@@ -232,8 +232,8 @@ def _fail_in_rank_0(ranks: Ranks, case: Case) -> None:
 def test_flops_are_those_of_the_whole_net(ranks: Ranks, spread: MakeCase) -> None:
     whole = ranks.prepare(spread(1, 3, execution="loop")).facts
     ready = ranks.prepare(spread(2, 3))
-    assert ready.facts["flops"] == whole["flops"] > 0
-    assert "operations" not in ready.facts
+    assert ready.facts.flops == whole.flops > 0
+    assert ready.facts.operations is None
     assert "spread" in ready.null_reasons["operations"]
     assert "spread" in ready.null_reasons["work"]
 
