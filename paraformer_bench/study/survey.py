@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from paraformer_bench.study import child
+from paraformer_bench.study.ceilings import Place
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
 
@@ -41,6 +42,11 @@ class Survey:
     def gpus(self) -> list[str]:
         """Names of the CUDA devices that PyTorch sees, such as ``cuda:0``."""
         return [name for name in self.environment["devices"] if name.startswith("cuda")]
+
+    def place(self, device: str) -> Place:
+        """Return what is measured when a device of this machine is."""
+        host, name = self.environment["host"]["name"], self.environment["devices"][device]
+        return Place(str(host), device, str(name), self.versions.get("torch", "?"))
 
 
 class SurveyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
