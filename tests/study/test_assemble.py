@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.events import Done, Ready, Sentinel
 from paraformer_bench.study.record import Record
-from paraformer_bench.sweep.assemble import Assembly
 
 
 @pytest.fixture
@@ -30,12 +31,12 @@ def test_events_of_a_case_become_its_record(assembly: Assembly, one: Case, event
         events.sampled(one, [1.0, 2.0], device_seconds=[0.5], dry=1, reading={"clock": 1}),
         events.begin(one),
         events.sampled(one, [3.0], device_seconds=[0.25], dry=2, reading={"clock": 2}),
-        {"event": "sentinel", "busy_seconds": 1.0},
+        Sentinel(busy_seconds=1.0),
     ]
     assert [assembly.add(event) for event in feed] == [None] * len(feed)
     done = events.finished(one, flags=["drift"], sentinel_seconds=[0.1, 0.2])
     assert assembly.add(done) == Record(
-        one,
+        case=one,
         block=5,
         order=3,
         status="ok",
@@ -68,7 +69,7 @@ def test_cpu_has_no_device_times(assembly: Assembly, one: Case, events) -> None:
 def test_case_that_failed_before_it_was_prepared(assembly: Assembly, one: Case, events) -> None:
     assembly.add(events.begin(one))
     record = assembly.add(events.finished(one, status="oom", reason="too big", order=7))
-    assert record == Record(one, 5, 7, "oom", "too big")
+    assert record == Record(case=one, block=5, order=7, status="oom", reason="too big")
 
 
 def test_case_that_failed_while_sampled_keeps_its_place(assembly, one: Case, events) -> None:
@@ -97,7 +98,7 @@ def test_current_is_the_case_whose_step_is_under_way(assembly, one: Case, two, e
     assert assembly.current is None
     assembly.add(events.begin(one))
     assert assembly.current == one.id
-    assembly.add({"event": "sentinel"})
+    assembly.add(Sentinel(busy_seconds=1.0))
     assert assembly.current == one.id
     assembly.add(events.prepared(one))
     assert assembly.current is None
@@ -110,7 +111,7 @@ def test_fail_current(assembly: Assembly, one: Case, two: Case, events) -> None:
     assembly.add(events.prepared(one))
     assembly.add(events.begin(two))
     assert assembly.fail_current("timeout", "no answer") == Record(
-        two, 5, None, "timeout", "no answer"
+        case=two, block=5, status="timeout", reason="no answer"
     )
     assert assembly.current is None
     assert not assembly.idle  # the other one is still open
@@ -130,9 +131,9 @@ def test_case_that_dies_while_sampled_keeps_what_it_had(assembly, one: Case, eve
 
 
 def up_to_the_window(assembly: Assembly, case: Case, events) -> None:
-    reasons = {"null_reasons": {"energy_joules": "before its window"}}
+    reasons = {"energy_joules": "before its window"}
     for event in (
-        events.prepared(case, order=1) | reasons,
+        events.prepared(case, order=1, null_reasons=reasons),
         events.sampled(case, [1.0] * 9),
         events.timed(case, flags=["drift"], sentinel_seconds=[0.1, 0.2]),
         events.begin(case, "energy"),
@@ -191,6 +192,6 @@ def test_salvage_of_few_samples_says_so(assembly: Assembly, one: Case, events) -
 
 
 def test_events_of_other_kinds_are_ignored(assembly: Assembly) -> None:
-    for kind in ("ready", "done", "sentinel", "of_a_newer_version"):
-        assert assembly.add({"event": kind}) is None
+    for event in (Ready(), Sentinel(busy_seconds=1.0), Done()):
+        assert assembly.add(event) is None
     assert assembly.idle

@@ -7,17 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.events import Event, Ready, Sentinel
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_records, read_run
-from paraformer_bench.sweep.store import Store
-
-INFO = {"name": "x", "suite": {}}
+from paraformer_bench.study.run_folder import (
+    JOURNAL,
+    RECORDS,
+    RunInfo,
+    read_records,
+    read_run,
+)
+from paraformer_bench.study.store import Store
 
 
 @pytest.fixture
 def cases(case_of) -> list[Case]:
     return [case_of(depth) for depth in (1, 2, 4)]
+
+
+def ok(case: Case, block: int, wall: list[float], **fields: object) -> Record:
+    fields = {"order": 0, "status": "ok"} | fields
+    return Record(case=case, block=block, wall_seconds=wall, **fields)
 
 
 @pytest.fixture
@@ -26,12 +37,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events) -> None:
-    with Store.create(folder, dict(INFO)) as store:
+    with Store.create(folder, RunInfo(name="x")) as store:
         fed = [
-            {"event": "ready"},
+            Ready(),
             events.begin(cases[0]),
             events.prepared(cases[0]),
-            {"event": "sentinel", "busy_seconds": 1.0},
+            Sentinel(busy_seconds=1.0),
             events.sampled(cases[0], [1.0]),
             events.finished(cases[0]),
             events.timed(cases[0]),
@@ -40,7 +51,7 @@ def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events)
         for event in fed:
             store.journal(7, event)
         lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
-        assert lines == [{"block": 7} | fed[i] for i in (2, 4, 5, 6, 7)]
+        assert lines == [{"block": 7} | wire.plain(fed[i]) for i in (2, 4, 5, 6, 7)]
         store.clear_journal(7)
         store.journal(8, fed[4])
         [line] = (folder / JOURNAL).read_text().splitlines()
@@ -54,11 +65,11 @@ def test_journal_keeps_the_events_that_hold_samples(folder: Path, cases, events)
 def test_journal_keeps_the_events_of_other_blocks_under_way(folder: Path, cases, events) -> None:
     """Several blocks at once: the end of one must not cost another its samples."""
     case = cases[0]
-    with Store.create(folder, dict(INFO)) as store:
+    with Store.create(folder, RunInfo(name="x")) as store:
         for block in (3, 4):
-            store.journal(block, events.prepared(case) | {"machine": {"host": f"h{block}"}})
+            store.journal(block, events.prepared(case, machine={"host": f"h{block}"}))
             store.journal(block, events.sampled(case, [1.0, 2.0]))
-        store.append([Record(case, 3, 0, "ok", wall_seconds=[1.0, 2.0], rounds=[2])])
+        store.append([ok(case, 3, [1.0, 2.0], rounds=[2])])
         store.clear_journal(3)
         saved = (folder / JOURNAL).read_bytes()
         store.clear_journal(4)
@@ -74,9 +85,9 @@ def test_journal_keeps_the_events_of_other_blocks_under_way(folder: Path, cases,
     assert records[1].telemetry["machine"] == {"host": "h4"}
 
 
-def abandoned(folder: Path, journal: list[tuple[int, dict]], torn: str = "") -> None:
+def abandoned(folder: Path, journal: list[tuple[int, Event]], torn: str = "") -> None:
     """Leave a run folder as a killed sweep does."""
-    store = Store.create(folder, dict(INFO))
+    store = Store.create(folder, RunInfo(name="x"))
     for block, event in journal:
         store.journal(block, event)
     store._records.close()
@@ -115,8 +126,8 @@ def test_a_sweep_killed_in_an_energy_window_keeps_times_and_flags(
     folder: Path, cases: list[Case], events
 ) -> None:
     one, two, three = cases
-    reasons = {"null_reasons": {"energy_joules": "before its window"}}
-    journal = [(3, events.prepared(case) | reasons) for case in cases]
+    reasons = {"energy_joules": "before its window"}
+    journal: list = [(3, events.prepared(case, null_reasons=reasons)) for case in cases]
     journal += [(3, events.sampled(case, [1.0] * 5)) for case in cases]
     journal += [(3, events.timed(case, flags=["drift"])) for case in (one, two)]
     journal += [(3, events.energy(one))]
@@ -132,7 +143,7 @@ def test_a_sweep_killed_in_an_energy_window_keeps_times_and_flags(
 
 
 def test_torn_line_of_the_journal_is_dropped(folder: Path, cases: list[Case], events) -> None:
-    torn = json.dumps({"block": 0} | events.sampled(cases[0], [9.0] * 9))[:-20]
+    torn = json.dumps({"block": 0} | wire.plain(events.sampled(cases[0], [9.0] * 9)))[:-20]
     abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))], torn)
     with Store.resume(folder, cases):
         pass
@@ -148,8 +159,8 @@ def test_journal_of_a_record_that_reached_the_disk(folder: Path, cases, events) 
         (0, events.finished(cases[0])),
     ]
     abandoned(folder, journal)
-    written = Record(cases[0], 0, 0, "ok", wall_seconds=[1.0] * 5)
-    (folder / RECORDS).write_text(written.to_line())
+    written = ok(cases[0], 0, [1.0] * 5)
+    (folder / RECORDS).write_bytes(written.line())
     with Store.resume(folder, cases):
         pass
     assert read_records(folder / RECORDS) == ([written], [])
@@ -167,13 +178,12 @@ def test_journal_of_a_record_that_reached_the_disk(folder: Path, cases, events) 
         '{"event": "prepared", "block": 0, "case_id": []}',
         '{"event": "prepared", "block": {}, "case_id": "another"}',
         '{"event": "sampled", "block": 0, "case_id": "CASE", "wall_seconds": [9.0]}',
-        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "ok"}',
-        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "error", "reason": "x"}',
+        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "fine"}',
+        '{"event": "finished", "block": 0, "case_id": "CASE", "status": "ok", "flags": 3}',
         '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": "ab", '
         '"device_seconds": [], "dry": 0, "reading": {}}',
-        '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": [9.0], '
-        '"device_seconds": [], "dry": 0, "reading": {}}\n{"event": "prepared", "block": 1, '
-        '"case_id": "CASE", "order": 0, "null_reasons": {}, "facts": {"case": "x"}}',
+        '{"event": "prepared", "block": 1, "case_id": "CASE", "order": 0, "null_reasons": {}, '
+        '"busy_seconds": 0.5, "facts": {"peak_bytes": "x"}}',
         '{"event": "sampled", "block": "x", "case_id": "CASE", "wall_seconds": [9.0], '
         '"device_seconds": [], "dry": 0, "reading": {}}',
         '{"event": "sampled", "block": 1, "case_id": "CASE", "wall_seconds": [NaN], '
@@ -184,7 +194,7 @@ def test_a_line_that_makes_no_sense_is_skipped(
     folder: Path, cases: list[Case], events, line: str
 ) -> None:
     abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))])
-    after = json.dumps({"block": 0} | events.sampled(cases[0], [2.0] * 2))
+    after = json.dumps({"block": 0} | wire.plain(events.sampled(cases[0], [2.0] * 2)))
     with (folder / JOURNAL).open("a") as file:
         file.write(line.replace("CASE", cases[0].id) + "\n" + after + "\n")
     with Store.resume(folder, cases) as store:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job
+from paraformer_bench.study.events import Sampled
+from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_records
-from paraformer_bench.sweep.block import STARTUP_SECONDS, BlockRecords, BlockRunner
-from paraformer_bench.sweep.store import Store
+from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RunInfo, read_records
+from paraformer_bench.study.store import Store
+from paraformer_bench.workers.blocks import (
+    STARTUP_SECONDS,
+    Block,
+    BlockRecords,
+    Pace,
+    run_blocks,
+)
 
 
 @pytest.fixture
@@ -24,24 +33,24 @@ def cases(case_of) -> list[Case]:
 class Bench:
     """A block runner over workers that play what a test hands in."""
 
-    def __init__(self, folder: Path, launch: Callable[[Job, int], object]) -> None:
+    def __init__(self, folder: Path, launch: Callable[[BlockJob, int], object]) -> None:
         self.folder = folder
         self.workers: list = []
-        self.jobs: list[Job] = []
+        self.jobs: list[BlockJob] = []
         self.steps: list[tuple[int, str]] = []
         self._launch = launch
 
-    def start(self, job: Job) -> object:
+    def start(self, job: BlockJob) -> object:
         self.jobs.append(job)
         worker = self._launch(job, len(self.workers))
         self.workers.append(worker)
         return worker
 
-    def run(self, job: Job) -> dict[str, Record]:
-        with Store.create(self.folder, {}) as store:
-            records = BlockRecords(store, lambda n, what: self.steps.append((n, what)))
-            self.runner = BlockRunner(self.start, records)
-            self.runner.run(job)
+    def run(self, job: BlockJob) -> dict[str, Record]:
+        with Store.create(self.folder, RunInfo()) as store:
+            self.records = BlockRecords(store, lambda n, what: self.steps.append((n, what)))
+            pace = Pace(math.inf, time.monotonic)
+            assert len(list(run_blocks([Block(job)], self.start, self.records, pace))) == 1
         assert not (self.folder / JOURNAL).exists()
         assert all(worker.closed for worker in self.workers)
         records, warnings = read_records(self.folder / RECORDS)
@@ -72,7 +81,7 @@ def test_block_without_trouble(bench, job_of, cases) -> None:
     assert [found[case.id].order for case in cases] == [0, 1, 2, 3]
     assert sum(n for n, _ in quiet.steps) == 4 * 4
     # 4 preparations, 12 rounds, and 3 looks at the sentinel for each of 2 groups.
-    assert quiet.runner.records.busy_seconds == 4 * 0.5 + 12 * 0.25 + 6 * 0.125
+    assert quiet.records.busy_seconds == 4 * 0.5 + 12 * 0.25 + 6 * 0.125
 
 
 def test_patience(bench, job_of, cases) -> None:
@@ -209,7 +218,7 @@ def test_three_fruitless_workers_are_enough(bench, job_of, cases, hang, ending) 
 def test_a_fruitful_worker_starts_the_count_again(bench, job_of, cases, simulated) -> None:
     """Two dead workers, one that loses a case and dies, two dead ones, then a good one."""
 
-    def launch(job: Job, number: int) -> object:
+    def launch(job: BlockJob, number: int) -> object:
         if number in (0, 1, 3, 4):
             return DeadWorker(hang=False)
         return simulated(job, {(cases[0].id, "prepare"): "die"})
@@ -224,22 +233,23 @@ def test_interrupt_keeps_what_was_sampled(tmp_path: Path, job_of, cases, simulat
     class Interrupted(simulated):
         def next_event(self, seconds: float):
             event = super().next_event(seconds)
-            if event["event"] == "sampled" and event["case_id"] == cases[2].id:
+            if isinstance(event, Sampled) and event.case_id == cases[2].id:
                 raise KeyboardInterrupt
             return event
 
     workers = []
 
-    def launch(job: Job) -> object:
+    def launch(job: BlockJob) -> object:
         workers.append(Interrupted(job))
         return workers[-1]
 
-    with Store.create(tmp_path / "run", {}) as store:
-        runner = BlockRunner(launch, BlockRecords(store, lambda n, what: None))
+    with Store.create(tmp_path / "run", RunInfo()) as store:
+        records = BlockRecords(store, lambda n, what: None)
+        pace = Pace(math.inf, time.monotonic)
         with pytest.raises(KeyboardInterrupt):
-            runner.run(job_of([cases]))
+            list(run_blocks([Block(job_of([cases]))], launch, records, pace))
     assert [worker.closed for worker in workers] == [1]
-    records, _ = read_records(tmp_path / "run" / RECORDS)
-    assert [r.case for r in records] == cases[:2]
-    assert all(r.flags == ["interrupted", "too_few_samples"] for r in records)
+    kept, _ = read_records(tmp_path / "run" / RECORDS)
+    assert [r.case for r in kept] == cases[:2]
+    assert all(r.flags == ["interrupted", "too_few_samples"] for r in kept)
     assert not (tmp_path / "run" / JOURNAL).exists()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from msgspec import Struct
+
+from paraformer_bench.study import events, wire
+from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
@@ -18,13 +21,31 @@ from paraformer_bench.study.run_folder import (
     JOURNAL,
     RECORDS,
     RUN,
+    RunInfo,
+    as_json,
+    read_info,
     read_lines,
     read_records,
-    read_run,
+    write_whole,
 )
-from paraformer_bench.sweep.assemble import Assembly, Event
 
-_KEPT_EVENTS = ("prepared", "sampled", "timed", "energy", "finished")
+_KEPT_EVENTS = (
+    events.Prepared,
+    events.Sampled,
+    events.Timed,
+    events.Energy,
+    events.Finished,
+)
+_EVENTS = wire.decoder(events.ANY)
+
+
+class _Place(Struct):
+    """What a line of the journal holds beside its event: the index of the block."""
+
+    block: int
+
+
+_PLACES = wire.decoder(_Place)
 
 
 class Store:
@@ -37,7 +58,7 @@ class Store:
         warnings: What had to be repaired on opening, one line each.
     """
 
-    def __init__(self, folder: Path, info: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, info: RunInfo) -> None:
         self.folder = folder
         self.info = info
         self._records = _open_for_append(folder / RECORDS)
@@ -49,7 +70,7 @@ class Store:
         self._open_blocks: set[int] = set()
 
     @classmethod
-    def create(cls, folder: Path, info: dict[str, Any]) -> Store:
+    def create(cls, folder: Path, info: RunInfo) -> Store:
         """Start a run in a folder that holds none.
 
         Raises:
@@ -76,7 +97,7 @@ class Store:
         Raises:
             UsageError: There is no run, it cannot be written, or another sweep is writing it.
         """
-        info = read_run(folder).info
+        info, _ = read_info(folder)
         try:
             store = cls(folder, info)
             store._cut_torn_line()
@@ -107,16 +128,16 @@ class Store:
         """
         for record in records:
             if record.key not in self.done:
-                _write_whole(self._records, record.to_line().encode())
+                _append_whole(self._records, record.line())
                 self.done.add(record.key)
         os.fsync(self._records.fileno())
 
-    def journal(self, block: int, event: Event) -> None:
+    def journal(self, block: int, event: events.Event) -> None:
         """Keep an event of a case under way, so that its samples survive this process."""
-        if event["event"] in _KEPT_EVENTS:
+        if isinstance(event, _KEPT_EVENTS):
             self._open_blocks.add(block)
-            line = json.dumps({"block": block} | dict(event)) + "\n"
-            _write_whole(self._journal, line.encode())
+            line = wire.encode({"block": block} | wire.plain(event)) + b"\n"
+            _append_whole(self._journal, line)
 
     def clear_journal(self, block: int) -> None:
         """Note that all events of a block have become records or never will.
@@ -129,9 +150,10 @@ class Store:
             self._journal.truncate(0)
 
     def update(self, **changes: Any) -> None:
-        """Change ``run.json``, replacing the file in one step."""
-        self.info |= changes
-        _write_json(self.folder / RUN, self.info)
+        """Change fields of ``run.json``, replacing the file in one step."""
+        for name, value in changes.items():
+            setattr(self.info, name, value)
+        write_whole(self.folder / RUN, as_json(self.info.plain()))
 
     def _lock(self) -> None:
         try:
@@ -151,32 +173,21 @@ class Store:
     def _replay_journal(self, cases: list[Case]) -> None:
         assemblies: dict[int, Assembly] = {}
         for number, line in enumerate(read_lines(self.folder / JOURNAL), start=1):
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):  # torn by the death of the writer: it is lost
+            if not line.endswith(b"\n"):  # torn by the death of the writer: it is lost
                 break
             try:
-                block = event["block"]
+                block = _PLACES.decode(line).block
+                event = _EVENTS.decode(line)
                 assembly = assemblies.setdefault(block, Assembly(block, cases))
                 record = assembly.add(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (wire.Malformed, KeyError) as error:
                 self.warnings.append(f"{JOURNAL} line {number} dropped: {error!r}")
                 continue
             if record is not None:
-                self._append_sane(record)
+                self.append([record])
         for assembly in assemblies.values():
-            for record in assembly.salvage():
-                self._append_sane(record)
+            self.append(assembly.salvage())
         self._journal.truncate(0)
-
-    def _append_sane(self, record: Record) -> None:
-        """Append a record of the journal, unless no reader would take it: it is measured again."""
-        try:
-            Record.from_json(json.loads(record.to_line()))
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-            self.warnings.append(f"a record of {JOURNAL} dropped: {error}")
-        else:
-            self.append([record])
 
 
 def _open_for_append(path: Path) -> io.FileIO:
@@ -184,7 +195,7 @@ def _open_for_append(path: Path) -> io.FileIO:
     return io.FileIO(path, "a")
 
 
-def _write_whole(file: io.FileIO, data: bytes) -> None:
+def _append_whole(file: io.FileIO, data: bytes) -> None:
     """Append all of ``data`` or nothing."""
     size = os.fstat(file.fileno()).st_size
     left = memoryview(data)
@@ -193,15 +204,4 @@ def _write_whole(file: io.FileIO, data: bytes) -> None:
             left = left[file.write(left) :]
     except OSError:
         file.truncate(size)
-        raise
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace ``path`` in one step: readers see the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
         raise
