@@ -335,3 +335,38 @@ def test_what_cannot_be_spread_over_devices_is_skipped(survey_of: Callable[..., 
         "training is measured on one device alone, not on 2"
     )
     assert skip_reason(case.replace(runtime="graph", mode="train"), survey) is None
+
+
+def test_an_axis_that_a_model_declares_is_an_axis_of_the_grid(survey: Survey) -> None:
+    own = replace(survey.models["serial"], name="mixture", axes=("width", "experts"))
+    survey.models["mixture"] = own
+    text = '[[grid]]\nmodels = ["serial", "mixture"]\ndepth = 2\nwidth = 64\n'
+    cases = expand(parse(text + "experts = [4, 8]\n"), survey, "cpu")
+    # It is nothing to a model that does not have it; neither are images to one without.
+    assert [(c.model, c.regime.get("experts"), c.regime.get("image")) for c in cases] == [
+        ("serial", None, 224),
+        ("mixture", 4, None),
+        ("mixture", 8, None),
+    ]
+    assert [case.spec.experts for case in cases[1:]] == [4, 8]
+    assert len({case.id for case in cases}) == 3
+    with pytest.raises(UsageError, match="must give values of the axis experts of model mixture"):
+        expand(parse(text), survey, "cpu")
+    assert parse_suite(parse(text + "experts = 4\n").table(), "").grids[0].axes[-1] == (
+        "experts",
+        (4,),
+    )
+
+
+def test_an_axis_that_no_model_of_the_grid_has_is_refused_by_name(survey: Survey) -> None:
+    text = '[[grid]]\nmodels = "serial"\ndepth = 2\n'
+    with pytest.raises(
+        UsageError, match=r"unknown key in \[\[grid\]\] 'widht': did you mean 'width'"
+    ):
+        expand(parse(text + "widht = 64\n"), survey, "cpu")
+    with pytest.raises(UsageError, match=r"unknown key .* 'experts': .*known: .*branch_depth"):
+        expand(parse(text + "experts = 64\n"), survey, "cpu")
+    with pytest.raises(UsageError, match="unknown key .* 'colour'"):
+        parse(text + "colour = 'red'\n")
+    with pytest.raises(UsageError, match="'model': did you mean 'models'"):
+        parse(text + "model = 'serial'\n")
