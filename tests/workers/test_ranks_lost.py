@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from paraformer_bench.study.job import BlockJob, Protocol
+from paraformer_bench.study.job import BlockJob, Job, Protocol
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import RECORDS, RunInfo, read_records
 from paraformer_bench.study.store import Store
 from paraformer_bench.workers.blocks import Block, BlockRecords, Pace, run_blocks
 from paraformer_bench.workers.supervise import LocalWorker
-from tests.simulated import case_of
+from tests.fakes import tiny_case
 
 PLUGIN = """
 import os
@@ -68,15 +68,16 @@ class Sweep:
         self._folder = folder
         self.groups: list[int] = []
 
-    def launch(self, job: BlockJob) -> LocalWorker:
+    def launch(self, job: Job) -> LocalWorker:
         worker = LocalWorker(job)
         self.groups.append(worker._process.pid)
         return worker
 
     def run(self, job: BlockJob) -> dict[str, Record]:
-        with Store.create(self._folder, RunInfo()) as store:
-            pace = Pace(math.inf, time.monotonic)
-            assert list(run_blocks([Block(job)], self.launch, BlockRecords(store), pace)) == [None]
+        pace = Pace(math.inf, time.monotonic)
+        with Store.create(self._folder, RunInfo(name="x")) as store:
+            records = BlockRecords(store, lambda steps, case: None)
+            list(run_blocks([Block(job)], self.launch, records, pace))
         records, warnings = read_records(self._folder / RECORDS)
         assert warnings == []
         return {record.case.execution: record for record in records}
@@ -107,11 +108,14 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
 def job_of(tmp_path: Path, executions: list[str], seconds: float) -> BlockJob:
     plugin = tmp_path / "faults.py"
     plugin.write_text(PLUGIN)
-    small = {"model": "paraformer", "width": 16, "image": 16, "patch": 8, "devices": 2}
-    groups = [[case_of(2, execution=name, **small)] for name in executions]
-    protocol = Protocol(rounds=1, seconds_per_case=0.05, timeout_seconds=seconds)
+    base = tiny_case(model="paraformer", depth=2, devices=2)
     return BlockJob(
-        device="cpu", plugins=[str(plugin)], block=0, protocol=protocol, seed=0, groups=groups
+        device="cpu",
+        block=0,
+        protocol=Protocol(rounds=1, seconds_per_case=0.05, timeout_seconds=seconds),
+        seed=0,
+        plugins=[str(plugin)],
+        groups=[[base.replace(execution=name)] for name in executions],
     )
 
 
@@ -127,7 +131,9 @@ def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_pa
         "starves": "oom",
         "sharded": "ok",
     }
-    assert records["dies"].reason == "rank 1: killed by SIGKILL"
+    assert records["dies"].reason == (
+        "rank 1 was killed by SIGKILL (by the system, if memory ran out)"
+    )
     assert "the worker was killed by SIGKILL" in (records["leader_dies"].reason or "")
     assert records["raises"].reason == "rank 1: ValueError: boom"
     assert records["leader_raises"].reason == "ValueError: boom"
