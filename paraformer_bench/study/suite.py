@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -258,8 +258,7 @@ def _refuse_unknown_axes(grid: Grid, survey: Survey) -> None:
     known |= {"tokens"} if "image" in known else set()
     for axis, _ in grid.axes:
         if axis not in known and axis not in _AXES:
-            names = [name for name in Grid.__struct_fields__ if name != "axes"]
-            raise unknown_name("key in [[grid]]", axis, {*names, *known, *_AXES, *_OTHER_AXES})
+            raise _unknown_key(axis, known)
 
 
 def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
@@ -307,15 +306,23 @@ def _parse_grid(table: object) -> Grid:
             raise UsageError(f"[[grid]] needs {needed}")
     if "tokens" in table and "image" in table:
         raise UsageError("[[grid]] takes tokens or image, not both")
+    if "axes" in table:
+        raise _unknown_key("axes")
     values = {key: _axis(key, value) for key, value in table.items()}
     own = {key: values.pop(key) for key in table if key not in Grid.__struct_fields__}
-    if "axes" in values:
-        raise UsageError("unknown key in [[grid]] 'axes': name each axis by itself")
     return Grid(**values, axes=tuple((_AXES | own).items()))
+
+
+def _unknown_key(key: str, others: Iterable[str] = ()) -> UsageError:
+    names = [name for name in Grid.__struct_fields__ if name != "axes"]
+    return unknown_name("key in [[grid]]", key, {*names, *_AXES, *_OTHER_AXES, *others})
 
 
 def _axis(key: str, value: object) -> tuple[Any, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
+    known = key in LIMITS or key in _NAMES
+    if not known and not all(isinstance(value, int) for value in values):
+        raise _unknown_key(key)  # an axis of some model has numbers
     if not values:
         raise UsageError(f"{key} is empty: give at least one value")
     if key in _NAMES:

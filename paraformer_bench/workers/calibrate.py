@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass, field
 from statistics import median
 
-from paraformer_bench.instrument.clock import Call, Clock
-from paraformer_bench.instrument.delays import CpuDelays, CudaDelays, Delays
+from paraformer_bench.instrument.clock import Call, Clock, CpuDelays, CudaDelays, Delays
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.sampler import Slice, take_slice, warm_up
 from paraformer_bench.study.calibration import Reading

@@ -5,9 +5,8 @@ from __future__ import annotations
 import psutil
 import torch
 
-from paraformer_bench.instrument import ceilings, host_load
+from paraformer_bench.instrument import ceilings, meters
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.telemetry import Reading
 from paraformer_bench.study.ceilings import Limits, Product
 from paraformer_bench.study.events import Measured
 from paraformer_bench.study.job import CeilingsJob
@@ -20,7 +19,7 @@ _SHARE = 0.25
 def run(job: CeilingsJob, emit: Reporter, device: Device) -> None:
     """Measure copies, products, and what it costs to get started."""
     where, clock, host = device.torch_device, device.clock, device.host
-    readings: list[Reading] = []
+    readings: list[meters.Reading] = []
     host.begin()
     launch = ceilings.launch_seconds(where, clock)
     node = ceilings.node_seconds(where, clock)
@@ -39,7 +38,7 @@ def run(job: CeilingsJob, emit: Reporter, device: Device) -> None:
         launch_seconds=launch,
         node_seconds=node,
         sync_seconds=sync,
-        flags=tuple(host_load.flags(readings)),
+        flags=tuple(meters.flags(readings)),
     )
     emit(Measured(limits=limits))
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.bench import prepare, rebuild
 from paraformer_bench.instrument.capture import annotate, capture, wake
-from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.device import Device, describe
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.instrument.sampler import warm_up
 from paraformer_bench.instrument.training import get_ready, in_its_mode
-from paraformer_bench.instrument.visit import describe
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.events import Begin, Profiled, Ready
 from paraformer_bench.study.job import ProfileJob

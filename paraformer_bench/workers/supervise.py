@@ -165,17 +165,7 @@ class LocalWorker:
             self._process.stdout.close()
         with self._errors:
             last = _last_line(self._errors)
-        return f"{_how_it_ended(code)}{f': {last}' if last else ''}"
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "the worker was stopped"
-    if code >= 0:
-        return f"the worker exited with code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    hint = " (by the system, if memory ran out)" if -code == signal.SIGKILL else ""
-    return f"the worker was killed by {name}{hint}"
+        return f"the worker {child.how_it_ended(code)}{f': {last}' if last else ''}"
 
 
 def _last_line(file: Any) -> str:

@@ -202,5 +202,5 @@ def test_times_that_nobody_can_have_measured_are_none(make_curve: Curve, seconds
 def test_a_claim_that_makes_no_sense_is_refused(
     make_run: Callable[..., Run], wrong: object
 ) -> None:
-    with pytest.raises(UsageError, match="the claim in its run.json is no table"):
+    with pytest.raises(UsageError, match=r"the claim in its run\.json is no table"):
         verdict_file(make_run([], suite={"claim": wrong}))

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.demand import Demand
-from paraformer_bench.analysis.latency_model import Scales, fit, terms_of
+from paraformer_bench.analysis.latency_model import Demand, Scales, fit, terms_of
 from paraformer_bench.analysis.outlook import (
     DEEPEST,
     between,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.job import BlockJob, Job, Protocol
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import RECORDS, read_records
-from paraformer_bench.sweep.block import BlockRecords, BlockRunner
-from paraformer_bench.sweep.store import Store
-from paraformer_bench.workers.local import LocalWorker
+from paraformer_bench.study.run_folder import RECORDS, RunInfo, read_records
+from paraformer_bench.study.store import Store
+from paraformer_bench.workers.blocks import Block, BlockRecords, Pace, run_blocks
+from paraformer_bench.workers.supervise import LocalWorker
+from tests.fakes import tiny_case
 
 PLUGIN = """
 import os
@@ -72,9 +73,11 @@ class Sweep:
         self.groups.append(worker._process.pid)
         return worker
 
-    def run(self, job: Job) -> dict[str, Record]:
-        with Store.create(self._folder, {}) as store:
-            BlockRunner(self.launch, BlockRecords(store, lambda steps, case: None)).run(job)
+    def run(self, job: BlockJob) -> dict[str, Record]:
+        pace = Pace(math.inf, time.monotonic)
+        with Store.create(self._folder, RunInfo(name="x")) as store:
+            records = BlockRecords(store, lambda steps, case: None)
+            list(run_blocks([Block(job)], self.launch, records, pace))
         records, warnings = read_records(self._folder / RECORDS)
         assert warnings == []
         return {record.case.execution: record for record in records}
@@ -102,13 +105,18 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
     assert list(temporary.iterdir()) == []
 
 
-def job_of(tmp_path: Path, executions: list[str], seconds: float) -> Job:
+def job_of(tmp_path: Path, executions: list[str], seconds: float) -> BlockJob:
     plugin = tmp_path / "faults.py"
     plugin.write_text(PLUGIN)
-    base = Case("paraformer", "", "eager", 2, 16, 1, 16, 8, 1, 1, "float32", "cpu", devices=2)
-    groups = [[replace(base, execution=name)] for name in executions]
-    protocol = Protocol(rounds=1, seconds_per_case=0.05, timeout_seconds=seconds)
-    return Job(0, "cpu", protocol, 0, [str(plugin)], groups)
+    base = tiny_case(model="paraformer", depth=2, devices=2)
+    return BlockJob(
+        device="cpu",
+        block=0,
+        protocol=Protocol(rounds=1, seconds_per_case=0.05, timeout_seconds=seconds),
+        seed=0,
+        plugins=[str(plugin)],
+        groups=[[base.replace(execution=name)] for name in executions],
+    )
 
 
 def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_path: Path) -> None:
@@ -123,7 +131,9 @@ def test_a_rank_that_dies_is_an_error_and_the_sweep_goes_on(sweep: Sweep, tmp_pa
         "starves": "oom",
         "sharded": "ok",
     }
-    assert records["dies"].reason == "rank 1: killed by SIGKILL"
+    assert records["dies"].reason == (
+        "rank 1 was killed by SIGKILL (by the system, if memory ran out)"
+    )
     assert "the worker was killed by SIGKILL" in (records["leader_dies"].reason or "")
     assert records["raises"].reason == "rank 1: ValueError: boom"
     assert records["leader_raises"].reason == "ValueError: boom"
