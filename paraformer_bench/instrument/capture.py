@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 from paraformer_bench.executions._branches import outermost
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.profiling import ENDING, PARTIAL, Profile
+from paraformer_bench.study.timelines import ENDING, PARTIAL, Profile
 
 WARM_UP_STEPS = 2
 """Calls under the profiler before any is kept."""

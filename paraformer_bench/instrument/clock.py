@@ -1,15 +1,23 @@
-"""How one call is timed: the host's clock, and the device's own events."""
+"""How one call is timed: the host's clock, and the device's own events.
+
+With calls whose true time is known, to see how well that goes.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+if TYPE_CHECKING:
+    from paraformer_bench.instrument.sampler import Slice
+
 Call = Callable[[], object]
+Take = Callable[[Call], "Slice"]
 
 
 class DeviceTime(NamedTuple):
@@ -17,22 +25,6 @@ class DeviceTime(NamedTuple):
 
     seconds: float
     dry: bool
-
-
-class Clock(Protocol):
-    """What the sampler needs of a clock; tests use a fake one."""
-
-    def now(self) -> float:
-        """Seconds on the host's monotonic clock."""
-
-    def wall(self, call: Call) -> float:
-        """Seconds of one synchronised call on the host's clock."""
-
-    def repeat(self, call: Call, times: int) -> float:
-        """Seconds of so many calls back to back, until the device has done the last one."""
-
-    def device(self, call: Call) -> DeviceTime | None:
-        """Device time of one call; None where the device has no clock of its own."""
 
 
 class CpuClock:
@@ -145,3 +137,71 @@ class CudaClock:
         self._cycles_per_second = cycles / (self._before.elapsed_time(self._start) / 1e3)
         self._lead = min(max(2 * self._launch, self._SHORTEST_LEAD), self._LONGEST_LEAD)
         return DeviceTime(self._start.elapsed_time(self._end) / 1e3, dry)
+
+
+Clock = CpuClock | CudaClock
+
+
+class CpuDelays:
+    """Spins on the host's clock. Each call knows how long it was by its own readings of it.
+
+    It is the clock that the instrument reads too: this shows what the instrument adds to a call,
+    not that the host's clock is right.
+    """
+
+    def inject(self, seconds: float, take: Take) -> tuple[Slice, list[float]]:
+        """Let ``take`` sample a spin; return its samples and the truth of each wall sample."""
+        seen: list[float] = []
+        clock, note = time.perf_counter, seen.append
+
+        def spin() -> None:
+            start = clock()
+            deadline = start + seconds
+            while (now := clock()) < deadline:
+                pass
+            note(now - start)
+
+        result = take(spin)
+        return result, seen[-len(result.wall) :]
+
+
+class CudaDelays:
+    """Spins on the GPU for a number of cycles; how long a cycle is, the host's clock tells.
+
+    Two spins much longer than any delay are timed on the host's clock. Launching and waiting cost
+    both the same, so the difference of their times is that of their cycles. No CUDA event takes
+    part, so for device time it is an independent truth. It is looked at before and after each
+    slice, as the GPU's clock may move.
+
+    Args:
+        clock: The wall clock of the GPU.
+    """
+
+    _SHORT = 5_000_000  # 3 ms or so
+    _LONG = 155_000_000  # 0.1 s or so: a host late by 0.1 ms is an error of 0.1%
+    _SPINS = 3
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._spin(self._SHORT)  # loads the kernel
+
+    def inject(self, seconds: float, take: Take) -> tuple[Slice, list[float]]:
+        """Let ``take`` sample a spin of about ``seconds``."""
+        before = self._cycle()
+        cycles = round(seconds / before)
+        result = take(lambda: torch.cuda._sleep(cycles))
+        truth = cycles * (before + self._cycle()) / 2
+        return result, [truth] * len(result.wall)
+
+    def _cycle(self) -> float:
+        """Seconds of one cycle right now."""
+        differences = [
+            self._spin(self._LONG) - self._spin(self._SHORT) for _ in range(self._SPINS)
+        ]
+        return median(differences) / (self._LONG - self._SHORT)
+
+    def _spin(self, cycles: int) -> float:
+        return self._clock.wall(lambda: torch.cuda._sleep(cycles))
+
+
+Delays = CpuDelays | CudaDelays

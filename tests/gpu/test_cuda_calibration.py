@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from paraformer_bench.instrument.delays import CudaDelays
+from paraformer_bench.instrument.clock import CudaDelays
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.calibration import DELAYS, CalibrationJob
 from paraformer_bench.workers.calibrate import calibrate

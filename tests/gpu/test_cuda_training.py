@@ -46,8 +46,8 @@ def test_the_gate_accepts_it(
         model=model, execution=execution, runtime=runtime, dtype=dtype, batch=2, mode="train"
     )
     facts = prepare(case, gpu, 0, 0.1, {}).facts
-    assert facts["relative_error"] < (1e-4 if dtype == "float32" else 0.1)
-    assert facts["flops"] > 0
+    assert facts.relative_error < (1e-4 if dtype == "float32" else 0.1)
+    assert facts.flops > 0
     assert torch.is_inference_mode_enabled()
 
 
@@ -105,7 +105,7 @@ def test_a_peak_covers_gradients_and_the_state_of_the_optimiser(
     )
     facts = prepare(case, gpu, 0, 0.05, {}).facts
     # Weights, gradients and two moments, each once; AdamW's own temporaries are as large again.
-    assert 4 * facts["parameter_bytes"] <= facts["peak_bytes"] <= 7 * facts["parameter_bytes"]
+    assert 4 * facts.parameter_bytes <= facts.peak_bytes <= 7 * facts.parameter_bytes
 
 
 @pytest.mark.parametrize("runtime", ["eager", "graph"])

@@ -9,7 +9,7 @@ import torch
 
 from paraformer_bench.instrument import environment
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.telemetry import NoTelemetry
+from paraformer_bench.instrument.meters import NoTelemetry
 
 pytestmark = pytest.mark.gpu
 
