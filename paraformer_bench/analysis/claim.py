@@ -4,27 +4,129 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from paraformer_bench.analysis.curve import (
     CONFIDENCE,
     MARGIN,
+    CurveJudgement,
+    Rise,
     check_rule,
     judge_curve,
     ratio_of,
 )
 from paraformer_bench.analysis.intervals import Array, means
-from paraformer_bench.analysis.medians import BASES, log_median
-from paraformer_bench.analysis.verdict import Missing, Recount, Speedup, Verdict
+from paraformer_bench.analysis.medians import BASES, log_median, worst_of
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import SERIAL, Curve, Method
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.record import SPOILING, STATUSES, Record
+from paraformer_bench.study.record import SPOILING, Record
 from paraformer_bench.study.run_folder import RUN, Run
 
 Cells = dict[int, dict[int, float]]
 """Log medians of one curve and basis: depth -> block -> logarithm of seconds."""
+
+
+class Missing(Struct, frozen=True):
+    """A depth that was asked for and has no time, with the worst status of its records."""
+
+    depth: int
+    status: str
+    reason: str
+
+
+class Speedup(Struct, frozen=True):
+    """Time of the serial net over the time of this curve at one depth, paired by block.
+
+    Above 1 the curve is faster. The bounds are one-sided, null with fewer than 2 common blocks;
+    ``against`` is the curve id of the serial net.
+    """
+
+    depth: int
+    ratio: float
+    low: float | None
+    high: float | None
+    against: str
+
+
+class Recount(Struct, frozen=True):
+    """A verdict without the records whose flags say that their times may be wrong.
+
+    ``records`` were left out, ``blocks`` are left with at least one time. The others are as in
+    `Verdict`, null where a depth or all but one of the blocks is lost.
+    """
+
+    records: int
+    blocks: int
+    verdict: str | None
+    constant_up_to: int | None
+    worst: Rise | None
+
+
+class Verdict(CurveJudgement, frozen=True, kw_only=True):
+    """The verdict about one curve on one basis; what is not here is in `CurveJudgement`.
+
+    Attributes:
+        curve: Whose.
+        basis: ``wall`` or ``device``.
+        margin: Growth that still counts as constant.
+        confidence: One-sided, of every bound.
+        missing: Depths without a time.
+        speedup: Empty where the group has no serial net under the same runtime.
+        flags: Union over the curve's records.
+        without_flagged: Null where no flag spoils a time (`record.SPOILING`).
+    """
+
+    curve: Curve
+    basis: str
+    margin: float
+    confidence: float
+    missing: tuple[Missing, ...]
+    speedup: tuple[Speedup, ...]
+    flags: tuple[str, ...]
+    without_flagged: Recount | None
+
+    @property
+    def curve_id(self) -> str:
+        """Name of the curve."""
+        return self.curve.id
+
+    @property
+    def model(self) -> str:
+        """The curve's model."""
+        return self.curve.method.model
+
+    @property
+    def differs_without_flagged(self) -> bool:
+        """Whether the verdict, or where constancy ends, is another one without flagged records."""
+        other = self.without_flagged
+        if other is None or other.verdict is None:
+            return False
+        return (other.verdict, other.constant_up_to) != (self.verdict, self.constant_up_to)
+
+    def flat(self) -> dict[str, Any]:
+        """Return the entry of ``verdicts.json``: the curve's fields, flat, and all others."""
+        fields: dict[str, Any] = wire.plain(self)
+        del fields["curve"]
+        return {"curve_id": self.curve_id} | self.curve.flat() | fields
+
+
+def verdict_file(run: Run) -> list[Verdict]:
+    """Judge a run with the margin and confidence its suite fixed before it was measured.
+
+    Raises:
+        UsageError: The ``[claim]`` in ``run.json`` is out of range or makes no sense: to judge by
+            another margin than the suite's would say something that nobody asked.
+    """
+    claim = run.info.suite.get("claim", {})
+    if not isinstance(claim, dict):
+        raise UsageError(f"cannot judge {run.folder}: the claim in its {RUN} is no table")
+    margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)
+    return judge(run.records, margin, confidence)
 
 
 def judge(
@@ -57,10 +159,9 @@ def judge(
         if not times:
             continue
         of_curve = curves[curve]
-        depths = sorted(times)
-        matrix = _matrix(times, _blocks(times), depths)
-        judgement = judge_curve(matrix, depths, margin, confidence)
-        twin = _serial_twin(curve)
+        judgement = _judged(times, margin, confidence)
+        # The serial net under the same runtime and conditions (see `Regime.group`).
+        twin = Curve(Method(SERIAL, "loop", curve.method.runtime), curve.regime.group)
         serial = cells.get((twin, basis), {}) if twin != curve else {}
         verdicts.append(
             Verdict(
@@ -68,28 +169,14 @@ def judge(
                 basis=basis,
                 margin=margin,
                 confidence=confidence,
-                missing=tuple(_missing(of_curve, judgement.depths, basis)),
+                missing=_missing(of_curve, judgement.depths, basis),
                 speedup=_speedup(times, serial, twin.id, confidence),
                 flags=tuple(sorted({flag for record in of_curve for flag in record.flags})),
-                without_flagged=_recount(of_curve, basis, depths, (margin, confidence)),
+                without_flagged=_recount(of_curve, basis, judgement, margin, confidence),
                 **asdict(judgement),
             )
         )
     return verdicts
-
-
-def verdict_file(run: Run) -> list[Verdict]:
-    """Judge a run with the margin and confidence its suite fixed before it was measured.
-
-    Raises:
-        UsageError: The ``[claim]`` in ``run.json`` is out of range or makes no sense: to judge by
-            another margin than the suite's would say something that nobody asked.
-    """
-    claim = run.info.suite.get("claim", {})
-    if not isinstance(claim, dict):
-        raise UsageError(f"cannot judge {run.folder}: the claim in its {RUN} is no table")
-    margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)
-    return judge(run.records, margin, confidence)
 
 
 def _cells(records: Iterable[Record], basis: str) -> Cells:
@@ -106,12 +193,16 @@ def _blocks(cells: Cells) -> list[int]:
 
 
 def _matrix(cells: Cells, blocks: Sequence[int], depths: Sequence[int]) -> Array:
-    columns = [cells.get(depth, {}) for depth in depths]
-    return np.array([[column.get(block, math.nan) for column in columns] for block in blocks])
+    return np.array([[cells[depth].get(block, math.nan) for depth in depths] for block in blocks])
+
+
+def _judged(cells: Cells, margin: float, confidence: float) -> CurveJudgement:
+    depths = sorted(cells)
+    return judge_curve(_matrix(cells, _blocks(cells), depths), depths, margin, confidence)
 
 
 def _recount(
-    records: Sequence[Record], basis: str, tested: Sequence[int], rule: tuple[float, float]
+    records: Sequence[Record], basis: str, full: CurveJudgement, margin: float, confidence: float
 ) -> Recount | None:
     """Judge without the records that are flagged in a way that may spoil times of this basis.
 
@@ -121,20 +212,15 @@ def _recount(
     """
     spoiling = SPOILING if basis == "device" else SPOILING - {"queue_dry"}
     clean = [record for record in records if spoiling.isdisjoint(record.flags)]
-    if len(clean) == len(records):
+    left_out = len(records) - len(clean)
+    if not left_out:
         return None
     cells = _cells(clean, basis)
-    blocks, depths = _blocks(cells), sorted(cells)
-    left_out = len(records) - len(clean)
-    if len(blocks) < 2 or len(depths) < 2 or depths != tested:
-        return Recount(left_out, len(blocks), None, None, None)
-    found = judge_curve(_matrix(cells, blocks, depths), depths, *rule)
-    return Recount(left_out, found.blocks, found.verdict, found.constant_up_to, found.worst)
-
-
-def _serial_twin(curve: Curve) -> Curve:
-    """The serial net under the same runtime and conditions (see `Regime.group`)."""
-    return Curve(Method(SERIAL, "loop", curve.method.runtime), curve.regime.group)
+    blocks = len(_blocks(cells))
+    if blocks < 2 or len(cells) < 2 or tuple(sorted(cells)) != full.depths:
+        return Recount(left_out, blocks, None, None, None)
+    judgement = _judged(cells, margin, confidence)
+    return Recount(left_out, blocks, judgement.verdict, judgement.constant_up_to, judgement.worst)
 
 
 def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tuple[Speedup, ...]:
@@ -151,16 +237,16 @@ def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tu
     )
 
 
-def _missing(records: Sequence[Record], depths: Sequence[int], basis: str) -> list[Missing]:
-    worst: dict[int, Record] = {}
+def _missing(records: Sequence[Record], depths: Sequence[int], basis: str) -> tuple[Missing, ...]:
+    untimed: dict[int, list[Record]] = {}
     for record in records:
-        held = worst.setdefault(record.case.depth, record)
-        if STATUSES.index(record.status) > STATUSES.index(held.status):
-            worst[record.case.depth] = record
+        if record.case.depth not in depths:
+            untimed.setdefault(record.case.depth, []).append(record)
     missing = []
-    for depth in sorted(worst.keys() - set(depths)):
-        record = worst[depth]
-        untimed = record.null_reasons.get(f"{basis}_seconds", f"no {basis} times")
-        reason = untimed if record.status == "ok" else record.reason or "no reason recorded"
-        missing.append(Missing(depth, record.status, reason))
-    return missing
+    for depth, lost in sorted(untimed.items()):
+        worst = worst_of(lost)
+        reason = worst.reason or "no reason recorded"
+        if worst.status == "ok":
+            reason = worst.null_reasons.get(f"{basis}_seconds", f"no {basis} times")
+        missing.append(Missing(depth, worst.status, reason))
+    return tuple(missing)

@@ -7,25 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from paraformer_bench.analysis.curve import ratio_of
-from paraformer_bench.analysis.intervals import (
-    Array,
-    Estimates,
-    Means,
-    holm,
-    means,
-    moderate,
-    welch,
-)
-from paraformer_bench.analysis.medians import log_median, sentinel_seconds
+from paraformer_bench.analysis.intervals import Estimates, Means, holm, means, moderate, welch
+from paraformer_bench.analysis.medians import log_median, sentinel_seconds, worst_of
 from paraformer_bench.study import checks
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.record import STATUSES, Record
+from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run
 
 THRESHOLD = 0.03
@@ -39,10 +29,14 @@ the correction for many alone would let 5% of comparisons cry wolf."""
 FASTER, SLOWER, SAME, UNCLEAR = "FASTER", "SLOWER", "SAME", "UNCLEAR"
 ONLY_A, ONLY_B = "ONLY_A", "ONLY_B"
 
-_MACHINE = "it changed, but not beyond what the sentinel, a net that never changes, did too"
+_FEWEST_CASES = 5
+_SHIFT = 0.02
+"""All cases together moving by more than this is worth a word."""
+_SENTINEL = "the sentinel, a net that never changes"
 
-Columns = Sequence[Sequence[float]]
-Booleans = npt.NDArray[np.bool_]
+
+class NothingShared(UsageError):
+    """Two runs have no measured case in common."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +74,20 @@ class Contrast:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A case in both runs: its records, and what was observed in each block.
+
+    ``logs`` are of its times, ``steadied`` those over the sentinel's where both runs have it.
+    """
+
+    case_id: str
+    records: tuple[list[Record], list[Record]]
+    basis: str
+    logs: tuple[list[float], list[float]]
+    steadied: tuple[list[float], list[float]]
+
+
 def compare(
     run_a: Run, run_b: Run, threshold: float = THRESHOLD, confidence: float = 0.95
 ) -> list[Contrast]:
@@ -88,7 +96,7 @@ def compare(
     What both runs skipped is left out.
 
     The block medians of the two runs are independent samples, compared by Welch's t on their
-    logarithms, with the variances of each run's cases moderated (`moderated`). SLOWER: B/A is
+    logarithms, with the variances of each run's cases moderated (`moderate`). SLOWER: B/A is
     above 1 for sure (a p-value of at most 0.5%, and of at most (1 - confidence) / 2 after Holm's
     correction over the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
     and beyond 1 / (1 + threshold). Wall times must be so relative to the sentinel of their own
@@ -98,7 +106,8 @@ def compare(
     threshold.
 
     Raises:
-        UsageError: The runs share no measured case, or threshold or confidence is out of range.
+        NothingShared: The runs share no measured case.
+        UsageError: Threshold or confidence is out of range.
     """
     checks.number(threshold, "threshold", 0, math.inf)
     checks.number(confidence, "confidence", 0.5, 1)
@@ -106,131 +115,84 @@ def compare(
     for case_id in cases_a.keys() & cases_b.keys():
         if all(r.status == "skipped" for r in (*cases_a[case_id], *cases_b[case_id])):
             del cases_a[case_id], cases_b[case_id]
-    shared = [case_id for case_id in cases_a if case_id in cases_b]
-    if not shared:
-        raise UsageError(f"{run_a.folder} and {run_b.folder} share no case that was measured")
-    pairs = [(cases_a[case_id], cases_b[case_id]) for case_id in shared]
-    judged = dict(zip(shared, _contrasts(shared, pairs, threshold, confidence), strict=True))
+    pairs = [
+        _pair(case_id, a, cases_b[case_id]) for case_id, a in cases_a.items() if case_id in cases_b
+    ]
+    if not pairs:
+        raise NothingShared(f"{run_a.folder} and {run_b.folder} share no case that was measured")
+    judged = {c.case_id: c for c in _contrasts(pairs, threshold, confidence)}
     contrasts = [judged.get(case_id) or Contrast(case_id, ONLY_A) for case_id in cases_a]
     return contrasts + [Contrast(case_id, ONLY_B) for case_id in cases_b if case_id not in judged]
 
 
-class _Changes(NamedTuple):
-    """What a test of all shared cases says of each."""
-
-    means_a: Means
-    means_b: Means
-    change: Estimates
-    p_slower: Array
-    p_faster: Array
-    slower: Booleans
-    faster: Booleans
-    sure: Booleans
-
-
-def _test(logs_a: Columns, logs_b: Columns, threshold: float, alpha: float) -> _Changes:
-    """Test every case for a change: for sure, and then whether the estimate is beyond.
-
-    Args:
-        logs_a: Observations of each case in A.
-        logs_b: The same in B.
-        threshold: Change that counts.
-        alpha: Largest Holm-adjusted p-value in one direction; 1 for no correction.
-    """
-    means_a, means_b = moderate(_column_means(logs_a)), moderate(_column_means(logs_b))
-    change = welch(means_a, means_b)
+def _contrasts(pairs: Sequence[_Pair], threshold: float, confidence: float) -> list[Contrast]:
+    before, after, change = _change([pair.logs for pair in pairs])
+    _, _, steadied = _change([pair.steadied for pair in pairs])
+    low, high = change.bounds(confidence)
     limit = math.log1p(threshold)
     above, below = change.p_above(0.0), change.p_below(0.0)
     p_slower, p_faster = holm(above), holm(below)
+    alpha = (1 - confidence) / 2  # half for each direction
     up = (p_slower <= alpha) & (above <= _SURE)
     down = (p_faster <= alpha) & (below <= _SURE)
     slower, faster = up & (change.mean > limit), down & (change.mean < -limit)
-    return _Changes(means_a, means_b, change, p_slower, p_faster, slower, faster, up | down)
-
-
-def _contrasts(
-    case_ids: Sequence[str],
-    pairs: Sequence[tuple[list[Record], list[Record]]],
-    threshold: float,
-    confidence: float,
-) -> list[Contrast]:
-    bases = [_basis(*pair) for pair in pairs]
-    logs = [
-        [_logs(side, basis) for side in pair] for pair, basis in zip(pairs, bases, strict=True)
-    ]
-    relative = [
-        _relative(pair, basis) or held
-        for pair, basis, held in zip(pairs, bases, logs, strict=True)
-    ]
-    limit = math.log1p(threshold)
-    raw, steadied = (
-        _test([a for a, _ in some], [b for _, b in some], threshold, alpha)
-        # Half of the confidence for each direction. The second test can only take back what the
-        # first one says, so that it needs no correction.
-        for some, alpha in ((logs, (1 - confidence) / 2), (relative, 1.0))
-    )
-    low, high = raw.change.bounds(confidence)
+    # What is said of steadied times can only take this back, so that it needs no correction.
+    stays_slower = (steadied.p_above(0.0) <= _SURE) & (steadied.mean > limit)
+    stays_faster = (steadied.p_below(0.0) <= _SURE) & (steadied.mean < -limit)
+    same = (-limit < low) & (high < limit)
+    kinds = [slower & stays_slower, faster & stays_faster, same]
+    verdicts = np.select(kinds, [SLOWER, FASTER, SAME], UNCLEAR).tolist()
     contrasts = []
-    for k, case_id in enumerate(case_ids):
+    for k, pair in enumerate(pairs):
         reason = ""
-        if raw.slower[k] and steadied.slower[k]:
-            verdict = SLOWER
-        elif raw.faster[k] and steadied.faster[k]:
-            verdict = FASTER
-        elif -limit < low[k] and high[k] < limit:
-            verdict = SAME
-        else:
-            verdict = UNCLEAR
-            reason = _why_unclear(*pairs[k], *map(len, logs[k]))
-            if raw.slower[k] or raw.faster[k]:
-                reason = _MACHINE
-            elif raw.sure[k]:
+        if verdicts[k] == UNCLEAR:
+            reason = _why_unclear(pair)
+            if slower[k] or faster[k]:
+                reason = f"it changed, but not beyond what {_SENTINEL}, did too"
+            elif up[k] or down[k]:
                 reason = "there is a change for sure, but perhaps none beyond the threshold"
         contrasts.append(
             Contrast(
-                case_id,
-                verdict,
-                bases[k],
-                ratio_of(raw.change.mean[k]),
+                pair.case_id,
+                verdicts[k],
+                pair.basis,
+                ratio_of(change.mean[k]),
                 ratio_of(low[k]),
                 ratio_of(high[k]),
-                _known(raw.p_slower[k]),
-                _known(raw.p_faster[k]),
-                ratio_of(raw.means_a.mean[k]),
-                ratio_of(raw.means_b.mean[k]),
-                len(logs[k][0]),
-                len(logs[k][1]),
+                None if math.isnan(p_slower[k]) else float(p_slower[k]),
+                None if math.isnan(p_faster[k]) else float(p_faster[k]),
+                ratio_of(before.mean[k]),
+                ratio_of(after.mean[k]),
+                len(pair.logs[0]),
+                len(pair.logs[1]),
                 reason,
             )
         )
     return contrasts
 
 
-def _basis(a: Sequence[Record], b: Sequence[Record]) -> str:
-    return "device" if _logs(a, "device") and _logs(b, "device") else "wall"
+def _pair(case_id: str, a: list[Record], b: list[Record]) -> _Pair:
+    basis, logs = "device", (_logs(a, "device"), _logs(b, "device"))
+    if not all(logs):
+        basis, logs = "wall", (_logs(a, "wall"), _logs(b, "wall"))
+    steadied = logs
+    if basis == "wall":  # the sentinel is a wall clock's: it tells nothing of device time
+        over_a, over_b = _over_sentinel(a), _over_sentinel(b)
+        if over_a is not None and over_b is not None:
+            steadied = over_a, over_b
+    return _Pair(case_id, (a, b), basis, logs, steadied)
 
 
-def _relative(pair: tuple[list[Record], list[Record]], basis: str) -> list[list[float]] | None:
-    """Logarithms of wall times over the sentinel's, both runs; None where one lacks the sentinel.
+def _change(columns: Sequence[tuple[list[float], list[float]]]) -> tuple[Means, Means, Estimates]:
+    """Means over the blocks of A and of B for each case, of moderated variance, and B - A."""
+    a, b = (moderate(_column_means(side)) for side in zip(*columns, strict=True))
+    return a, b, welch(a, b)
 
-    The sentinel is a wall clock's: it tells nothing of device time.
-    """
-    if basis == "device":
-        return None
-    found = []
-    for records in pair:
-        timed = [r for r in records if not math.isnan(log_median(r, basis))]
-        sentinels = [sentinel_seconds(record) for record in timed]
-        if None in sentinels:
-            return None
-        found.append(
-            [
-                log_median(record, basis) - math.log(sentinel)
-                for record, sentinel in zip(timed, sentinels, strict=True)
-                if sentinel is not None
-            ]
-        )
-    return found
+
+def _column_means(columns: Sequence[Sequence[float]]) -> Means:
+    """Means of columns of unequal length."""
+    rows = list(zip_longest(*columns, fillvalue=math.nan))
+    return means(np.array(rows).reshape(len(rows), len(columns)))
 
 
 def _by_case(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -245,34 +207,27 @@ def _logs(records: Sequence[Record], basis: str) -> list[float]:
     return [value for value in logs if not math.isnan(value)]
 
 
-def _column_means(columns: Sequence[Sequence[float]]) -> Means:
-    """Means of columns of unequal length."""
-    rows = list(zip_longest(*columns, fillvalue=math.nan))
-    return means(np.array(rows).reshape(len(rows), len(columns)))
+def _over_sentinel(records: Sequence[Record]) -> list[float] | None:
+    """Logarithms of wall times over the sentinel's; None where a timed record has no sentinel."""
+    logs = []
+    for record in records:
+        log, sentinel = log_median(record, "wall"), sentinel_seconds(record)
+        if math.isnan(log):
+            continue
+        if sentinel is None:
+            return None
+        logs.append(log - math.log(sentinel))
+    return logs
 
 
-def _why_unclear(
-    records_a: Sequence[Record],
-    records_b: Sequence[Record],
-    blocks_a: int,
-    blocks_b: int,
-) -> str:
-    for name, records, blocks in (("A", records_a, blocks_a), ("B", records_b, blocks_b)):
-        worst = max(records, key=lambda record: STATUSES.index(record.status))
-        if not blocks:
+def _why_unclear(pair: _Pair) -> str:
+    for name, records, logs in zip("AB", pair.records, pair.logs, strict=True):
+        if not logs:
+            worst = worst_of(records)
             return f"no times in {name}: {worst.reason or worst.status}"
-        if blocks < 2:
+        if len(logs) < 2:
             return f"one block in {name}: an interval needs at least 2"
     return "the interval reaches across a threshold: more blocks would narrow it"
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-_FEWEST_CASES = 5
-_SHIFT = 0.02
-"""All cases together moving by more than this is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +249,7 @@ class Shift:
         if self.cases is not None and abs(math.log(self.cases)) > _SHIFT:
             parts.append(f"over all cases the median ratio is {self.cases:.3f}")
         if self.sentinel is not None and abs(math.log(self.sentinel)) > _SHIFT:
-            parts.append(f"the sentinel, a net that never changes, takes {self.sentinel:.3f}x")
+            parts.append(f"{_SENTINEL}, takes {self.sentinel:.3f}x")
         if not parts:
             return ""
         return f"{' and '.join(parts)}: the machine may have changed, rather than the code"
@@ -310,5 +265,5 @@ def shift(contrasts: Sequence[Contrast], run_a: Run, run_b: Run) -> Shift:
 
 def _sentinel(records: Sequence[Record]) -> float | None:
     """Median over the records of the sentinel's time around each."""
-    known = [seconds for record in records if (seconds := sentinel_seconds(record)) is not None]
-    return median(known) if known else None
+    times = [seconds for record in records if (seconds := sentinel_seconds(record)) is not None]
+    return median(times) if times else None
