@@ -27,8 +27,8 @@ from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import SPOILING, Record
 from paraformer_bench.study.run_folder import RUN, Run
 
-Cells = dict[int, dict[int, float]]
-"""Log medians of one curve and basis: depth -> block -> logarithm of seconds."""
+Cells = dict[tuple[int, int], float]
+"""Log medians of one curve and basis: block and depth -> logarithm of seconds."""
 
 
 class Missing(Struct, frozen=True):
@@ -68,17 +68,11 @@ class Recount(Struct, frozen=True):
 
 
 class Verdict(CurveJudgement, frozen=True, kw_only=True):
-    """The verdict about one curve on one basis; what is not here is in `CurveJudgement`.
+    """The verdict about one curve on one basis, ``wall`` or ``device``.
 
-    Attributes:
-        curve: Whose.
-        basis: ``wall`` or ``device``.
-        margin: Growth that still counts as constant.
-        confidence: One-sided, of every bound.
-        missing: Depths without a time.
-        speedup: Empty where the group has no serial net under the same runtime.
-        flags: Union over the curve's records.
-        without_flagged: Null where no flag spoils a time (`record.SPOILING`).
+    ``missing`` are the depths without a time, ``speedup`` is empty where the group has no serial
+    net under the same runtime, ``flags`` are those of all records of the curve, and
+    ``without_flagged`` is null where no flag spoils a time (`record.SPOILING`).
     """
 
     curve: Curve
@@ -132,15 +126,10 @@ def verdict_file(run: Run) -> list[Verdict]:
 def judge(
     records: Sequence[Record], margin: float = MARGIN, confidence: float = CONFIDENCE
 ) -> list[Verdict]:
-    """Judge every curve on every basis it has times for, in the order of the records.
+    """Judge every curve of a run on every basis it has times for, in the order of the records.
 
     A curve without any time has no verdict. Flagged records count like all others; what the
     verdict would be without those whose times may be wrong stands beside it.
-
-    Args:
-        records: Records of one run, no two of one case and block.
-        margin: Growth that still counts as constant.
-        confidence: One-sided confidence of every bound.
 
     Raises:
         UsageError: Margin or confidence out of range.
@@ -159,7 +148,8 @@ def judge(
         if not times:
             continue
         of_curve = curves[curve]
-        judgement = _judged(times, margin, confidence)
+        blocks, depths = _axes(times)
+        judgement = judge_curve(_matrix(times, blocks, depths), depths, margin, confidence)
         # The serial net under the same runtime and conditions (see `Regime.group`).
         twin = Curve(Method(SERIAL, "loop", curve.method.runtime), curve.regime.group)
         serial = cells.get((twin, basis), {}) if twin != curve else {}
@@ -169,10 +159,10 @@ def judge(
                 basis=basis,
                 margin=margin,
                 confidence=confidence,
-                missing=_missing(of_curve, judgement.depths, basis),
+                missing=_missing(of_curve, depths, basis),
                 speedup=_speedup(times, serial, twin.id, confidence),
                 flags=tuple(sorted({flag for record in of_curve for flag in record.flags})),
-                without_flagged=_recount(of_curve, basis, judgement, margin, confidence),
+                without_flagged=_recount(of_curve, basis, depths, (margin, confidence)),
                 **asdict(judgement),
             )
         )
@@ -180,29 +170,23 @@ def judge(
 
 
 def _cells(records: Iterable[Record], basis: str) -> Cells:
-    cells: Cells = {}
-    for record in records:
-        value = log_median(record, basis)
-        if not math.isnan(value):
-            cells.setdefault(record.case.depth, {})[record.block] = value
-    return cells
+    logs = {(r.block, r.case.depth): log_median(r, basis) for r in records}
+    return {cell: log for cell, log in logs.items() if not math.isnan(log)}
 
 
-def _blocks(cells: Cells) -> list[int]:
-    return sorted({block for column in cells.values() for block in column})
+def _axes(cells: Cells) -> tuple[list[int], list[int]]:
+    """Blocks and depths that have a time."""
+    return sorted({block for block, _ in cells}), sorted({depth for _, depth in cells})
 
 
 def _matrix(cells: Cells, blocks: Sequence[int], depths: Sequence[int]) -> Array:
-    return np.array([[cells[depth].get(block, math.nan) for depth in depths] for block in blocks])
-
-
-def _judged(cells: Cells, margin: float, confidence: float) -> CurveJudgement:
-    depths = sorted(cells)
-    return judge_curve(_matrix(cells, _blocks(cells), depths), depths, margin, confidence)
+    return np.array(
+        [[cells.get((block, depth), math.nan) for depth in depths] for block in blocks]
+    )
 
 
 def _recount(
-    records: Sequence[Record], basis: str, full: CurveJudgement, margin: float, confidence: float
+    records: Sequence[Record], basis: str, tested: Sequence[int], rule: tuple[float, float]
 ) -> Recount | None:
     """Judge without the records that are flagged in a way that may spoil times of this basis.
 
@@ -216,24 +200,22 @@ def _recount(
     if not left_out:
         return None
     cells = _cells(clean, basis)
-    blocks = len(_blocks(cells))
-    if blocks < 2 or len(cells) < 2 or tuple(sorted(cells)) != full.depths:
-        return Recount(left_out, blocks, None, None, None)
-    judgement = _judged(cells, margin, confidence)
-    return Recount(left_out, blocks, judgement.verdict, judgement.constant_up_to, judgement.worst)
+    blocks, depths = _axes(cells)
+    if len(blocks) < 2 or len(depths) < 2 or depths != tested:
+        return Recount(left_out, len(blocks), None, None, None)
+    rest = judge_curve(_matrix(cells, blocks, depths), depths, *rule)
+    return Recount(left_out, rest.blocks, rest.verdict, rest.constant_up_to, rest.worst)
 
 
 def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tuple[Speedup, ...]:
-    depths = sorted(cells.keys() & serial.keys())
+    blocks, depths = _axes({cell: log for cell, log in cells.items() if cell in serial})
     if not depths:
         return ()
-    blocks = _blocks(cells)
     gain = means(_matrix(serial, blocks, depths) - _matrix(cells, blocks, depths))
     low, high = gain.bounds(confidence)
     return tuple(
         Speedup(depth, math.exp(gain.mean[k]), ratio_of(low[k]), ratio_of(high[k]), against)
         for k, depth in enumerate(depths)
-        if gain.count[k]
     )
 
 

@@ -41,11 +41,9 @@ class NothingShared(UsageError):
 
 @dataclass(frozen=True)
 class Contrast:
-    """One case in two runs.
+    """One case in two runs: ``verdict``, one of the names above, is of B against A.
 
     Attributes:
-        case_id: The case.
-        verdict: `FASTER`, `SLOWER`, `SAME`, `UNCLEAR`, `ONLY_A` or `ONLY_B`; of B against A.
         basis: ``device`` where both runs have it, else ``wall``; null for a case of one run.
         ratio: Time in B over time in A; null where either has none.
         low: One-sided lower bound of the ratio, uncorrected; null without an interval.
@@ -53,9 +51,7 @@ class Contrast:
         p_slower: Holm-adjusted p-value against a ratio of at most 1.
         p_faster: Holm-adjusted p-value against a ratio of at least 1.
         seconds_a: Geometric mean of A's block medians; null where it has none.
-        seconds_b: The same of B.
         blocks_a: Blocks of A with a time.
-        blocks_b: Blocks of B with a time.
         reason: Why there is no clear answer; empty where there is one.
     """
 

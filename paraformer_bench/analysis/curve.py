@@ -24,7 +24,7 @@ _GREATEST = math.log(sys.float_info.max)
 
 
 class Ratio(Struct, frozen=True):
-    """Time at ``depth`` over another time; bounds are null where there is no interval."""
+    """Time at ``depth`` over that at the shallowest; bounds are null without an interval."""
 
     depth: int
     ratio: float | None
@@ -51,20 +51,17 @@ class Exponent(Struct, frozen=True):
 
 
 class CurveJudgement(Struct, frozen=True, kw_only=True):
-    """What the blocks say about one curve.
+    """What the ``blocks`` with at least one time say about one curve at the measured ``depths``.
 
     Every ``low`` and ``high`` of a ratio is a one-sided bound at ``confidence`` by itself: at
     0.95 the two make a two-sided 90% interval. They are not corrected for the number of pairs.
 
     Attributes:
-        verdict: `CONSTANT`, `GROWS` or `INCONCLUSIVE`.
-        reason: One clause saying why.
-        depths: Measured depths, ascending.
+        verdict: `CONSTANT`, `GROWS` or `INCONCLUSIVE`; ``reason`` is one clause saying why.
         constant_up_to: Deepest depth to which every pair is below the margin.
-        ratios: Against the shallowest depth, one for every depth; the first is exactly 1.
-        worst: The pair of depths with the greatest estimated ratio; null with one depth.
-        exponent: Null with one depth.
-        blocks: Blocks with at least one time.
+        ratios: One for every depth; the first is exactly 1.
+        worst: The pair of depths with the greatest estimated ratio; null, as the exponent is,
+            where no two depths share a block.
         blocks_to_settle: For an inconclusive curve, total blocks that would settle it if means
             and spreads stayed as they are; null if more than `MOST_BLOCKS` or unknown.
     """
@@ -95,9 +92,9 @@ def judge_curve(
 
     Args:
         log_medians: Logarithms of block medians, blocks x depths; NaN where missing.
-        depths: Ascending depths of the columns.
-        margin: Growth that still counts as constant, such as 0.10.
-        confidence: One-sided confidence of every bound, such as 0.95.
+        depths: Of the columns, ascending.
+        margin: Growth that still counts as constant.
+        confidence: One-sided, of every bound.
 
     Raises:
         UsageError: Margin or confidence out of range, shapes that do not fit, or no time at all.

@@ -6,7 +6,7 @@ for multicore architectures, Communications of the ACM 52 (2009).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,7 @@ class Work:
     bytes: Array
 
     @classmethod
-    def of(cls, operations: Iterable[Sequence[object]]) -> Work:
+    def of(cls, operations: Sequence[Sequence[object]]) -> Work:
         """Arrange what `Record.work` holds.
 
         Raises:
@@ -80,12 +80,11 @@ class Work:
             TypeError: Likewise.
             OverflowError: Likewise.
         """
-        names, *columns = zip(*operations, strict=True)
-        numbers = np.array(columns, dtype=np.float64)
+        numbers = np.array([operation[1:] for operation in operations], dtype=np.float64)
         if not ((numbers >= 0) & (numbers < _TOO_MANY)).all():
             raise ValueError("no call does that little or that much")
-        times, flops, size = numbers
-        return cls(names, times, flops, size)
+        times, flops, size = numbers.T
+        return cls([str(operation[0]) for operation in operations], times, flops, size)
 
 
 def floor_seconds(work: Work, limits: Roofline) -> float:

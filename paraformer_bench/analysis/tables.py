@@ -24,15 +24,11 @@ _BLOCK = ["block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
 
 
 def block_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per record, in the order of the records.
+    """Return one row per record, in the order of the records; docs/data.md tells the columns.
 
-    Columns: ``case_id``, ``curve_id``, ``regime``, ``group``, ``method``; the fields of
-    `Case.flat`, with further ones for axes that only some models have; ``block``, ``order``,
-    ``status``, ``reason`` (empty where there is none);
-    ``samples`` (wall-clock calls); ``wall`` and ``device_time`` (block medians, s);
-    ``peak_bytes``, ``reserved_bytes``, ``parameter_bytes``, ``energy_joules``, ``flops``,
-    ``relative_error``; ``flags`` (tuple). Numbers that are null are NaN. A record whose status is
-    not ``ok`` has no times and no samples, whatever it measured before it failed.
+    There are further ones for axes that only some models have. Numbers that are null are NaN. A
+    record whose status is not ``ok`` has no times and no samples, whatever it measured before it
+    failed.
     """
     names: dict[Case, dict[str, Any]] = {}
     rows = []
@@ -51,8 +47,8 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
         rows.append(names[case] | row)
     # Columns that a table has whatever axes its models have, and though it has no rows.
     axes = in_order(dict.fromkeys(REFERENCE_AXES, 1))
-    columns = list(_names(Case(Method("", "", ""), Regime(axes, 1, "", ""), 1)))
-    columns = list(dict.fromkeys([*columns, *(name for row in names.values() for name in row)]))
+    fields = _names(Case(Method("", "", ""), Regime(axes, 1, "", ""), 1))
+    columns = dict.fromkeys(name for row in (fields, *names.values()) for name in row)
     numbers = dict.fromkeys([*_NUMBERS, "order"], "float64")
     table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, *_BLOCK]).astype(numbers)
     return table
@@ -61,15 +57,9 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
 def case_table(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per case, sorted by conditions, method and depth.
 
-    Columns: the names and fields of the case as in `block_table`; ``wall`` and ``device_time``
-    (s): geometric mean over blocks of the block medians, each with ``_low`` and ``_high`` (95%
-    interval over blocks, two-sided t on the logarithm; NaN with fewer than 2 blocks), ``_min``
-    and ``_max`` (block medians); ``throughput`` (images/s: batch over ``wall``); ``wall_p90``,
-    ``wall_p99``, ``wall_p999`` (s, of the pooled samples; NaN with too few: `PERCENTILES`);
-    ``samples``; ``peak_bytes``, ``reserved_bytes``, ``energy_joules`` (medians over ok blocks),
-    ``parameter_bytes``, ``flops`` (medians over all blocks), ``relative_error`` (greatest);
-    ``blocks``, ``ok_blocks``, ``failed_blocks``; ``status`` (the worst) and its ``reason``;
-    ``flags`` (dict: flag -> blocks that carry it).
+    Columns are those of docs/data.md. Intervals of times are two-sided t on the logarithm, NaN with fewer than 2 blocks; percentiles
+    are NaN with too few samples (`PERCENTILES`). Peaks and energy are medians over ok blocks,
+    ``parameter_bytes`` and ``flops`` over all, ``relative_error`` is the greatest.
     """
     blocks = block_table(records)
     ok = blocks["status"] == "ok"
