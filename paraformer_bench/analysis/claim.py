@@ -20,7 +20,7 @@ from paraformer_bench.analysis.curve import (
     ratio_of,
 )
 from paraformer_bench.analysis.intervals import Array, means
-from paraformer_bench.analysis.medians import BASES, log_median, worst_of
+from paraformer_bench.analysis.medians import BASES, grouped, log_median, worst_of
 from paraformer_bench.study import wire
 from paraformer_bench.study.case import SERIAL, Curve, Method
 from paraformer_bench.study.errors import UsageError
@@ -135,9 +135,7 @@ def judge(
         UsageError: Margin or confidence out of range.
     """
     check_rule(margin, confidence)
-    curves: dict[Curve, list[Record]] = {}
-    for record in records:
-        curves.setdefault(record.case.curve, []).append(record)
+    curves = grouped(records, lambda record: record.case.curve)
     cells = {
         (curve, basis): _cells(of_curve, basis)
         for curve, of_curve in curves.items()
@@ -220,13 +218,11 @@ def _speedup(cells: Cells, serial: Cells, against: str, confidence: float) -> tu
 
 
 def _missing(records: Sequence[Record], depths: Sequence[int], basis: str) -> tuple[Missing, ...]:
-    untimed: dict[int, list[Record]] = {}
-    for record in records:
-        if record.case.depth not in depths:
-            untimed.setdefault(record.case.depth, []).append(record)
     missing = []
-    for depth, lost in sorted(untimed.items()):
-        worst = worst_of(lost)
+    for depth, at_depth in sorted(grouped(records, lambda record: record.case.depth).items()):
+        if depth in depths:
+            continue
+        worst = worst_of(at_depth)
         reason = worst.reason or "no reason recorded"
         if worst.status == "ok":
             reason = worst.null_reasons.get(f"{basis}_seconds", f"no {basis} times")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import median
 
 import numpy as np
 
-from paraformer_bench.analysis.curve import ratio_of
+from paraformer_bench.analysis.curve import CONFIDENCE, ratio_of
 from paraformer_bench.analysis.intervals import Estimates, Means, holm, means, moderate, welch
-from paraformer_bench.analysis.medians import log_median, sentinel_seconds, worst_of
+from paraformer_bench.analysis.medians import grouped, log_median, sentinel_seconds, worst_of
 from paraformer_bench.study import checks
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
@@ -32,7 +32,11 @@ ONLY_A, ONLY_B = "ONLY_A", "ONLY_B"
 _FEWEST_CASES = 5
 _SHIFT = 0.02
 """All cases together moving by more than this is worth a word."""
-_SENTINEL = "the sentinel, a net that never changes"
+_SENTINEL = "the sentinel, a net that never changes,"
+
+
+_Observed = tuple[list[float], list[float]]
+"""Logarithms of block medians in A and in B."""
 
 
 class NothingShared(UsageError):
@@ -70,65 +74,53 @@ class Contrast:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A case in both runs: its records, and what was observed in each block.
-
-    ``logs`` are of its times, ``steadied`` those over the sentinel's where both runs have it.
-    """
-
-    case_id: str
-    records: tuple[list[Record], list[Record]]
-    basis: str
-    logs: tuple[list[float], list[float]]
-    steadied: tuple[list[float], list[float]]
-
-
-def compare(
-    run_a: Run, run_b: Run, threshold: float = THRESHOLD, confidence: float = 0.95
-) -> list[Contrast]:
+def compare(run_a: Run, run_b: Run, threshold: float = THRESHOLD) -> list[Contrast]:
     """Compare every case of two runs; A's cases in A's order, then those only B has.
 
     What both runs skipped is left out.
 
     The block medians of the two runs are independent samples, compared by Welch's t on their
     logarithms, with the variances of each run's cases moderated (`moderate`). SLOWER: B/A is
-    above 1 for sure (a p-value of at most 0.5%, and of at most (1 - confidence) / 2 after Holm's
-    correction over the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
+    above 1 for sure (a p-value of at most 0.5%, and of at most 2.5% after Holm's correction over
+    the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
     and beyond 1 / (1 + threshold). Wall times must be so relative to the sentinel of their own
     record too, there without the correction: a machine that has changed is no change of the case.
     Between runs that are alike the chance of calling anything different is so at most
-    1 - confidence. SAME: neither, and the uncorrected one-sided bounds both lie within the
+    5%. SAME: neither, and the uncorrected one-sided bounds both lie within the
     threshold.
 
     Raises:
         NothingShared: The runs share no measured case.
-        UsageError: Threshold or confidence is out of range.
+        UsageError: The threshold is out of range.
     """
     checks.number(threshold, "threshold", 0, math.inf)
-    checks.number(confidence, "confidence", 0.5, 1)
-    cases_a, cases_b = _by_case(run_a.records), _by_case(run_b.records)
+    cases_a, cases_b = (
+        grouped(run.records, lambda record: record.case.id) for run in (run_a, run_b)
+    )
     for case_id in cases_a.keys() & cases_b.keys():
         if all(r.status == "skipped" for r in (*cases_a[case_id], *cases_b[case_id])):
             del cases_a[case_id], cases_b[case_id]
-    pairs = [
-        _pair(case_id, a, cases_b[case_id]) for case_id, a in cases_a.items() if case_id in cases_b
-    ]
+    pairs = {
+        case_id: (a, cases_b[case_id]) for case_id, a in cases_a.items() if case_id in cases_b
+    }
     if not pairs:
         raise NothingShared(f"{run_a.folder} and {run_b.folder} share no case that was measured")
-    judged = {c.case_id: c for c in _contrasts(pairs, threshold, confidence)}
+    judged = {contrast.case_id: contrast for contrast in _contrasts(pairs, threshold)}
     contrasts = [judged.get(case_id) or Contrast(case_id, ONLY_A) for case_id in cases_a]
     return contrasts + [Contrast(case_id, ONLY_B) for case_id in cases_b if case_id not in judged]
 
 
-def _contrasts(pairs: Sequence[_Pair], threshold: float, confidence: float) -> list[Contrast]:
-    before, after, change = _change([pair.logs for pair in pairs])
-    _, _, steadied = _change([pair.steadied for pair in pairs])
-    low, high = change.bounds(confidence)
+def _contrasts(
+    pairs: Mapping[str, tuple[list[Record], list[Record]]], threshold: float
+) -> list[Contrast]:
+    bases, logs, over_sentinel = zip(*(_observed(*pair) for pair in pairs.values()), strict=True)
+    before, after, change = _change(logs)
+    _, _, steadied = _change(over_sentinel)
+    low, high = change.bounds(CONFIDENCE)
     limit = math.log1p(threshold)
     above, below = change.p_above(0.0), change.p_below(0.0)
     p_slower, p_faster = holm(above), holm(below)
-    alpha = (1 - confidence) / 2  # half for each direction
+    alpha = (1 - CONFIDENCE) / 2  # half for each direction
     up = (p_slower <= alpha) & (above <= _SURE)
     down = (p_faster <= alpha) & (below <= _SURE)
     slower, faster = up & (change.mean > limit), down & (change.mean < -limit)
@@ -139,19 +131,19 @@ def _contrasts(pairs: Sequence[_Pair], threshold: float, confidence: float) -> l
     kinds = [slower & stays_slower, faster & stays_faster, same]
     verdicts = np.select(kinds, [SLOWER, FASTER, SAME], UNCLEAR).tolist()
     contrasts = []
-    for k, pair in enumerate(pairs):
+    for k, (case_id, pair) in enumerate(pairs.items()):
         reason = ""
         if verdicts[k] == UNCLEAR:
-            reason = _why_unclear(pair)
+            reason = _why_unclear(pair, logs[k])
             if slower[k] or faster[k]:
-                reason = f"it changed, but not beyond what {_SENTINEL}, did too"
+                reason = f"it changed, but not beyond what {_SENTINEL} did too"
             elif up[k] or down[k]:
                 reason = "there is a change for sure, but perhaps none beyond the threshold"
         contrasts.append(
             Contrast(
-                pair.case_id,
+                case_id,
                 verdicts[k],
-                pair.basis,
+                bases[k],
                 ratio_of(change.mean[k]),
                 ratio_of(low[k]),
                 ratio_of(high[k]),
@@ -159,43 +151,31 @@ def _contrasts(pairs: Sequence[_Pair], threshold: float, confidence: float) -> l
                 None if math.isnan(p_faster[k]) else float(p_faster[k]),
                 ratio_of(before.mean[k]),
                 ratio_of(after.mean[k]),
-                len(pair.logs[0]),
-                len(pair.logs[1]),
+                len(logs[k][0]),
+                len(logs[k][1]),
                 reason,
             )
         )
     return contrasts
 
 
-def _pair(case_id: str, a: list[Record], b: list[Record]) -> _Pair:
-    basis, logs = "device", (_logs(a, "device"), _logs(b, "device"))
-    if not all(logs):
-        basis, logs = "wall", (_logs(a, "wall"), _logs(b, "wall"))
-    steadied = logs
-    if basis == "wall":  # the sentinel is a wall clock's: it tells nothing of device time
-        over_a, over_b = _over_sentinel(a), _over_sentinel(b)
-        if over_a is not None and over_b is not None:
-            steadied = over_a, over_b
-    return _Pair(case_id, (a, b), basis, logs, steadied)
+def _observed(a: list[Record], b: list[Record]) -> tuple[str, _Observed, _Observed]:
+    """Return the basis of a case, its times, and those over the sentinel's where all have it."""
+    on_device = _logs(a, "device"), _logs(b, "device")
+    if all(on_device):  # the sentinel is a wall clock's: it tells nothing of device time
+        return "device", on_device, on_device
+    logs = _logs(a, "wall"), _logs(b, "wall")
+    over_a, over_b = _over_sentinel(a), _over_sentinel(b)
+    return "wall", logs, logs if over_a is None or over_b is None else (over_a, over_b)
 
 
-def _change(columns: Sequence[tuple[list[float], list[float]]]) -> tuple[Means, Means, Estimates]:
+def _change(columns: Sequence[_Observed]) -> tuple[Means, Means, Estimates]:
     """Means over the blocks of A and of B for each case, of moderated variance, and B - A."""
-    a, b = (moderate(_column_means(side)) for side in zip(*columns, strict=True))
+    a, b = (
+        moderate(means(np.array([*zip_longest(*side, fillvalue=math.nan)]).reshape(-1, len(side))))
+        for side in zip(*columns, strict=True)
+    )
     return a, b, welch(a, b)
-
-
-def _column_means(columns: Sequence[Sequence[float]]) -> Means:
-    """Means of columns of unequal length."""
-    rows = list(zip_longest(*columns, fillvalue=math.nan))
-    return means(np.array(rows).reshape(len(rows), len(columns)))
-
-
-def _by_case(records: Sequence[Record]) -> dict[str, list[Record]]:
-    cases: dict[str, list[Record]] = {}
-    for record in records:
-        cases.setdefault(record.case.id, []).append(record)
-    return cases
 
 
 def _logs(records: Sequence[Record], basis: str) -> list[float]:
@@ -216,23 +196,21 @@ def _over_sentinel(records: Sequence[Record]) -> list[float] | None:
     return logs
 
 
-def _why_unclear(pair: _Pair) -> str:
-    for name, records, logs in zip("AB", pair.records, pair.logs, strict=True):
-        if not logs:
+def _why_unclear(pair: tuple[list[Record], list[Record]], logs: _Observed) -> str:
+    for name, records, observed in zip("AB", pair, logs, strict=True):
+        if not observed:
             worst = worst_of(records)
             return f"no times in {name}: {worst.reason or worst.status}"
-        if len(logs) < 2:
+        if len(observed) < 2:
             return f"one block in {name}: an interval needs at least 2"
     return "the interval reaches across a threshold: more blocks would narrow it"
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What moved in all of a run.
+    """Median time in B over that in A, of the shared ``cases`` and of the ``sentinel``.
 
-    Attributes:
-        cases: Median over the shared cases of time in B over time in A; null with few of them.
-        sentinel: The same of the small net that never changes; null where a run has none.
+    Null with few cases, and where a run has no sentinel.
     """
 
     cases: float | None
@@ -241,11 +219,11 @@ class Shift:
     @property
     def words(self) -> str:
         """Say that the machine may have changed; empty where nothing suggests it."""
-        parts = []
-        if self.cases is not None and abs(math.log(self.cases)) > _SHIFT:
-            parts.append(f"over all cases the median ratio is {self.cases:.3f}")
-        if self.sentinel is not None and abs(math.log(self.sentinel)) > _SHIFT:
-            parts.append(f"{_SENTINEL}, takes {self.sentinel:.3f}x")
+        moved = {
+            "over all cases the median ratio is {:.3f}": self.cases,
+            _SENTINEL + " takes {:.3f}x": self.sentinel,
+        }
+        parts = [form.format(r) for form, r in moved.items() if r and abs(math.log(r)) > _SHIFT]
         if not parts:
             return ""
         return f"{' and '.join(parts)}: the machine may have changed, rather than the code"
@@ -255,11 +233,8 @@ def shift(contrasts: Sequence[Contrast], run_a: Run, run_b: Run) -> Shift:
     """Look for what moved all of B against A."""
     ratios = [contrast.ratio for contrast in contrasts if contrast.ratio is not None]
     cases = median(ratios) if len(ratios) >= _FEWEST_CASES else None
-    before, after = _sentinel(run_a.records), _sentinel(run_b.records)
-    return Shift(cases, after / before if before and after else None)
-
-
-def _sentinel(records: Sequence[Record]) -> float | None:
-    """Median over the records of the sentinel's time around each."""
-    times = [seconds for record in records if (seconds := sentinel_seconds(record)) is not None]
-    return median(times) if times else None
+    before, after = (
+        [time for record in run.records if (time := sentinel_seconds(record)) is not None]
+        for run in (run_a, run_b)
+    )
+    return Shift(cases, median(after) / median(before) if before and after else None)

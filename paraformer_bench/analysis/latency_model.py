@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
@@ -24,9 +25,9 @@ from scipy import optimize
 
 from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.intervals import Array
-from paraformer_bench.analysis.medians import log_median
+from paraformer_bench.analysis.medians import grouped, log_median
 from paraformer_bench.analysis.roofline import Roofline, Work, limits_of, work_of
-from paraformer_bench.study.case import Case, Curve
+from paraformer_bench.study.case import Case
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run
 
@@ -49,14 +50,13 @@ class Demand:
     """Seconds that one call takes at the ceilings, by what takes them.
 
     Attributes:
-        host: Host time of launching everything.
+        host: Launching everything; ``overlapped`` says whether the device works meanwhile.
         floors: Device time of operations too small to take longer than any operation takes;
             0 on a CPU, where launching is all that a small operation costs.
         compute: Operations that arithmetic limits.
         bandwidth: Operations that memory traffic limits.
         join: Sums and stacks, whatever limits them.
         sync: Waiting for the device.
-        overlapped: Whether the host launches while the device works.
     """
 
     host: float
@@ -113,14 +113,10 @@ class Scales:
 
 @dataclass(frozen=True)
 class Step:
-    """The model at one depth.
+    """The model at one depth: predicted ``seconds`` of one call, and what they consist of.
 
-    Attributes:
-        depth: Blocks in the net.
-        seconds: Predicted time of one call.
-        measured: Geometric mean of the block medians; null where the depth has no time.
-        fitted: Whether the fit has seen it.
-        terms: What the predicted time consists of, in seconds, by `TERMS`.
+    ``measured`` is the geometric mean of the block medians (s), null where the depth has no time;
+    ``fitted`` says whether the fit has seen it.
     """
 
     depth: int
@@ -142,13 +138,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted curve.
+    """A fitted curve: steps by ascending depth, and the demands at each that they are made from.
 
-    Attributes:
-        scales: What was fitted.
-        steps: By ascending depth.
-        constant_up_to: Deepest depth to which no pair of predicted times grows by the margin.
-        demands: By depth, what the prediction was made from.
+    No pair of predicted times up to the depth ``constant_up_to`` grows by the margin.
     """
 
     scales: Scales
@@ -225,9 +217,7 @@ class Prediction:
 def predict(run: Run, verdicts: Sequence[Verdict]) -> list[Prediction]:
     """Fit the model to every curve that was judged, in the order of the verdicts."""
     limits, reason = limits_of(run.info)
-    curves: dict[Curve, list[Record]] = {}
-    for record in run.records:
-        curves.setdefault(record.case.curve, []).append(record)
+    curves = grouped(run.records, lambda record: record.case.curve)
     predictions = []
     for verdict in verdicts:
         dtype = verdict.curve.regime.dtype
@@ -319,14 +309,12 @@ def seconds_of(demand: Demand, scales: Scales) -> float:
 
 def constant_up_to(steps: Sequence[Step], margin: float) -> int:
     """Return the deepest depth to which no pair of predicted times grows by the margin."""
-    least = math.inf
-    reached = steps[0].depth
-    for step in steps:
+    least = steps[0].seconds
+    for before, step in pairwise(steps):
         least = min(least, step.seconds)
         if step.seconds >= (1 + margin) * least:
-            break
-        reached = step.depth
-    return reached
+            return before.depth
+    return steps[-1].depth
 
 
 def _fit(demands: Sequence[Demand], logs: Array) -> Scales:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from statistics import median
+from typing import TypeVar
 
 from paraformer_bench.study.record import STATUSES, Record
+
+Key = TypeVar("Key", bound=Hashable)
 
 BASES = ("wall", "device")
 """Host clock around a synchronised call; device time between two events."""
@@ -40,6 +43,14 @@ def sentinel_seconds(record: Record) -> float | None:
         return None
     times = [s for s in readings if isinstance(s, float) and 0 < s < math.inf]
     return median(times) if times else None
+
+
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Return the records by what ``key`` says of them, both in the order of the records."""
+    groups: dict[Key, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
 
 
 def worst_of(records: Iterable[Record]) -> Record:

@@ -38,11 +38,9 @@ _TERMS = ("host", "floors", "compute", "bandwidth", "join", "sync")
 
 @dataclass(frozen=True)
 class AtBatch:
-    """A curve at one batch.
+    """A curve at one batch, from the ``shallowest`` depth that is known of there.
 
     Attributes:
-        batch: Images in a call.
-        shallowest: The least deep net that is known of there.
         up_to: Deepest depth to which it is predicted to be constant.
         beyond: Whether it is still constant there because no curve is followed deeper.
         measured: Deepest depth to which it was measured to be constant; null if this batch was

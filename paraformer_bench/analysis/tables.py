@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from paraformer_bench.analysis.intervals import t_quantile
-from paraformer_bench.analysis.medians import block_median, worst_of
+from paraformer_bench.analysis.medians import block_median, grouped, worst_of
 from paraformer_bench.study.case import REFERENCE_AXES, Case, Method, Regime, in_order
 from paraformer_bench.study.record import Record
 
@@ -57,9 +57,10 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
 def case_table(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per case, sorted by conditions, method and depth.
 
-    Columns are those of docs/data.md. Intervals of times are two-sided t on the logarithm, NaN with fewer than 2 blocks; percentiles
-    are NaN with too few samples (`PERCENTILES`). Peaks and energy are medians over ok blocks,
-    ``parameter_bytes`` and ``flops`` over all, ``relative_error`` is the greatest.
+    Columns are those of docs/data.md. Intervals of times are two-sided t on the logarithm, NaN
+    with fewer than 2 blocks; percentiles are NaN with too few samples (`PERCENTILES`). Peaks and
+    energy are medians over ok blocks, ``parameter_bytes`` and ``flops`` over all,
+    ``relative_error`` is the greatest.
     """
     blocks = block_table(records)
     ok = blocks["status"] == "ok"
@@ -76,9 +77,7 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     table["blocks"] = by_case.size()
     table["ok_blocks"] = ok.groupby(blocks["case_id"], sort=False).sum()
     table["failed_blocks"] = table["blocks"] - table["ok_blocks"]
-    cases: dict[Case, list[Record]] = {}
-    for record in records:
-        cases.setdefault(record.case, []).append(record)
+    cases = grouped(records, lambda record: record.case)
     ids = [case.id for case in cases]
     columns = [*PERCENTILES, "status", "reason", "flags"]
     table = table.join(pd.DataFrame(map(_labels, cases.values()), index=ids, columns=columns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
@@ -23,14 +23,6 @@ _CLAIM = {
 
 _NO_FAULT = ("oom", "skipped")
 
-# From the finest to the coarsest way of grouping curves; the first that is short enough is used.
-_GROUPINGS: tuple[Callable[[Verdict, Collection[str]], str], ...] = (
-    lambda verdict, _: _who(verdict),
-    lambda verdict, _: f"{verdict.model} under {verdict.curve.method.execution}",
-    lambda verdict, _: verdict.model,
-    lambda verdict, controls: _kind(verdict.model, controls),
-)
-
 
 def controls_of(info: RunInfo) -> frozenset[str]:
     """Return the models of a run that the claim is not about: they are there to compare with.
@@ -50,24 +42,20 @@ def sentences(verdicts: Sequence[Verdict], info: RunInfo) -> list[str]:
     for verdict in verdicts:
         regime = verdict.curve.regime
         groups.setdefault((regime.device, regime.mode), []).append(verdict)
-    names, controls = info.device_names, controls_of(info)
-    found = []
-    for (device, mode), group in groups.items():
-        place = f"{device} ({names[device]})" if names.get(device) else device
-        found.append(_sentence(group, place, mode_word(mode), controls))
-    return found
+    places = {device: f"{device} ({name})" for device, name in info.device_names.items() if name}
+    return [
+        _sentence(group, places.get(device, device), mode_word(mode), controls_of(info))
+        for (device, mode), group in groups.items()
+    ]
 
 
 def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -> str:
     """Answer the claim for the verdicts of one device.
 
     Only curves of models other than the ``controls`` count, each on its deciding basis and as far
-    as it stands (`standing`).
-
-    Returns:
-        ``supported``: every such curve is constant at its deepest measured depth; ``refuted``:
-        every one grows; ``undecided``: every one is inconclusive, or there is none; ``mixed``:
-        anything else.
+    as it stands (`standing`). ``supported``: every such curve is constant at its deepest measured
+    depth; ``refuted``: every one grows; ``undecided``: every one is inconclusive, or there is
+    none; ``mixed``: anything else.
     """
     kinds = {standing(verdict) for verdict in deciding(verdicts) if verdict.model not in controls}
     if kinds == {CONSTANT}:
@@ -98,10 +86,9 @@ def deciding(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def more_blocks(verdicts: Sequence[Verdict]) -> tuple[int, str] | None:
-    """Say how many blocks would settle the curves that are open; null where none is.
+    """Return how many blocks in all would settle the open curves, and a sentence that says so.
 
-    Returns:
-        Blocks in all that would settle every curve for which a number is known, and a sentence.
+    Curves of which no number is known are left out; null where none has one.
     """
     open_ = [verdict for verdict in deciding(verdicts) if verdict.verdict == INCONCLUSIVE]
     needs = sorted(v.blocks_to_settle for v in open_ if v.blocks_to_settle is not None)
@@ -121,15 +108,16 @@ def times(ratio: float) -> str:
     return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
 
 
-def _who(verdict: Verdict) -> str:
-    method = verdict.curve.method
-    return f"{method.model} under {method.execution}/{method.runtime}"
-
-
-def _kind(model: str, controls: Collection[str]) -> str:
-    if model == SERIAL:
-        return "serial nets"
-    return "other controls" if model in controls else "parallel nets"
+def _groupings(verdict: Verdict, controls: Collection[str]) -> tuple[str, ...]:
+    """Names of the group that a curve is in, from the finest to the coarsest."""
+    model, method = verdict.model, verdict.curve.method
+    kind = "other controls" if model in controls else "parallel nets"
+    return (
+        f"{model} under {method.execution}/{method.runtime}",
+        f"{model} under {method.execution}",
+        model,
+        "serial nets" if model == SERIAL else kind,
+    )
 
 
 def _sentence(
@@ -150,10 +138,11 @@ def _sentence(
     unflagged = answer([_unflagged(curve) for curve in curves], controls)
     if unflagged != reply:
         tail += f"; without flagged records it {_CLAIM[unflagged]}"
-    for grouping in _GROUPINGS:
+    names = [_groupings(curve, controls) for curve in curves]
+    for grouping in zip(*names, strict=True):  # the first that is short enough is used
         groups: dict[str, list[Verdict]] = {}
-        for verdict in curves:
-            groups.setdefault(grouping(verdict, controls), []).append(verdict)
+        for name, curve in zip(grouping, curves, strict=True):
+            groups.setdefault(name, []).append(curve)
         clauses = "; ".join(_clause(group, members) for group, members in groups.items())
         sentence = f"On {place}: {said}: {clauses}{tail}."
         if len(sentence.split()) <= MOST_WORDS:
@@ -170,7 +159,7 @@ def _unflagged(verdict: Verdict) -> Verdict:
 def _clause(name: str, group: Sequence[Verdict]) -> str:
     """What one curve does, or how many of several do what."""
     if len(group) == 1:
-        return _alone(group[0])
+        return _alone(*group)
     parts: list[str] = []
     for kind in (CONSTANT, GROWS, INCONCLUSIVE):
         some = [verdict for verdict in group if standing(verdict) == kind]
@@ -187,12 +176,12 @@ def _alone(verdict: Verdict) -> str:
     on = f" on {devices} devices" if devices != 1 else ""
     kind, rise = standing(verdict), verdict.worst
     does = _does(kind, [verdict])
-    if kind == GROWS and rise is not None:
+    if kind == GROWS and rise:
         does = f"grows {times(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
     if kind != CONSTANT:
         does += f" (constant up to {verdict.constant_up_to})"
     lost = ", ".join(f"{missing.depth} ({missing.status})" for missing in verdict.missing)
-    return f"{_who(verdict)}{on} {does}{f', without depth {lost}' if lost else ''}"
+    return f"{_groupings(verdict, ())[0]}{on} {does}{f', without depth {lost}' if lost else ''}"
 
 
 def _does(kind: str, verdicts: Sequence[Verdict]) -> str:
