@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from paraformer_bench.cli import cli
 from paraformer_bench.output import outlasting_output
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import REPORTS
 
 DEFECT = 70
 """Of ``sysexits.h``: an error in the software itself."""
 
 INTERRUPTED = 130
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,14 +43,14 @@ def _run(arguments: list[str]) -> int:
         return _refuse(error.format_message())
     except UsageError as error:
         return _refuse(str(error))
-    except OSError as error:  # a file nobody expected to be unreadable
-        return _refuse(str(error))
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     # Python would exit with 1, which says that something is slower; so would click, which raises
     # SystemExit for a broken pipe, whoever's it is.
     except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and _is_the_users(error, arguments):
+            return _refuse(str(error))
         traceback.print_exc()
         what = " ".join("".join(traceback.format_exception_only(error)).split())
         print(
@@ -55,6 +60,18 @@ def _run(arguments: list[str]) -> int:
         )
         return DEFECT
     return int(code or 0)
+
+
+def _is_the_users(error: OSError, arguments: Sequence[str]) -> bool:
+    """Whether an error is about a full disk, or a file in a place that the user named."""
+    if error.errno in _FULL_DISK:
+        return True
+    if not isinstance(error.filename, str):
+        return False
+    words = [word.partition("=")[2] or word for word in arguments]
+    places = [place.absolute() for place in (REPORTS, *map(Path, words))]
+    file = Path(error.filename).absolute()
+    return any(place == file or place in file.parents or file in place.parents for place in places)
 
 
 def _refuse(message: str) -> int:

@@ -9,12 +9,23 @@ from typing import Any
 
 import click
 
-from paraformer_bench import __version__, values
+from paraformer_bench.study import __version__
 from paraformer_bench.study.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.profiling import CHOICES
+from paraformer_bench.study.timelines import CHOICES
+from paraformer_bench.values import Duration, Names, Numbers, ShardOf, Share, device_of
 
 Command = Callable[..., Any]
+
+
+def _names(option: str, help: str = "Instead of the suite's.") -> Callable[[Command], Command]:
+    """An option for several names."""
+    return click.option(option, type=Names(), metavar="NAME,...", help=help)
+
+
+def _numbers(axis: str, help: str = "Instead of the suite's.") -> Callable[[Command], Command]:
+    """An option for several values of an axis."""
+    return click.option(f"--{axis}", type=Numbers(axis), metavar="N,...", help=help)
 
 
 plugin_option = click.option(
@@ -40,25 +51,19 @@ def cli(ctx: click.Context) -> None:
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Measure on GPU N.")
 @click.option("--device", metavar="cpu|cuda:N", help="Measure on this device.")
 @click.option("--suite", metavar="NAME|FILE.toml", help="What to measure (default: quick).")
-@click.option(
-    "--models", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option(
-    "--executions", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option(
-    "--runtimes", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option("--depth", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--width", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--batch", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--dtype", metavar="NAME,...", callback=values.names, help="Instead of the suite's.")
-@click.option("--devices", metavar="N,...", callback=values.numbers, help="Devices one case uses.")
+@_names("--models")
+@_names("--executions")
+@_names("--runtimes")
+@_numbers("depth")
+@_numbers("width")
+@_numbers("batch")
+@_names("--dtype")
+@_numbers("devices", "Devices one case uses.")
 @click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
 @click.option(
     "--budget",
+    type=Duration(),
     metavar="TIME",
-    callback=values.seconds,
     help="Start no block that would end later (8m).",
 )
 @plugin_option
@@ -73,8 +78,8 @@ def cli(ctx: click.Context) -> None:
 )
 @click.option(
     "--shard",
+    type=ShardOf(),
     metavar="K/N",
-    callback=values.shard,
     help="Do the Kth of N parts, as a job of its own.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
@@ -110,12 +115,12 @@ def sweep(
 ) -> int:
     """Measure, judge and report: the main job."""
     from paraformer_bench.sweep import command
-    from paraformer_bench.sweep.study import Settings
+    from paraformer_bench.sweep.plan import Settings
 
     settings = Settings(
         suite=suite,
         axes={name: values for name, values in axes.items() if values is not None},
-        device=values.device_of(gpu, device),
+        device=device_of(gpu, device),
         plugins=plugins,
         blocks=blocks,
         budget_seconds=budget,
@@ -165,9 +170,9 @@ def profile(
     gpu: int | None, device: str | None, plugins: tuple[Path, ...], out: Path, **axes: Any
 ) -> int:
     """Take the kernel timeline of one case."""
-    from paraformer_bench.sweep.profile_one import profile_one
+    from paraformer_bench.sweep.timelines import profile_one
 
-    return profile_one(axes, values.device_of(gpu, device), plugins, out)
+    return profile_one(axes, device_of(gpu, device), plugins, out)
 
 
 @cli.command()
@@ -248,7 +253,7 @@ def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int
 @click.option("--machine", metavar="NAME", help="Results of this machine alone.")
 @click.option(
     "--threshold",
-    callback=values.share,
+    type=Share(),
     default="5%",
     show_default=True,
     metavar="SHARE",
@@ -308,7 +313,9 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     """Look at this machine: what would spoil a measurement, and how to fix it."""
     from paraformer_bench.console import print_calibration, print_ceilings, print_findings
     from paraformer_bench.doctor import diagnose, judge, look_at_load
-    from paraformer_bench.study.survey import choose_device, take_survey
+    from paraformer_bench.study.survey import choose_device
+    from paraformer_bench.workers.ask import calibrate as read_delays
+    from paraformer_bench.workers.ask import measure_ceilings, take_survey
 
     if device is not None and not (calibrate or ceilings):
         raise UsageError("--device says what to measure: give --calibrate or --ceilings with it")
@@ -317,17 +324,14 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     findings = diagnose(survey, look_at_load())
     if calibrate:
         from paraformer_bench.study.machine_file import CALIBRATIONS
-        from paraformer_bench.sweep.calibrate import calibrate as read_delays
 
         calibration = read_delays(survey, chosen)
         print_calibration(calibration, CALIBRATIONS.keep(calibration))
         findings.append(judge(calibration))
     if ceilings:
-        from paraformer_bench.study.case import DTYPES
         from paraformer_bench.study.machine_file import CEILINGS
-        from paraformer_bench.sweep.probe import probe, words_of
+        from paraformer_bench.sweep.run import disturbances
 
-        found = probe(survey, chosen, DTYPES)
-        disturbed = [words_of(found)] if found.flags else []
-        print_ceilings(found, [*disturbed, *CEILINGS.keep(found)])
+        measured = measure_ceilings(survey, chosen, DTYPES)
+        print_ceilings(measured, [*disturbances(measured), *CEILINGS.keep(measured)])
     print_findings(findings, survey.versions)

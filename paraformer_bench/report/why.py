@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from paraformer_bench.analysis.latency_model import BANDWIDTH, COMPUTE, JOIN, LAUNCH, TERMS
-from paraformer_bench.analysis.latency_model import Model, Step
+from paraformer_bench.analysis.latency_model import (
+    BANDWIDTH,
+    COMPUTE,
+    JOIN,
+    LAUNCH,
+    TERMS,
+    Model,
+    Step,
+)
 from paraformer_bench.analysis.predictions import Prediction, unseen_error
 from paraformer_bench.report import units
 from paraformer_bench.report.regimes import Regime

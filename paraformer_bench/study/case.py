@@ -7,7 +7,8 @@ has (`registry.register_model`); those of the reference nets are `REFERENCE_AXES
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
@@ -442,6 +443,12 @@ class Case:
                 f"{self.regime.branch_depth}: take multiples of it"
             )
         return self
+
+
+def digest(cases: Iterable[Case]) -> str:
+    """Return what tells the cases of a run from those of any other."""
+    ids = sorted(case.id for case in cases)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def in_order(axes: Mapping[str, int]) -> Axes:

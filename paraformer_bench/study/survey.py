@@ -36,7 +36,7 @@ class Survey:
         return [name for name in self.environment["devices"] if name.startswith("cuda")]
 
     def place(self, device: str) -> Place:
-        """Return the place of a device of this machine."""
+        """Return what is measured when a device of this machine is."""
         host, name = self.environment["host"]["name"], self.environment["devices"][device]
         return Place(str(host), device, str(name), self.versions.get("torch", "?"))
 

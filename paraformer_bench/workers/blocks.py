@@ -6,7 +6,7 @@ Where workers are started one after another stands here too; `clusters` starts s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -91,7 +91,7 @@ class BlockRecords:
     """
 
     store: Store
-    on_step: OnStep
+    on_step: OnStep = lambda steps, what: None
     busy_seconds: float = 0.0
     at_once: int = 1
     devices: int = 1
@@ -163,7 +163,7 @@ class BlockRecords:
 
 def run_blocks(
     blocks: Iterable[Block], start: Start, records: BlockRecords, pace: Pace
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Run one block after another, each to its end, as far as ``pace`` allows.
 
     A case during which its worker dies or hangs gets a record that says so. Cases of the same

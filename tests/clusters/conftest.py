@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.__main__ import main
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job
+from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.survey import Survey
 
 SUITE = """
@@ -36,7 +35,7 @@ tokens = 17
 class Worker:
     """Plays the events of a worker; every time follows from the case and the block."""
 
-    def __init__(self, job: Job, cluster: Cluster) -> None:
+    def __init__(self, job: BlockJob, cluster: Cluster) -> None:
         self._events = self._play(job, cluster.interrupt, cluster.slowness)
 
     def next_event(self, seconds: float) -> dict[str, Any] | None:
@@ -47,7 +46,7 @@ class Worker:
 
     @staticmethod
     def _play(
-        job: Job, interrupt: Callable[[Case, int], bool], slowness: float
+        job: BlockJob, interrupt: Callable[[Case, int], bool], slowness: float
     ) -> Iterator[dict[str, Any]]:
         yield {"event": "ready"}
         cases = [case for group in job.groups for case in group]
@@ -98,6 +97,8 @@ class Cluster:
 
     def __call__(self, *arguments: object) -> tuple[int, str, str]:
         """Run a command; return its exit code and what it said on either stream."""
+        from paraformer_bench.__main__ import main
+
         code = main([str(argument) for argument in arguments])
         said = self._capsys.readouterr()
         return code, said.out, said.err
@@ -160,3 +161,26 @@ def cluster(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clustered.toml").write_text(SUITE)
     return cluster
+
+
+def make_case(depth: int, **fields: Any) -> Case:
+    shape = {"width": 64, "heads": 1, "image": 64, "patch": 16, "branch_depth": 1}
+    method = {"model": "serial", "execution": "loop", "runtime": "eager"}
+    regime = {"batch": 1, "dtype": "float32", "device": "cpu"}
+    return Case.of(**(method | shape | regime | {"depth": depth} | fields))
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    return make_case
+
+
+@pytest.fixture(scope="session")
+def job_of() -> Callable[..., BlockJob]:
+    def make_job(groups: list[list[Case]], block: int = 0, **fields: Any) -> BlockJob:
+        protocol = Protocol(blocks=2, rounds=3, timeout_seconds=7.0)
+        return BlockJob(
+            device="cpu", block=block, protocol=protocol, seed=0, groups=groups, **fields
+        )
+
+    return make_job

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paraformer_bench.study.profiling import PARTIAL, Profile, ProfileJob
 from rich.console import Console
 
-from paraformer_bench.clusters.shard import Shard
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Protocol
-from paraformer_bench.study.run_folder import RUN, read_run
-from paraformer_bench.sweep.profile import ProfilePass
-from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
-from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.store import Store
+from paraformer_bench.study.events import Begin, Done, Event, Profiled, Ready
+from paraformer_bench.study.job import Job, ProfileJob, Protocol
+from paraformer_bench.study.run_folder import RUN, RunInfo, Shard, read_run
+from paraformer_bench.study.store import Store
+from paraformer_bench.study.timelines import PARTIAL, Profile
+from paraformer_bench.sweep.plan import Plan
+from paraformer_bench.sweep.run import Outcome, run_sweep
+from paraformer_bench.sweep.timelines import Allowance, take_timelines
 
-Event = dict[str, Any]
 SECONDS = 2.0
 """What a case takes, on a clock that nothing else moves."""
 
@@ -61,9 +60,9 @@ class Player:
     def _play(self) -> Iterator[Event]:
         if self._faults.get(0) == "die":
             return
-        yield {"event": "ready"}
+        yield Ready()
         for case in self.job.cases:
-            yield {"event": "begin", "case_id": case.id}
+            yield Begin(case_id=case.id, stage="profile")
             fault = self._faults.get(case.depth)
             folder = Path(self.job.folder) / case.id
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,18 +78,24 @@ class Player:
             profile = Profile(reason="no branches")
             if fault != "fail":
                 (folder / "t").touch()
-                profile = Profile(f"{case.id}/t", None, 8, 1000, 3.0, 2.0)
-            yield {"event": "profiled", "case_id": case.id, "profile": profile.to_json()}
+                profile = Profile(
+                    file=f"{case.id}/t",
+                    steps=8,
+                    bytes=1000,
+                    seconds_per_call_profiled=3.0,
+                    seconds_per_call_unprofiled=2.0,
+                )
+            yield Profiled(case_id=case.id, profile=profile)
             if fault == "break":
                 return
-        yield {"event": "done"}
+        yield Done()
 
 
 class Played:
     """A pass over four cases, and what became of them."""
 
     def __init__(self, folder: Path, cases: list[Case]) -> None:
-        self.job = ProfileJob("cpu", cases, str(folder), ["/p.py"])
+        self.job = ProfileJob(device="cpu", cases=cases, folder=str(folder), plugins=["/p.py"])
         self.clock = Clock()
         self.players: list[Player] = []
         self.kept: dict[int, str | None] = {}
@@ -100,11 +105,10 @@ class Played:
             self.players.append(Player(job, self.clock, faults or {}))
             return self.players[-1]
 
-        def keep(case: Case, profile: Profile) -> None:
+        allowance = Allowance(7.0, clock=self.clock, **limits)
+        for case, profile in take_timelines(self.job, launch, allowance):
             assert case.depth not in self.kept
             self.kept[case.depth] = profile.reason
-
-        ProfilePass(launch, keep, 7.0, clock=self.clock, **limits).run(self.job)
 
 
 @pytest.fixture
@@ -168,7 +172,7 @@ def test_no_time_starts_no_process(played: Played) -> None:
 
 
 def test_traces_have_a_limit_together(played: Played) -> None:
-    played(room=1500)
+    played(bytes=1500)
     full = "the traces taken before fill the room for traces"
     assert played.kept == {1: None, 2: None, 4: full, 8: full}
 
@@ -183,8 +187,9 @@ def test_interrupt_leaves_nothing_half_written(played: Played) -> None:
 class Sweep:
     """A sweep of two blocks over simulated workers, and the pass after it."""
 
-    def __init__(self, folder: Path, simulated: Any, cases: list[Case]) -> None:
+    def __init__(self, folder: Path, simulated: Any, study_of: Any, cases: list[Case]) -> None:
         self.folder = folder
+        self.study_of = study_of
         self.clock = Clock()
         self.order: list[str] = []
         self.faults: dict[tuple[str, str], str] = {}
@@ -194,14 +199,13 @@ class Sweep:
         self._cases = cases
 
     def __call__(self, profile: str = "ends", budget: float | None = None) -> Outcome:
-        def launch(job: Any) -> Any:
+        def launch(job: Job) -> Any:
+            if isinstance(job, ProfileJob):
+                self.order.append("depths " + " ".join(str(case.depth) for case in job.cases))
+                return Player(job, self.clock, self.profile_faults)
             self.order.append(f"block {job.block}")
             self.clock.now += 10
             return self._simulated(job, self.faults)
-
-        def launch_profiler(job: ProfileJob) -> Player:
-            self.order.append("depths " + " ".join(str(case.depth) for case in job.cases))
-            return Player(job, self.clock, self.profile_faults)
 
         plan = Plan(
             *(self._cases, {}, "cpu", Protocol(rounds=3), 5, ["/p.py"], 2, budget),
@@ -209,23 +213,29 @@ class Sweep:
             shard=self.shard,
         )
         resumed = self.folder.exists()
-        store = Store.resume(self.folder, plan.cases) if resumed else Store.create(self.folder, {})
-        console = Console(file=io.StringIO())
+        store = (
+            Store.resume(self.folder, plan.cases)
+            if resumed
+            else Store.create(self.folder, RunInfo())
+        )
+        study, console = self.study_of(plan), Console(file=io.StringIO())
         with store:
-            started = self.clock()
-            schedule = OneAfterAnother(launch)
-            return run_sweep(plan, store, schedule, console, started, self.clock, launch_profiler)
+            return run_sweep(study, store, console, self.clock(), start=launch, clock=self.clock)
 
     @property
     def profiles(self) -> dict[int, Profile]:
-        profiles = read_run(self.folder).info["profiles"]
+        profiles = read_run(self.folder).info.profiles or {}
         depths = {case.id: case.depth for case in self._cases}
-        return {depths[name]: Profile.from_json(data) for name, data in profiles.items()}
+        return {depths[name]: profile for name, profile in profiles.items()}
+
+    def beside(self, name: str) -> Sweep:
+        """Return the same sweep into another folder."""
+        return Sweep(self.folder.with_name(name), self._simulated, self.study_of, self._cases)
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, simulated: Any, case_of: Callable[..., Case]) -> Sweep:
-    return Sweep(tmp_path / "run", simulated, [case_of(depth) for depth in (1, 2, 4)])
+def sweep(tmp_path: Path, simulated: Any, study_of: Any, case_of: Callable[..., Case]) -> Sweep:
+    return Sweep(tmp_path / "run", simulated, study_of, [case_of(depth) for depth in (1, 2, 4)])
 
 
 def test_pass_comes_after_all_blocks(sweep: Sweep) -> None:
@@ -244,7 +254,7 @@ def test_shards_share_the_room_for_traces(sweep: Sweep, monkeypatch: pytest.Monk
     sweep()
     full = "the traces taken before fill the room for traces"
     assert {depth: p.reason for depth, p in sweep.profiles.items()} == {1: None, 4: full}
-    whole = Sweep(sweep.folder.with_name("whole"), sweep._simulated, sweep._cases)
+    whole = sweep.beside("whole")
     whole()
     assert {depth: p.reason for depth, p in whole.profiles.items()} == {1: None, 4: None}
 
@@ -252,7 +262,7 @@ def test_shards_share_the_room_for_traces(sweep: Sweep, monkeypatch: pytest.Monk
 def test_no_pass_when_none_is_asked_for(sweep: Sweep) -> None:
     sweep("none")
     assert sweep.order == ["block 0", "block 1"]
-    assert "profiles" not in read_run(sweep.folder).info
+    assert sweep.profiles == {}
 
 
 def test_only_what_was_timed_is_profiled(sweep: Sweep, case_of: Callable[..., Case]) -> None:
@@ -275,7 +285,7 @@ def test_interrupted_pass_is_resumed_where_it_was(sweep: Sweep) -> None:
 
 
 def test_lost_trace_is_no_broken_record(sweep: Sweep) -> None:
-    before = Sweep(sweep.folder.with_name("before"), sweep._simulated, sweep._cases)
+    before = sweep.beside("before")
     before("none")
     sweep.profile_faults = {1: "die"}
     assert sweep().broken == 0
