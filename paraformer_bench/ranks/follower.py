@@ -67,7 +67,7 @@ class RankPart:
     call: Forward
     example: Tensor
     parameter_bytes: int = 0
-    _exchanges: list[Callable[[], object]] | None = None
+    _exchanges: list[Callable[[], object]] | None = field(default=None, init=False)
 
     def run(self, x: Tensor | None = None) -> Tensor:
         """Send the input of rank 0 to all ranks and run the net.
@@ -106,8 +106,8 @@ class Follower:
     ranks: dict[int, Ranks]
     orders: BinaryIO
     answer: Callable[[Answer], None]
-    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict)
-    _in_use: int | None = None
+    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
+    _in_use: int | None = field(default=None, init=False)
 
     def serve(self) -> None:
         """Obey until there are no more orders.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.instrument.bench import Bench, Builder, prepare, rebuild
+from paraformer_bench.instrument.bench import Bench, Builder, on_one_device, prepare, rebuild
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.gate import References
@@ -124,15 +124,14 @@ class SpreadBuilder(Builder):
 
     def _execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
         """Put rank 0's net under its execution, on all devices of the case."""
-        execution = EXECUTIONS.get(case.execution).factory
+        if case.devices == 1:
+            return on_one_device(case, model, example)
         if needs_ranks(case):
             part = make_part(case, model, example, self._team.ranks(case))
             return self._team.lead(case, part)
-        if case.devices == 1:
-            run: Forward = execution(model, example)
-            return run
         kind = self.device.torch_device.type
-        run = execution(model, example, [torch.device(kind, i) for i in range(case.devices)])
+        devices = [torch.device(kind, index) for index in range(case.devices)]
+        run: Forward = EXECUTIONS.get(case.execution).factory(model, example, devices)
         return run
 
 
