@@ -15,9 +15,16 @@ from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.job import ProfileJob
 from paraformer_bench.study.timelines import Profile
-from paraformer_bench.timeline.curve import BATCHED, SAME, along
 from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, LAUNCH_BOUND, Timeline
+from paraformer_bench.timeline.timeline import (
+    BATCHED,
+    CHAIN,
+    CONCURRENT,
+    LAUNCH_BOUND,
+    SAME,
+    Timeline,
+    along,
+)
 from paraformer_bench.workers.profile import profile_case
 
 pytestmark = pytest.mark.gpu
