@@ -1,9 +1,10 @@
-"""Numbers and times as people read them. Seconds and bytes come in; text goes out."""
+"""Numbers and times as people read them, once for all rooms. Seconds and bytes in, text out."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 MS = 1e3
@@ -35,8 +36,13 @@ def short(value: float | None) -> str:
 
 
 def times(ratio: float | None) -> str:
-    """Return a ratio as ``1.03×``."""
+    """Return a ratio for a table, as ``1.03×``."""
     return NONE if ratio is None else f"{short(ratio)}×"
+
+
+def factor(ratio: float) -> str:
+    """Return a ratio for a sentence, which any terminal can show, as ``9.8x``."""
+    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
 
 
 def span(low: float | None, high: float | None) -> str:
@@ -54,6 +60,11 @@ def power(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share as ``10%`` or ``99.9%``."""
     return f"{share * 100:.4g}%"
+
+
+def upper_first(text: str) -> str:
+    """Return a clause as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def time(seconds: float) -> str:
@@ -96,7 +107,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def depth_list(depths: list[int]) -> str:
+def depth_list(depths: Iterable[int]) -> str:
     """Return depths as ``1, 2, 4``; many of them as ``1, 2, 4 … 64 (9 depths)``."""
     ordered = sorted(set(depths))
     if len(ordered) <= 8:

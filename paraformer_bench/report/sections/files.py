@@ -1,19 +1,21 @@
-"""The files of a run as its page offers them, and how to cite it."""
+"""Data: the files of the run with their hashes, the table of cases, and how to cite the run."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from paraformer_bench import __version__
-from paraformer_bench.report import facts, units
+from paraformer_bench.report import facts, page
+from paraformer_bench.report.data import ReportData
+from paraformer_bench.report.html import rich
+from paraformer_bench.report.section import Block, Code, Column, Heading, Section, Table, Text
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import (
     PARQUET,
@@ -22,7 +24,11 @@ from paraformer_bench.study.run_folder import (
     RUN,
     TIMELINES,
     VERDICTS,
+    RunInfo,
 )
+from paraformer_bench.study.words import printable, size
+
+ORDER = 110
 
 _CONTENTS = {
     RECORDS: "every timed call of every block",
@@ -51,6 +57,37 @@ class Download:
     sha256: str
 
 
+def sections(data: ReportData) -> list[Section]:
+    """Return the section."""
+    devices = [row.curve.regime.device for row in data.rows]
+    csv = page.data_uri(case_csv(data.cases), "text/csv")
+    columns: list[Column[Download]] = [
+        Column("file", lambda file: rich('<a href="{0}">{0}</a>', file.name)),
+        Column("size", lambda file: file.size),
+        Column("what is in it", lambda file: file.contents, "contents"),
+        Column("SHA-256", lambda file: rich('<code class="digest">{}</code>', file.sha256)),
+    ]
+    body: list[Block] = [
+        Text(
+            rich(
+                '<a download="cases.csv" href="{}">cases.csv</a>: one row a case, seconds and '
+                "bytes; it is part of this page. Beside it in the run folder:",
+                csv,
+            )
+        ),
+        Table(columns, downloads(data.run.folder), look="plain"),
+        Text(
+            rich(
+                'In Python, <code>paraformer_bench.load_run("reports/…")</code> gives all of it '
+                "as tables."
+            )
+        ),
+        Heading("To cite it"),
+        Code(citation(data.run.info, data.name, devices)),
+    ]
+    return [Section("data", "Data", body, "Data")]
+
+
 def downloads(folder: Path) -> list[Download]:
     """Return the files of a run that are there, with their hashes."""
     found = []
@@ -59,7 +96,7 @@ def downloads(folder: Path) -> list[Download]:
         if path.is_file():
             data = path.read_bytes()
             digest = hashlib.sha256(data).hexdigest()
-            found.append(Download(name, contents, units.size(len(data)), digest))
+            found.append(Download(name, contents, size(len(data)), digest))
     return found
 
 
@@ -67,7 +104,7 @@ def case_csv(cases: pd.DataFrame) -> str:
     """Return the case table as CSV; flags as ``drift:3 throttled:1``."""
     table = _plain_table(cases)
     # Before Python 3.11 the csv module refuses a null character.
-    table = table.map(lambda cell: units.printable(cell) if isinstance(cell, str) else cell)
+    table = table.map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
     text: str = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
     return text
 
@@ -99,15 +136,12 @@ def _plain_table(cases: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def citation(info: Mapping[str, Any], name: str, devices: Sequence[str]) -> str:
+def citation(info: RunInfo, name: str, devices: Iterable[str]) -> str:
     """Return BibTeX for a run and for the paper whose claim it is about."""
-    started = facts.text(info, "started")
+    started, commit = info.started or "", facts.commit(info)
     year = started[:4] if re.match(r"\d{4}-", started) else ""
-    where = facts.hardware(devices, info)
-    commit = facts.commit(info)
-    note = ", ".join(
-        part for part in (where, f"commit {commit}" if commit else "", started[:10]) if part
-    )
+    told = facts.hardware(devices, info), f"commit {commit}" if commit else "", started[:10]
+    note = ", ".join(filter(None, told))
     key = re.sub(r"[^A-Za-z0-9-]", "", name) or "run"
     fields = {
         "title": f"paraformer_bench {__version__}: run {name}",

@@ -36,7 +36,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Part:
+class Stretch:
     """A stretch of a lane that belongs to one part of the net; times in seconds.
 
     Attributes:
@@ -63,7 +63,7 @@ class Lane:
     """
 
     bars: list[Bar]
-    parts: list[Part]
+    parts: list[Stretch]
     exact: bool
 
 
@@ -154,14 +154,14 @@ def _parts(operations: pd.DataFrame) -> tuple[list[str], list[int]]:
     return whats, numbers
 
 
-def _stretches(starts: Times, ends: Times, parts: Sequence[tuple[str, int]]) -> list[Part]:
-    found: list[Part] = []
+def _stretches(starts: Times, ends: Times, parts: Sequence[tuple[str, int]]) -> list[Stretch]:
+    found: list[Stretch] = []
     before: Any = None
     for start, end, part in zip(starts.tolist(), ends.tolist(), parts, strict=True):
         if part == before and part[0]:
             last = found[-1]
-            found[-1] = Part(last.start, max(last.end, end), *part)
+            found[-1] = Stretch(last.start, max(last.end, end), *part)
         elif part[0]:
-            found.append(Part(start, end, *part))
+            found.append(Stretch(start, end, *part))
         before = part
     return found

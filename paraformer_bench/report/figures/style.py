@@ -1,4 +1,4 @@
-"""How the pages look: one palette for light and dark, and a stable look for every method.
+"""How figures look: one palette for light and dark, a stable look for every method, bare axes.
 
 Figures are drawn once, in the light colours; `svg.to_svg` turns each of these into a CSS variable
 so that the same SVG suits a dark page. Colour is never alone: markers and dashes differ too.
@@ -6,6 +6,7 @@ so that the same SVG suits a dark page. Colour is never alone: markers and dashe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from paraformer_bench.report.series import Line
+from paraformer_bench.study.case import Curve
 
 INK, MUTED, GRID, PAPER = "#1c2330", "#616b7c", "#e2e6ec", "#ffffff"
 
@@ -86,7 +89,7 @@ class Look:
         dash: Matplotlib's name of the line style.
         filled: The marker is filled; hollow where the runtime is not ``eager``.
         words: The same for those who cannot see it.
-        number: Of the line among those of the page.
+        number: Among those of the page: elements about a curve say it (``data-line``).
     """
 
     colour: str
@@ -97,15 +100,15 @@ class Look:
     number: int = 0
 
 
-def looks(lines: Iterable[Line]) -> dict[Line, Look]:
-    """Return a look for every line of a page.
+def looks(curves: Iterable[Curve]) -> dict[str, Look]:
+    """Return a look for every curve of a page by its label, which it shares with its like.
 
     Models and executions of the house keep theirs from page to page; others take what is left, in
     the order of their names. Once the colours are used up they come again with other markers.
     Dashes tell the runtime.
     """
-    lines = sorted(set(lines))
-    kinds = dict.fromkeys(map(_kind, lines))
+    lines = {curve.label: curve for curve in sorted(curves, key=lambda curve: curve.sort_key)}
+    kinds = dict.fromkeys(map(_kind, lines.values()))
     slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2:] == (1, 1)}
     free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]
     # A slot beyond the last colour is that colour again: slot modulo colours, the turn above it.
@@ -113,7 +116,8 @@ def looks(lines: Iterable[Line]) -> dict[Line, Look]:
     for number, kind in enumerate(kind for kind in kinds if kind not in slots):
         slots[kind] = every[number % len(every)]
     return {
-        line: _look(slots[_kind(line)], line.runtime, number) for number, line in enumerate(lines)
+        label: _look(slots[_kind(curve)], curve.method.runtime, number)
+        for number, (label, curve) in enumerate(lines.items())
     }
 
 
@@ -146,9 +150,48 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def _kind(line: Line) -> tuple[str, str, int, int]:
-    """What a line's colour and marker stand for."""
-    return line.model, line.execution, line.branch_depth, line.devices
+def plot(
+    width: float, height: float, left: float = 0, bottom: float = 0, right: float = 0, top: float = 0
+) -> tuple[Figure, Axes]:
+    """Return an empty figure and its axes: size and margins in points, nothing behind them."""
+    figure = Figure(figsize=(width / 72, height / 72))
+    size = ((width - left - right) / width, (height - bottom - top) / height)
+    axes = figure.add_axes((left / width, bottom / height, *size))
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    return figure, axes
+
+
+def swatch(**look: Any) -> Figure:
+    """Draw a line as a legend shows it, with a marker in its middle if it has one."""
+    figure, axes = plot(34, 12)
+    axes.set_axis_off()
+    axes.set(xlim=(0, 34), ylim=(0, 12))
+    ends = look.pop("ends", (1, 33))
+    marker = look.pop("with_marker", {})
+    axes.plot(ends, (6, 6), **look)
+    if marker:
+        axes.plot([17], [6], color=look["color"], **marker)
+    return figure
+
+
+def segments(
+    axes: Axes, ends: Iterable[tuple[tuple[float, float], tuple[float, float]]], **look: Any
+) -> None:
+    """Draw short lines as one path: a path each would make the page ten times as large."""
+    xs: list[float] = []
+    ys: list[float] = []
+    for (x0, y0), (x1, y1) in ends:
+        xs += [x0, x1, math.nan]
+        ys += [y0, y1, math.nan]
+    if xs:
+        axes.plot(xs, ys, **look)
+
+
+def _kind(curve: Curve) -> tuple[str, str, int, int]:
+    """What a colour and a marker stand for."""
+    method = curve.method
+    return method.model, method.execution, curve.regime.branch_depth, method.devices
 
 
 def _look(slot: int, runtime: str, number: int) -> Look:

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from paraformer_bench.report.style import VARIABLES
-from paraformer_bench.report.units import printable
+from paraformer_bench.report.figures.style import VARIABLES
+from paraformer_bench.study.words import printable
 
 _SVG = "http://www.w3.org/2000/svg"
 _TEXT = f"{{{_SVG}}}text"

@@ -1,0 +1,74 @@
+"""Method in brief: the rule, how the cases were measured, and the command that does it again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from paraformer_bench.report import facts
+from paraformer_bench.report.data import ReportData
+from paraformer_bench.report.html import prose, rich
+from paraformer_bench.report.section import (
+    Block,
+    Code,
+    Column,
+    Facts,
+    Heading,
+    Pairs,
+    Section,
+    Sheets,
+    Table,
+    Text,
+)
+
+ORDER = 100
+
+_METHOD = "../../docs/method.md"
+"""Where a page finds the method, if its run lies in a checkout."""
+
+_ABOUT = (
+    "A block is one fresh process that visits every case; cases that will be compared are sampled "
+    "side by side in short rounds of shuffled order. What counts is the median of a case in a "
+    "block: two depths are compared within each block, and the ratios of the blocks make a t "
+    "interval. A curve is constant if every pair of its depths is shown to grow by less than the "
+    "margin, and grows if some pair is shown to grow by more. Before it is timed, every net is "
+    "compared with its plain loop in float64. "
+)
+
+
+def sections(data: ReportData) -> list[Section]:
+    """Return the section."""
+    info = data.run.info
+    if (data.run.folder / _METHOD).is_file():
+        link = '<a href="{}">docs/method.md</a> has every formula, its source and how often the '
+        where = rich(link + "verdict is wrong.", _METHOD)
+    else:
+        told = "Every formula, its source and how often the verdict is wrong stand in "
+        where = rich("{}<code>docs/method.md</code> of the project.", told)
+    body: list[Block] = [Text(rich("{}{}", _ABOUT, where))]
+    if spent := facts.efficiency(info):
+        body.append(Text(spent))
+    claim, grids = facts.claim(info), facts.grids(info)
+    if claim or grids:
+        sheets: list[list[Block]] = [[Heading("rule and effort"), Pairs(claim)]] if claim else []
+        if len(grids) == 1:
+            sheets.append([Heading("grid"), Pairs(grids[0])])
+        body.append(Sheets(sheets))
+        if len(grids) > 1:
+            body += [Heading("grids"), _grids(grids)]
+    else:
+        body.append(Text("This run did not record its protocol."))
+    command = facts.command(info)
+    nothing = Text("This run did not record its command.")
+    body += [Heading("To measure it again"), Code(command) if command else nothing]
+    return [Section("protocol", "Method in brief", body, "Method")]
+
+
+def _grids(grids: list[Facts]) -> Block:
+    def value(row: tuple[int, dict[str, str]], axis: str) -> str:
+        return prose(row[1].get(axis, ""), 60)
+
+    columns = [Column[tuple[int, dict[str, str]]]("grid", lambda row: str(row[0]))]
+    for axis in dict.fromkeys(name for grid in grids for name, _ in grid):
+        columns.append(Column(rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)))
+    rows = [(number, dict(grid)) for number, grid in enumerate(grids, start=1)]
+    return Table(columns, rows, look="values", label="Axes of every grid")
