@@ -12,7 +12,7 @@ import click
 from paraformer_bench import __version__, values
 from paraformer_bench.study.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.profiling import CHOICES
+from paraformer_bench.study.timelines import CHOICES
 
 Command = Callable[..., Any]
 

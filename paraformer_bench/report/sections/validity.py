@@ -21,7 +21,7 @@ from paraformer_bench.report.section import (
     Text,
 )
 from paraformer_bench.study.case import Curve
-from paraformer_bench.study.record import FLAGS, STATUSES, Record
+from paraformer_bench.study.record import FLAGS, STATUSES, Record, Status
 from paraformer_bench.study.words import count, depth_list, upper_first
 
 ORDER = 70
@@ -45,7 +45,7 @@ class Failure:
         records: How many records say so.
     """
 
-    status: str
+    status: Status
     curve: Curve
     reason: str
     depths: str
@@ -104,7 +104,7 @@ def recount(verdicts: Sequence[Verdict]) -> str:
 
 def failures(records: Iterable[Record], regimes: Mapping[str, Conditions]) -> list[Failure]:
     """Group the records without a time by status, method and reason; the worst status first."""
-    lost: dict[tuple[str, str, str], list[Record]] = {}
+    lost: dict[tuple[Status, str, str], list[Record]] = {}
     for record in records:
         if record.status != "ok":
             key = record.status, record.case.curve.label, record.reason or "no reason recorded"
@@ -116,7 +116,7 @@ def failures(records: Iterable[Record], regimes: Mapping[str, Conditions]) -> li
         where = "every regime" if everywhere else "; ".join(regimes[g].short for g in groups)
         depths = depth_list(record.case.depth for record in held)
         found.append(Failure(status, held[0].case.curve, reason, depths, where, len(held)))
-    return sorted(found, key=lambda one: (-STATUSES.index(one.status), one.curve.sort_key))  # type: ignore[arg-type]
+    return sorted(found, key=lambda one: (-STATUSES.index(one.status), one.curve.method))
 
 
 def _flags(counts: list[tuple[str, int]], records: int) -> Block:
