@@ -36,10 +36,11 @@ asv: $(READY) ## follow the suite over the last commits, new ones only:  make as
 test: $(READY) ## run the tests:  make test ARGS="tests/test_packaging.py -x"
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
-lint: $(READY) ## check style, format and types
+lint: $(READY) ## check style, format, types and which way imports run
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
 	@$(VENV_PYTHON) -m mypy
+	@.venv/bin/lint-imports
 
 format: $(READY) ## put imports and layout in order
 	@$(VENV_PYTHON) -m ruff check --select I --fix

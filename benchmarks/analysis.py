@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from paraformer_bench.study import child
@@ -68,19 +67,32 @@ assert "torch" not in sys.modules
 def records(count: int) -> Iterator[Record]:
     """Records of many curves of seven depths, 20 blocks each."""
     rng = random.Random(1)
-    first = Case("paraformer", "stacked", "eager", 1, 192, 1, 224, 16, 3, 1, "float32", "cuda:0")
+    first = Case.of(
+        model="paraformer",
+        execution="stacked",
+        runtime="eager",
+        depth=1,
+        width=192,
+        batch=1,
+        image=224,
+        patch=16,
+        heads=3,
+        branch_depth=1,
+        dtype="float32",
+        device="cuda:0",
+    )
     made = 0
     for batch in range(1, count):
         for model, execution in (("serial", "loop"), ("paraformer", "stacked")):
             for depth in (1, 2, 4, 8, 16, 32, 64):
-                case = replace(first, model=model, execution=execution, depth=depth, batch=batch)
+                case = first.replace(model=model, execution=execution, depth=depth, batch=batch)
                 for block in range(20):
                     times = [1e-3 * depth * rng.gauss(1, 0.02) for _ in range(SAMPLES)]
                     yield Record(
-                        case,
-                        block,
-                        depth,
-                        "ok",
+                        case=case,
+                        block=block,
+                        order=depth,
+                        status="ok",
                         wall_seconds=times,
                         device_seconds=times,
                         rounds=[10, 10],
@@ -97,8 +109,8 @@ def write(folder: Path, count: int) -> None:
     """Write a run folder of ``count`` records."""
     info = {"name": "large", "suite": {"claim": {"margin": 0.1, "confidence": 0.95}}}
     (folder / RUN).write_text(json.dumps(info), encoding="utf-8")
-    with (folder / RECORDS).open("w", encoding="utf-8") as file:
-        file.writelines(record.to_line() for record in records(count))
+    with (folder / RECORDS).open("wb") as file:
+        file.writelines(record.line() for record in records(count))
 
 
 def main() -> int:

@@ -6,8 +6,6 @@ tests/analysis/test_compare_rates.py, which holds the limits; here the rates are
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.analysis.test_compare_rates import (
     CASES,
     contrasts,
@@ -39,7 +37,7 @@ def main() -> None:
         alike, slower = contrasts(0.02, draw), contrasts(0.02, draw, slowdown=0.05)
         print(f"15 cases, {draw.__name__} noise: alike {share(alike):.2%}, 5% {hits(slower):.1%}")
     for count in (1, 3, 60):
-        cases = [replace(case, batch=k + 1) for k, case in enumerate((CASES * 4)[:count])]
+        cases = [case.replace(batch=k + 1) for k, case in enumerate((CASES * 4)[:count])]
         alike = contrasts(0.02, cases=cases, studies=300)
         slower = contrasts(0.02, cases=cases, slowdown=0.05, studies=300)
         print(f"{count} cases, normal noise: alike {share(alike):.2%}, 5% {hits(slower):.1%}")

@@ -18,7 +18,6 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import product
 from statistics import median
 from typing import Any
@@ -57,7 +56,7 @@ def quick_shapes() -> Iterator[Case]:
 
 
 def case(model: str, *, depth: int, width: int, image: int, batch: int = 1) -> Case:
-    return Case(
+    return Case.of(
         model=model,
         execution="loop",
         runtime="eager",
@@ -75,14 +74,16 @@ def case(model: str, *, depth: int, width: int, image: int, batch: int = 1) -> C
 
 def calls_of(shape: Case, runtimes: list[str]) -> dict[Method, Call]:
     """Every way of running the net that this machine can take, and the serial net."""
-    executions = [e.name for e in EXECUTIONS.entries() if "cpu" in e.devices and not e.spread]
+    executions = [
+        e.name for e in EXECUTIONS.traits().values() if "cpu" in e.devices and not e.spread
+    ]
     calls = {}
     for method in product(executions, runtimes):
         try:
-            calls[method] = call_of(replace(shape, execution=method[0], runtime=method[1]))
+            calls[method] = call_of(shape.replace(execution=method[0], runtime=method[1]))
         except Unsupported as reason:
             print(f"{' '.join(method)}: {reason}")
-    calls[SERIAL] = call_of(replace(shape, model="serial"))
+    calls[SERIAL] = call_of(shape.replace(model="serial"))
     return calls
 
 

@@ -23,8 +23,8 @@ import matplotlib.pyplot as plt
 
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.curve import CONSTANT
-from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
+from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import style, units
 from paraformer_bench.report.series import Line

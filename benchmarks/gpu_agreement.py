@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -111,7 +111,7 @@ def agreements(
 ) -> Iterator[Agreement]:
     """Compare everything that there is to compare on one case."""
     eager = prepare(case, device, 0, 0.2, {})
-    graph = prepare(replace(case, runtime="graph"), device, 0, 0.2, {})
+    graph = prepare(case.replace(runtime="graph"), device, 0, 0.2, {})
     for what, mine, other in (
         ("do_bench_cudagraph", lambda: device_time(device, graph), "do_bench_cudagraph"),
         ("do_bench (cold cache)", lambda: device_time(device, eager), "do_bench"),
@@ -132,11 +132,7 @@ def main() -> int:
         print(torch.cuda.get_device_name(0), f"torch {torch.__version__}", options.dtype)
         for model, execution in NETS:
             for depth in DEPTHS:
-                case = Case(
-                    model=model, execution=execution, runtime="eager", depth=depth, width=192,
-                    batch=1, image=224, patch=16, heads=3, branch_depth=1, dtype=options.dtype,
-                    device="cuda:0",
-                )  # fmt: skip
+                case = Case.of(model=model, execution=execution, runtime="eager", depth=depth, width=192, batch=1, image=224, patch=16, heads=3, branch_depth=1, dtype=options.dtype, device="cuda:0")  # fmt: skip
                 for found in agreements(case, device, theirs, options.turns):
                     print(found.line(), flush=True)
     return 0

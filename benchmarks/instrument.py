@@ -29,7 +29,7 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.job import Job, Protocol
 from paraformer_bench.workers.local import LocalWorker
 
-CASE = Case(
+CASE = Case.of(
     model="serial",
     execution="loop",
     runtime="eager",

@@ -17,7 +17,7 @@ import torch
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.study.case import ModelSpec
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.registry import EXECUTIONS, MODELS, Entry
+from paraformer_bench.study.registry import EXECUTIONS, MODELS, Traits
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "operations.md"
 BRANCH_DEPTHS = (1, 2)
@@ -74,16 +74,19 @@ def formula(model: str, execution: str, branch_depth: int) -> str:
 
 def table(branch_depth: int) -> str:
     """Markdown table of all models that take this branch depth."""
-    every = [e for e in EXECUTIONS.entries() if "cpu" in e.devices and _built_in(e)]
+    every = [e for e in EXECUTIONS.traits().values() if "cpu" in e.devices and _built_in(e)]
     executions = [e for e in every if not e.spread]
-    models = [m for m in MODELS.entries() if _built_in(m) and (m.chains or branch_depth == 1)]
+    built_in = [m for m in MODELS.traits().values() if _built_in(m)]
+    models = [m for m in built_in if m.chained or branch_depth == 1]
     lines = [
         f"| branch depth {branch_depth} | {' | '.join(f'`{e.name}`' for e in executions)} |",
         f"|---|{'---|' * len(executions)}",
     ]
     for model in models:
         cells = [
-            formula(model.name, e.name, branch_depth) if model.branches or not e.branches else "–"
+            formula(model.name, e.name, branch_depth)
+            if model.branched or not e.needs_branches
+            else "–"
             for e in executions
         ]
         lines.append(f"| `{model.name}` | {' | '.join(cells)} |")
@@ -96,8 +99,8 @@ def document() -> str:
         return TEXT.format(tables="\n".join(map(table, BRANCH_DEPTHS)))
 
 
-def _built_in(entry: Entry) -> bool:
-    return entry.source.startswith("paraformer_bench.")
+def _built_in(traits: Traits) -> bool:
+    return traits.source.startswith("paraformer_bench.")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from paraformer_bench.study.profiling import Profile
 from scipy import stats
 
 from paraformer_bench.__main__ import main as paraformer_bench
 from paraformer_bench.analysis.medians import log_median, sentinel_seconds
-from paraformer_bench.study.profiling import Profile
 from paraformer_bench.study.run_folder import read_run
 
 FEWEST_PAIRS = 6

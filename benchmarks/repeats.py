@@ -15,8 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from paraformer_bench.analysis.compare import FASTER, SLOWER, compare
-from paraformer_bench.analysis.machines import shift
+from paraformer_bench.analysis.compare import FASTER, SLOWER, compare, shift
 from paraformer_bench.study import child
 from paraformer_bench.study.run_folder import Run, read_run
 

@@ -115,7 +115,7 @@ def write(folder: Path, cases: int) -> None:
     folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps(info), "utf-8")
     with (folder / RECORDS).open("w", encoding="utf-8") as file:
-        file.writelines(record.to_line() for record in records(cases))
+        file.writelines(record.line() for record in records(cases))
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ study, `log_medians` the numbers that the verdict reads of many at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -128,8 +128,21 @@ def records(samples: Array, study: Study, truth: Sequence[float]) -> list[Record
 
 def curve(depths: Sequence[int], model: str = "paraformer") -> list[Case]:
     """The cases of one curve."""
-    first = Case(model, "stacked", "eager", 1, 192, 1, 224, 16, 3, 1, "float32", "cpu")
-    return [replace(first, depth=depth) for depth in depths]
+    first = Case.of(
+        model=model,
+        execution="stacked",
+        runtime="eager",
+        depth=1,
+        width=192,
+        batch=1,
+        image=224,
+        patch=16,
+        heads=3,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
+    return [first.replace(depth=depth) for depth in depths]
 
 
 def visits(study: Study, seed: int) -> Array:

@@ -16,8 +16,9 @@ from rich.text import Text
 from paraformer_bench.doctor import Finding
 from paraformer_bench.study.calibration import Calibration
 from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.registry import ModelTraits, Traits
 from paraformer_bench.study.suite import known_suites, load_suite
-from paraformer_bench.study.survey import Item, take_survey
+from paraformer_bench.study.survey import take_survey
 
 if TYPE_CHECKING:
     from paraformer_bench.analysis.compare import Contrast
@@ -30,16 +31,13 @@ def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
     console = _console()
     if what != "suites":
         survey = take_survey(plugins)
-        kinds = {
-            "models": survey.models,
-            "executions": survey.executions,
-            "runtimes": survey.runtimes,
-        }
-        for kind, items in kinds.items():
-            if what in (None, kind):
-                console.print(_items(kind, items.values()))
-                if kind == "models":
-                    console.print(_costs(items.values()))
+        if what in (None, "models"):
+            console.print(_items("models", survey.models.values()))
+            console.print(_costs(survey.models.values()))
+        if what in (None, "executions"):
+            console.print(_items("executions", survey.executions.values()))
+        if what in (None, "runtimes"):
+            console.print(_items("runtimes", survey.runtimes.values()))
     if what in (None, "suites"):
         console.print(_suites())
 
@@ -146,7 +144,7 @@ def _console() -> Console:
     return Console() if sys.stdout and sys.stdout.isatty() else Console(width=160)
 
 
-def _items(kind: str, items: Iterable[Item]) -> Table:
+def _items(kind: str, items: Iterable[Traits]) -> Table:
     table = Table(kind, "what it is", "devices", "from", title_justify="left")
     table.columns[0].no_wrap = True  # a name cut short cannot be typed
     for item in items:
@@ -156,7 +154,7 @@ def _items(kind: str, items: Iterable[Item]) -> Table:
     return table
 
 
-def _costs(models: Iterable[Item]) -> Table:
+def _costs(models: Iterable[ModelTraits]) -> Table:
     table = Table("models", "span", "work", "parameters", caption_justify="left")
     table.caption = (
         "L: depth. k: branch depth. n: L / k. Span: blocks that wait for each other. F, B: "

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.floors import cases_with_floors
 from paraformer_bench.analysis.predictions import Prediction, predict
+from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.traces import read_traces

@@ -23,8 +23,14 @@ from paraformer_bench.study.case import DTYPES
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
 from paraformer_bench.study.machine_file import CEILINGS
 from paraformer_bench.study.record import Record
+from paraformer_bench.study.registry import (
+    REFERENCE_AXES,
+    ExecutionTraits,
+    ModelTraits,
+    RuntimeTraits,
+)
 from paraformer_bench.study.run_folder import RECORDS, read_records
-from paraformer_bench.study.survey import Item, Survey
+from paraformer_bench.study.survey import Survey
 
 PATIENCE = 120
 """Seconds after which a command that hangs is killed; none comes near it."""
@@ -193,11 +199,6 @@ def install() -> Callable[[Path, Path], None]:
     return install
 
 
-def item(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), branches: bool = False) -> Item:
-    what, source = f"what {name} is", f"paraformer_bench.{name}"
-    return Item(name, devices, branches, what, source, chains=branches)
-
-
 GPU = {
     "name": "NVIDIA H200",
     "uuid": "GPU-0",
@@ -212,10 +213,28 @@ GPU = {
 def make_survey(gpus: int = 0) -> Survey:
     """What a child process would report of a machine with the built-in names, without one."""
     names = {"cpu": "EPYC, 4 cores"} | {f"cuda:{i}": "NVIDIA H200" for i in range(gpus)}
+
+    def told(name: str) -> dict[str, str]:
+        return {
+            "name": name,
+            "summary": f"what {name} is",
+            "source": f"paraformer_bench.{name}",
+        }
+
+    chained, not_chained = REFERENCE_AXES, REFERENCE_AXES[:-1]
     return Survey(
-        models={"serial": item("serial"), "paraformer": item("paraformer", branches=True)},
-        executions={"loop": item("loop"), "stacked": item("stacked", branches=True)},
-        runtimes={"eager": item("eager"), "graph": item("graph", ("cuda",))},
+        models={
+            "serial": ModelTraits(**told("serial"), axes=not_chained),
+            "paraformer": ModelTraits(**told("paraformer"), axes=chained, branched=True),
+        },
+        executions={
+            "loop": ExecutionTraits(**told("loop"), needs_branches=False),
+            "stacked": ExecutionTraits(**told("stacked")),
+        },
+        runtimes={
+            "eager": RuntimeTraits(**told("eager")),
+            "graph": RuntimeTraits(**told("graph"), devices=("cuda",)),
+        },
         environment={
             "devices": names,
             "cpu": {

@@ -85,7 +85,7 @@ def verdict_file(run: Run) -> list[Verdict]:
         UsageError: The ``[claim]`` in ``run.json`` is out of range or makes no sense: to judge by
             another margin than the suite's would say something that nobody asked.
     """
-    claim = run.info.suite.get("claim") or {}
+    claim = run.info.suite.get("claim", {})
     if not isinstance(claim, dict):
         raise UsageError(f"cannot judge {run.folder}: the claim in its {RUN} is no table")
     margin, confidence = claim.get("margin", MARGIN), claim.get("confidence", CONFIDENCE)

@@ -13,9 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from paraformer_bench.analysis.curve import ratio_of
-from paraformer_bench.analysis.intervals import Array, Estimates, Means, holm, means, welch
+from paraformer_bench.analysis.intervals import (
+    Array,
+    Estimates,
+    Means,
+    holm,
+    means,
+    moderate,
+    welch,
+)
 from paraformer_bench.analysis.medians import log_median, sentinel_seconds
-from paraformer_bench.analysis.moderated import moderate
 from paraformer_bench.study import checks
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import STATUSES, Record

@@ -16,8 +16,7 @@ from statistics import median
 
 from msgspec import structs
 
-from paraformer_bench.analysis.demand import Demand
-from paraformer_bench.analysis.latency_model import Model, Scales, terms_of
+from paraformer_bench.analysis.latency_model import Demand, Model, Scales, terms_of
 from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.study.case import Curve

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from paraformer_bench.analysis.demand import Demand, demand
-from paraformer_bench.analysis.floors import limits_of, work_of
-from paraformer_bench.analysis.latency_model import Model, fit
+from paraformer_bench.analysis.latency_model import Demand, Model, demand, fit
 from paraformer_bench.analysis.medians import log_median
-from paraformer_bench.analysis.roofline import Limits
+from paraformer_bench.analysis.roofline import Roofline, limits_of, work_of
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.record import Record
@@ -94,7 +92,7 @@ def unseen_error(predictions: Sequence[Prediction]) -> float | None:
     return median(errors) if errors else None
 
 
-def _predict(verdict: Verdict, records: Sequence[Record], limits: Limits) -> Prediction:
+def _predict(verdict: Verdict, records: Sequence[Record], limits: Roofline) -> Prediction:
     logs: dict[int, list[float]] = {}
     demands: dict[int, Demand] = {}
     for record in records:

@@ -6,14 +6,18 @@ for multicore architectures, Communications of the ACM 52 (2009).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run, RunInfo
 
 _TOO_MANY = 1e24
 
@@ -34,7 +38,7 @@ class Operation(NamedTuple):
     bytes: int
 
 
-class Limits:
+class Roofline:
     """The ceilings of one precision as functions of size.
 
     Args:
@@ -109,7 +113,7 @@ class Work:
         return cls(tuple(str(one.name) for one in held), times, flops, size)
 
 
-def floor_seconds(work: Work, limits: Limits) -> float:
+def floor_seconds(work: Work, limits: Roofline) -> float:
     """Return the sum over operations of the longer of arithmetic and memory traffic.
 
     Arithmetic goes at the rate of the fastest product, traffic at that of a copy as large as the
@@ -117,3 +121,49 @@ def floor_seconds(work: Work, limits: Limits) -> float:
     """
     seconds = np.maximum(work.flops / limits.peak, limits.transfer(work.bytes, work.bytes))
     return float(work.times @ seconds)
+
+
+def limits_of(info: RunInfo) -> tuple[dict[str, Roofline], str]:
+    """Return the limits of each precision that a run's ceilings cover, and why there are none.
+
+    Args:
+        info: Contents of ``run.json``.
+    """
+    if info.ceilings is None:
+        reason = info.ceilings_reason or "the ceilings of the device were not measured"
+        return {}, reason
+    return {dtype: Roofline(info.ceilings, dtype) for dtype in info.ceilings.dtypes}, ""
+
+
+def cases_with_floors(run: Run) -> pd.DataFrame:
+    """Return `case_table` with the column ``floor`` (s); NaN where a case has none."""
+    limits, _ = limits_of(run.info)
+    cases = case_table(run.records)
+    found = cases["case_id"].map(floors(run.records, limits))
+    return cases.assign(floor=found.astype("float64"))
+
+
+def work_of(record: Record) -> Work | None:
+    """Return the operations of a record; None where it has none that can be read."""
+    try:
+        return Work.of(record.work) if record.work else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def floors(records: Sequence[Record], limits: Mapping[str, Roofline]) -> dict[str, float]:
+    """Return case id -> seconds of its roofline floor, for the cases that have one.
+
+    Args:
+        records: Of one run. A case has the same operations in every block.
+        limits: By precision, as `limits_of` returns them.
+    """
+    found: dict[str, float] = {}
+    for record in records:
+        case = record.case
+        if record.status != "ok" or case.dtype not in limits or case.id in found:
+            continue
+        work = work_of(record)
+        if work is not None:
+            found[case.id] = floor_seconds(work, limits[case.dtype])
+    return found

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import digamma, polygamma
 
 from paraformer_bench.analysis.intervals import Array, Means
-from paraformer_bench.analysis.moderated import moderate
+from paraformer_bench.analysis.intervals import moderate
 
 Booleans = npt.NDArray[np.bool_]
 

@@ -222,7 +222,7 @@ def _several(case: Case, device: Device) -> tuple[object, ...]:
 def _load(case: Case) -> None:
     """Import what an execution needs on several devices, before memory is looked at."""
     if case.devices > 1:
-        for module in EXECUTIONS.get(case.execution).loads:
+        for module in EXECUTIONS.get(case.execution).traits.loads:
             import_module(module)
 
 
@@ -268,7 +268,7 @@ def _size(model: nn.Module) -> int:
 
 def _is_spread(case: Case) -> bool:
     """Whether operations are dispatched in other processes or threads, where none are counted."""
-    return case.devices > 1 or EXECUTIONS.get(case.execution).spread == THREADS
+    return case.devices > 1 or EXECUTIONS.get(case.execution).traits.spread == THREADS
 
 
 def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:

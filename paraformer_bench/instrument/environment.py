@@ -102,7 +102,7 @@ def gpu_facts(index: int) -> dict[str, Any]:
 def torch_facts() -> dict[str, Any]:
     """How this PyTorch was built and which precision it is set to."""
     return {
-        "version": torch.__version__,
+        "version": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "mkl": torch.backends.mkl.is_available(),

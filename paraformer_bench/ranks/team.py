@@ -306,7 +306,7 @@ class Team:
 
 def needs_ranks(case: Case) -> bool:
     """Whether a case is run by several processes."""
-    return case.devices > 1 and EXECUTIONS.get(case.execution).spread == RANKS
+    return case.devices > 1 and EXECUTIONS.get(case.execution).traits.spread == RANKS
 
 
 def _how_it_ended(code: int) -> str:

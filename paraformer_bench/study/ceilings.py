@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 FRESH = timedelta(days=7)
 """Age up to which ceilings are taken as those of today: drivers, clocks and neighbours change."""
 
-_Positive = Annotated[float, Meta(gt=0)]
+_MOST = 1e300
+_Positive = Annotated[float, Meta(gt=0, lt=_MOST)]
 
 
 class Place(Struct, frozen=True):
@@ -73,8 +75,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     products: Annotated[tuple[Product, ...], Meta(min_length=1)]
     launch_seconds: _Positive
     node_seconds: _Positive | None
-    sync_seconds: Annotated[float, Meta(ge=0)]
+    sync_seconds: Annotated[float, Meta(ge=0, lt=_MOST)]
     flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        copies = sorted(self.copies, key=lambda copy: copy.footprint_bytes)
+        products = sorted(self.products, key=lambda product: (product.dtype, product.flops))
+        force_setattr(self, "copies", tuple(copies))
+        force_setattr(self, "products", tuple(products))
 
 
 class Ceilings(Limits, frozen=True, kw_only=True):

@@ -36,16 +36,19 @@ class MachineFile(Struct, Generic[T], frozen=True):
         """Return the file's place.
 
         Raises:
-            RuntimeError: No home directory is known.
+            FileNotFoundError: No home directory is known.
         """
-        return user_state_path("paraformer_bench") / f"{self.kind}.json"
+        folder = user_state_path("paraformer_bench")
+        if not folder.is_absolute():
+            raise FileNotFoundError("no home directory is known: set XDG_STATE_HOME")
+        return folder / f"{self.kind}.json"
 
     def read(self) -> tuple[list[T], list[str]]:
         """Return what is kept, and a warning for each thing in the file that is not ours."""
         try:
             file = self.path()
             content = json.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, RuntimeError):
+        except (FileNotFoundError, NotADirectoryError):
             return [], []
         except (OSError, ValueError, RecursionError) as error:
             return [], [f"{self.entries} ignored: cannot read {self.path()}: {error}"]
@@ -75,7 +78,7 @@ class MachineFile(Struct, Generic[T], frozen=True):
             file = self.path()
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, as_json(content))
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             warnings.append(f"the {self.kind} is not kept: {error}")
         return warnings
 

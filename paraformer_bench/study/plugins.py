@@ -12,7 +12,7 @@ from types import CodeType
 
 from paraformer_bench.study.errors import UsageError
 
-ENTRY_POINTS = "paraformer_bench.study.plugins"
+ENTRY_POINTS = "paraformer_bench.plugins"
 _FILE_MODULE = "paraformer_bench_plugin_"
 
 

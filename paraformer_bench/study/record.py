@@ -141,7 +141,8 @@ class Record(Facts, kw_only=True):
 
     def line(self) -> bytes:
         """Return the record as one line of JSON with a newline at its end."""
-        return wire.encode(wire.plain(self) | {"case_id": self.case.id}) + b"\n"
+        fields = wire.plain(self) | {"case_id": self.case.id}
+        return wire.encode(fields) + b"\n"
 
 
 READER = wire.decoder(Record)

@@ -14,10 +14,13 @@ import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from paraformer_bench.study import checks
-from paraformer_bench.study.cost import Cost
+from paraformer_bench.study.case import REFERENCE_AXES, ModelSpec
+from paraformer_bench.study.cost import Cost, evaluate
 from paraformer_bench.study.errors import UsageError, unknown_name
 from paraformer_bench.study.plugins import source_of
 
@@ -27,105 +30,214 @@ Warm = Callable[[Callable[[], object], int], object]
 DEVICE_TYPES = ("cpu", "cuda")
 RANKS, THREADS = SPREADS = ("ranks", "threads")
 """How an execution uses several devices: a process for each, or one process for all of them."""
+CHAIN_AXIS = "branch_depth"
+"""The one of `REFERENCE_AXES` that is an axis of those nets alone whose branches can be chains."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One registered thing.
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a registered name; a child process tells its parent so, as JSON.
 
     Attributes:
         name: What users write.
-        kind: ``model``, ``execution`` or ``runtime``.
-        factory: The decorated function.
-        devices: Device types it can run on.
-        branches: For a model: it has branches that executions can find. For an execution: it
-            needs them.
+        summary: First line of the factory's docstring.
         source: Module or plugin file that registered it.
-        chains: For a model: ``branch_depth`` means something to it.
-        cost: For a model: its span, work and parameters, if it states them.
-        spread: For an execution: one of `SPREADS` if it can use several devices, else empty.
-        loads: For an execution: modules to import before its first case on several devices.
-        warm: For an execution or a runtime: does a product wherever its calls may do one.
+        devices: Device types it can run on; elsewhere its cases are skipped with that reason.
+
+    Raises:
+        UsageError: A value makes no sense.
     """
 
     name: str
-    kind: str
-    factory: Factory
-    devices: tuple[str, ...]
-    branches: bool
-    source: str
-    chains: bool = False
+    summary: str = ""
+    source: str = ""
+    devices: tuple[str, ...] = DEVICE_TYPES
+
+    def __post_init__(self) -> None:
+        for device in self.devices:
+            checks.choice(device, "device type", DEVICE_TYPES)
+
+
+class ModelTraits(Traits, frozen=True, kw_only=True):
+    """What is known of a model.
+
+    Attributes:
+        branched: It has parallel branches that executions can find.
+        axes: Names of the whole numbers, beside depth and batch, that its shape depends on.
+        cost: Its span, work and parameters, if it states them.
+    """
+
+    branched: bool = False
+    axes: tuple[str, ...] = ()
     cost: Cost | None = None
-    spread: str = ""
-    loads: tuple[str, ...] = ()
-    warm: Warm | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for axis in self.axes:
+            if not isinstance(axis, str) or not _NAME.fullmatch(axis):
+                raise UsageError(
+                    f"axis {axis!r} must be a name of lower-case letters, digits and underscores"
+                )
+        if len(set(self.axes)) < len(self.axes):
+            raise UsageError(f"an axis is named twice: {', '.join(self.axes)}")
+        if self.cost:
+            self.cost.check()
 
     @property
-    def summary(self) -> str:
-        """First line of the factory's docstring."""
-        lines = (inspect.getdoc(self.factory) or "").splitlines()
-        return lines[0] if lines else ""
+    def chained(self) -> bool:
+        """Whether ``branch_depth`` means something to it."""
+        return CHAIN_AXIS in self.axes
+
+    @property
+    def control(self) -> bool:
+        """Whether it is there to compare with: its span grows with L, or it has no branches.
+
+        A model that does not state its cost is taken at its word: the claim is about it.
+        """
+        if self.cost is None:
+            return False
+        shallow, deep = (
+            evaluate(self.cost.span, ModelSpec(depth, 64, heads=1), batch=1) for depth in (8, 16)
+        )
+        return not self.branched or deep > shallow
 
 
-class Registry:
-    """The entries of one kind, backed by the files of one subpackage."""
+class ExecutionTraits(Traits, frozen=True, kw_only=True):
+    """What is known of an execution; see `register_execution`.
 
-    def __init__(self, kind: str, package: str) -> None:
+    Attributes:
+        needs_branches: It makes no sense for a model without branches.
+        spread: ``"ranks"`` or ``"threads"`` if it can use several devices, else empty.
+        loads: Modules that it needs on several devices and that take long to import: they are
+            imported before its first such case, and its memory is not charged for them.
+    """
+
+    needs_branches: bool = True
+    spread: str = ""
+    loads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spread:
+            checks.choice(self.spread, "spread", SPREADS)
+
+
+class RuntimeTraits(Traits, frozen=True, kw_only=True):
+    """What is known of a runtime."""
+
+
+T = TypeVar("T", bound=Traits)
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """One registered thing.
+
+    Attributes:
+        traits: What is known of it.
+        factory: The decorated function.
+        warm: For an execution or a runtime: does a product wherever its calls may do one.
+    """
+
+    traits: T
+    factory: Factory
+    warm: Warm | None = None
+
+
+class Registry(Generic[T]):
+    """What is registered of one kind, backed by the files of one subpackage."""
+
+    def __init__(self, kind: str, traits: type[T], package: str) -> None:
         self.kind = kind
+        self._traits = traits
         self._package = package
-        self._entries: dict[str, Entry] = {}
+        self._registered: dict[str, Registered[T]] = {}
 
-    def add(self, entry: Entry) -> None:
-        """Register ``entry``.
+    def register(
+        self, name: str, *, warm: Warm | None = None, **traits: Any
+    ) -> Callable[[Factory], Factory]:
+        """Return the decorator that registers a function under ``name``.
+
+        Args:
+            name: Lower-case letters, digits and underscores.
+            warm: See `Registered`.
+            **traits: Of this registry's kind of `Traits`.
+
+        Raises:
+            UsageError: A trait makes no sense; or, when a function is decorated, the name is
+                malformed or already taken.
+        """
+        if not isinstance(name, str):
+            raise UsageError(
+                f'a {self.kind} needs a name: write @register_{self.kind}("its_name")'
+            )
+        checked = self._traits(name=name, **traits)
+
+        def decorate(factory: Factory) -> Factory:
+            summary, *_ = [*(inspect.getdoc(factory) or "").splitlines(), ""]
+            source = source_of(factory.__module__)
+            told = msgspec.structs.replace(checked, summary=summary, source=source)
+            self.add(Registered(told, factory, warm))
+            return factory
+
+        return decorate
+
+    def add(self, new: Registered[T]) -> None:
+        """Register ``new``.
 
         Raises:
             UsageError: The name is malformed or already taken.
         """
-        if not _NAME.fullmatch(entry.name):
+        name, source = new.traits.name, new.traits.source
+        if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{self.kind} name {entry.name!r} must be lower-case letters, digits and "
+                f"{self.kind} name {name!r} must be lower-case letters, digits and "
                 f"underscores, starting with a letter, 64 at most"
             )
-        own = entry.source.startswith(self._package + ".")
-        taken = self._entries.get(entry.name)
-        if taken or (not own and entry.name in self._files()):
-            owner = taken.source if taken else f"{self._package}.{entry.name}"
-            raise UsageError(f"{self.kind} {entry.name!r} is already registered by {owner}")
-        self._entries[entry.name] = entry
+        own = source.startswith(self._package + ".")
+        taken = self._registered.get(name)
+        if taken or (not own and name in self._files()):
+            owner = taken.traits.source if taken else f"{self._package}.{name}"
+            raise UsageError(f"{self.kind} {name!r} is already registered by {owner}")
+        self._registered[name] = new
 
-    def get(self, name: str) -> Entry:
-        """Return the entry called ``name``, importing its file if need be.
+    def get(self, name: str) -> Registered[T]:
+        """Return what is registered under ``name``, importing its file if need be.
 
         Raises:
             UsageError: Nobody registers that name; the nearest known one is suggested.
         """
-        if name not in self._entries and name in self._files():
+        if name not in self._registered and name in self._files():
             importlib.import_module(f"{self._package}.{name}")
-        if name not in self._entries:
+        if name not in self._registered:
             raise unknown_name(self.kind, name, self.names())
-        return self._entries[name]
+        return self._registered[name]
 
     def names(self) -> list[str]:
         """Every name that `get` accepts, sorted."""
-        return sorted(set(self._files()) | set(self._entries))
+        return sorted(set(self._files()) | set(self._registered))
 
-    def entries(self) -> list[Entry]:
-        """Every entry, sorted by name; imports all files."""
-        return [self.get(name) for name in self.names()]
+    def traits(self) -> dict[str, T]:
+        """The traits of every name, sorted; imports all files."""
+        return {name: self.get(name).traits for name in self.names()}
 
     def _files(self) -> list[str]:
         paths = importlib.import_module(self._package).__path__
         return [m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_")]
 
 
-MODELS = Registry("model", "paraformer_bench.models")
-EXECUTIONS = Registry("execution", "paraformer_bench.executions")
-RUNTIMES = Registry("runtime", "paraformer_bench.runtimes")
+MODELS = Registry("model", ModelTraits, "paraformer_bench.models")
+EXECUTIONS = Registry("execution", ExecutionTraits, "paraformer_bench.executions")
+RUNTIMES = Registry("runtime", RuntimeTraits, "paraformer_bench.runtimes")
 
 
 def register_model(
-    name: str, *, branched: bool = False, chained: bool | None = None, cost: Cost | None = None
+    name: str,
+    *,
+    branched: bool = False,
+    chained: bool | None = None,
+    cost: Cost | None = None,
+    axes: tuple[str, ...] | None = None,
 ) -> Callable[[Factory], Factory]:
     """Register ``build(spec: ModelSpec) -> nn.Module`` under ``name``.
 
@@ -137,23 +249,20 @@ def register_model(
         chained: ``branch_depth`` means something to it, so that a suite may vary it; by default
             that is so for models with branches.
         cost: Span, work and parameters as functions of depth, shown by ``list models``.
+        axes: Names of the whole numbers that its shape depends on, beside depth and batch; by
+            default `REFERENCE_AXES`, ``branch_depth`` among them if it is ``chained``.
 
     Raises:
         UsageError: A formula of ``cost`` cannot be evaluated.
     """
-    chained = branched if chained is None else chained
-    cost = cost.check() if cost else None
-    return _decorator(MODELS, name, DEVICE_TYPES, branched, chained, cost)
+    if axes is None:
+        chained = branched if chained is None else chained
+        axes = tuple(axis for axis in REFERENCE_AXES if chained or axis != CHAIN_AXIS)
+    return MODELS.register(name, branched=branched, axes=axes, cost=cost)
 
 
 def register_execution(
-    name: str,
-    *,
-    devices: tuple[str, ...] = DEVICE_TYPES,
-    needs_branches: bool = True,
-    spread: str = "",
-    loads: tuple[str, ...] = (),
-    warm: Warm | None = None,
+    name: str, *, warm: Warm | None = None, **traits: Any
 ) -> Callable[[Factory], Factory]:
     """Register ``prepare(model, example) -> callable``, one way of running branches.
 
@@ -165,21 +274,14 @@ def register_execution(
 
     Args:
         name: Lower-case letters, digits and underscores.
-        devices: Device types it can run on; elsewhere its cases are skipped with that reason.
-        needs_branches: It makes no sense for a model without branches.
-        spread: ``"ranks"`` or ``"threads"`` if it can use several devices.
-        loads: Modules that it needs on several devices and that take long to import: they are
-            imported before its first such case, and its memory is not charged for them.
         warm: Where its calls use other CUDA streams than the current one, or threads:
             ``warm(product, branches)`` calls ``product`` on each that a net with as many branches
             side by side uses. cuBLAS then makes the workspaces that it keeps for them before
             memory is looked at, and not in whichever case comes first.
+        **traits: ``devices``, ``needs_branches``, ``spread`` and ``loads``, with meanings and
+            defaults as in `ExecutionTraits`.
     """
-    if spread:
-        checks.choice(spread, "spread", SPREADS)
-    return _decorator(
-        EXECUTIONS, name, devices, needs_branches, spread=spread, loads=loads, warm=warm
-    )
+    return EXECUTIONS.register(name, warm=warm, **traits)
 
 
 def register_runtime(
@@ -192,31 +294,4 @@ def register_runtime(
         devices: Device types it can run on; elsewhere its cases are skipped with that reason.
         warm: As for an execution, for the streams and threads of the runtime's own.
     """
-    return _decorator(RUNTIMES, name, devices, False, warm=warm)
-
-
-def _decorator(
-    registry: Registry,
-    name: str,
-    devices: tuple[str, ...],
-    branches: bool,
-    chains: bool = False,
-    cost: Cost | None = None,
-    spread: str = "",
-    loads: tuple[str, ...] = (),
-    warm: Warm | None = None,
-) -> Callable[[Factory], Factory]:
-    if not isinstance(name, str):
-        raise UsageError(
-            f'a {registry.kind} needs a name: write @register_{registry.kind}("its_name")'
-        )
-    for device in devices:
-        checks.choice(device, "device type", DEVICE_TYPES)
-
-    def register(factory: Factory) -> Factory:
-        source = source_of(factory.__module__)
-        held = (factory, devices, branches, source, chains, cost, spread, loads, warm)
-        registry.add(Entry(name, registry.kind, *held))
-        return factory
-
-    return register
+    return RUNTIMES.register(name, devices=devices, warm=warm)

@@ -261,9 +261,11 @@ def read_info(folder: Path) -> tuple[RunInfo, list[str]]:
         raise UsageError(f"cannot read {path}: {error}") from None
     if not isinstance(fields, dict):
         raise UsageError(f"cannot read {path}: it holds no JSON object")
+    if not isinstance(fields.get("suite") or {}, dict):  # nobody knows what was to be judged
+        raise UsageError(f"cannot read {path}: the suite in it is no table")
     info, warnings = RunInfo(), []
     for one in msgspec.structs.fields(RunInfo):
-        if one.name in fields:
+        if fields.get(one.name) is not None:
             try:
                 setattr(info, one.name, wire.convert(fields[one.name], one.type))
             except wire.Malformed as error:

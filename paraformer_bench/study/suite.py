@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from paraformer_bench.study.case import (
 )
 from paraformer_bench.study.errors import UsageError, unknown_name
 from paraformer_bench.study.job import LEAST_ENERGY_SECONDS, Protocol
-from paraformer_bench.study.survey import Item, Survey
+from paraformer_bench.study.registry import ModelTraits
+from paraformer_bench.study.survey import Survey
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -257,15 +258,14 @@ def _refuse_unknown_axes(grid: Grid, survey: Survey) -> None:
     known |= {"tokens"} if "image" in known else set()
     for axis, _ in grid.axes:
         if axis not in known and axis not in _AXES:
-            names = [name for name in Grid.__struct_fields__ if name != "axes"]
-            raise unknown_name("key in [[grid]]", axis, {*names, *known, *_AXES, *_OTHER_AXES})
+            raise _unknown_key(axis, known)
 
 
 def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
     axes = (grid.models, grid.executions, grid.runtimes, grid.dtype, grid.mode, grid.scope)
     for model, execution, runtime, dtype, mode, scope in product(*axes):
         item, how = survey.models[model], survey.executions[execution]
-        if how.branches and not item.branches:
+        if how.needs_branches and not item.branched:
             continue
         counts = (grid.devices or (1,)) if how.spread else (1,)
         for shape in _shapes(grid, item):
@@ -275,12 +275,12 @@ def _product(grid: Grid, survey: Survey, device: str) -> Iterator[Case]:
                 yield Case(method, regime, depth)
 
 
-def _shapes(grid: Grid, model: Item) -> Iterator[dict[str, int]]:
+def _shapes(grid: Grid, model: ModelTraits) -> Iterator[dict[str, int]]:
     """Return every combination of the values of the axes that the model has."""
     given = dict(grid.axes)
     values: dict[str, tuple[Any, ...]] = {}
     for axis in model.axes:
-        if axis in given and (axis != "branch_depth" or model.chains):
+        if axis in given:
             values[axis] = given[axis]
         elif axis not in _AXES and axis not in _OTHER_AXES:
             raise UsageError(f"a grid must give values of the axis {axis} of model {model.name}")
@@ -290,8 +290,7 @@ def _shapes(grid: Grid, model: Item) -> Iterator[dict[str, int]]:
             values["image"] = given["tokens"]
     for combination in product(*values.values()):
         shape = dict(zip(values, combination, strict=True))
-        if "branch_depth" in model.axes:
-            shape.setdefault("branch_depth", 1)
+        shape.setdefault("branch_depth", 1)
         if "image" in shape and "tokens" in given:
             shape["image"] = image_for_tokens(shape["image"], shape["patch"])
         if "heads" in model.axes and "heads" not in shape:
@@ -307,15 +306,23 @@ def _parse_grid(table: object) -> Grid:
             raise UsageError(f"[[grid]] needs {needed}")
     if "tokens" in table and "image" in table:
         raise UsageError("[[grid]] takes tokens or image, not both")
+    if "axes" in table:
+        raise _unknown_key("axes")
     values = {key: _axis(key, value) for key, value in table.items()}
     own = {key: values.pop(key) for key in table if key not in Grid.__struct_fields__}
-    if "axes" in values:
-        raise UsageError("unknown key in [[grid]] 'axes': name each axis by itself")
     return Grid(**values, axes=tuple((_AXES | own).items()))
+
+
+def _unknown_key(key: str, others: Iterable[str] = ()) -> UsageError:
+    names = [name for name in Grid.__struct_fields__ if name != "axes"]
+    return unknown_name("key in [[grid]]", key, {*names, *_AXES, *_OTHER_AXES, *others})
 
 
 def _axis(key: str, value: object) -> tuple[Any, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
+    known = key in LIMITS or key in _NAMES
+    if not known and not all(isinstance(value, int) for value in values):
+        raise _unknown_key(key)  # an axis of some model has numbers
     if not values:
         raise UsageError(f"{key} is empty: give at least one value")
     if key in _NAMES:

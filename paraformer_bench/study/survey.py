@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from paraformer_bench.study import child
-from paraformer_bench.study.case import ModelSpec
-from paraformer_bench.study.cost import Cost, evaluate
+from paraformer_bench.study.ceilings import Place
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
 
 _SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Item:
-    """One registered name; the fields are those of `registry.Entry` without the factory."""
-
-    name: str
-    devices: tuple[str, ...]
-    branches: bool
-    summary: str
-    source: str
-    chains: bool = False
-    cost: Cost | None = None
-    spread: str = ""
-
-    @property
-    def control(self) -> bool:
-        """Whether a model is there to compare with: its span grows with L, or it has no branches.
-
-        A model that does not state its cost is taken at its word: the claim is about it.
-        """
-        if self.cost is None:
-            return False
-        shallow, deep = (
-            evaluate(self.cost.span, ModelSpec(depth, 64, heads=1), batch=1) for depth in (8, 16)
-        )
-        return not self.branches or deep > shallow
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Item:
-        """Rebuild an item from what the surveyor printed."""
-        cost = Cost(**data["cost"]) if data["cost"] else None
-        return cls(**(dict(data) | {"devices": tuple(data["devices"]), "cost": cost}))
 
 
 @dataclass(frozen=True)
@@ -63,9 +31,9 @@ class Survey:
         installed_plugins: Name and version of every installed package that provides some.
     """
 
-    models: dict[str, Item]
-    executions: dict[str, Item]
-    runtimes: dict[str, Item]
+    models: dict[str, ModelTraits]
+    executions: dict[str, ExecutionTraits]
+    runtimes: dict[str, RuntimeTraits]
     environment: dict[str, Any]
     versions: dict[str, str]
     installed_plugins: dict[str, str] = field(default_factory=dict)
@@ -74,6 +42,18 @@ class Survey:
     def gpus(self) -> list[str]:
         """Names of the CUDA devices that PyTorch sees, such as ``cuda:0``."""
         return [name for name in self.environment["devices"] if name.startswith("cuda")]
+
+    def place(self, device: str) -> Place:
+        """Return what is measured when a device of this machine is."""
+        host, name = self.environment["host"]["name"], self.environment["devices"][device]
+        return Place(str(host), device, str(name), self.versions.get("torch", "?"))
+
+
+class SurveyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the child prints: the survey, or why a plugin cannot be loaded."""
+
+    survey: Survey | None = None
+    error: str = ""
 
 
 def take_survey(plugins: Iterable[Path] = ()) -> Survey:
@@ -93,7 +73,7 @@ def take_survey(plugins: Iterable[Path] = ()) -> Survey:
             errors="replace",  # what plugins print may be anything
             timeout=_SECONDS,
         )
-        data = json.loads(result.stdout)
+        answer = msgspec.json.decode(result.stdout, type=SurveyAnswer)
     except subprocess.TimeoutExpired:
         raise UsageError(
             f"loading torch{' and the plugins' if arguments else ''} took over {_SECONDS} s"
@@ -103,18 +83,9 @@ def take_survey(plugins: Iterable[Path] = ()) -> Survey:
         raise UsageError(
             f"cannot load torch{' and the plugins' if arguments else ''}: {last}"
         ) from None
-    if "error" in data:
-        raise UsageError(data["error"])
-    kinds = {
-        kind: {entry["name"]: Item.from_json(entry) for entry in entries}
-        for kind, entries in data["catalogue"].items()
-    }
-    return Survey(
-        **kinds,
-        environment=data["environment"],
-        versions=data["versions"],
-        installed_plugins=data["installed_plugins"],
-    )
+    if answer.survey is None:
+        raise UsageError(answer.error)
+    return answer.survey
 
 
 def choose_device(survey: Survey, asked: str | None) -> str:

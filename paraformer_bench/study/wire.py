@@ -25,8 +25,8 @@ def encode(value: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Return a struct as mappings, lists, texts and numbers."""
-    return msgspec.to_builtins(value, enc_hook=_plain)
+    """Return a struct as JSON would give it back: mappings, lists, texts and numbers."""
+    return msgspec.json.decode(encode(value))
 
 
 def decode(data: bytes | str, kind: type[T]) -> T:

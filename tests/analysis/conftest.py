@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import Run
+from paraformer_bench.study.run_folder import Run, RunInfo
 
-BASE = Case("paraformer", "stacked", "eager", 1, 64, 2, 32, 16, 1, 1, "float32", "cpu").to_json()
+BASE = Case.of(
+    model="paraformer",
+    execution="stacked",
+    runtime="eager",
+    depth=1,
+    width=64,
+    batch=2,
+    image=32,
+    patch=16,
+    heads=1,
+    branch_depth=1,
+    dtype="float32",
+    device="cpu",
+).flat()
 
 Times = Mapping[int, Sequence[float | str | None]]
 
 
 def _case(**fields: Any) -> Case:
-    return Case.from_json(BASE | fields)
+    return Case.of(**(BASE | fields))
 
 
 def _curve(wall: Times, events: Times | None = None, **fields: Any) -> list[Record]:
@@ -35,9 +48,13 @@ def _curve(wall: Times, events: Times | None = None, **fields: Any) -> list[Reco
                 continue
             case = _case(depth=depth, **fields)
             if isinstance(seen, str):
-                records.append(Record(case, block, 0, seen, reason=f"{seen} at {depth}"))
+                records.append(
+                    Record(
+                        case=case, block=block, order=0, status=seen, reason=f"{seen} at {depth}"
+                    )
+                )
                 continue
-            record = Record(case, block, 0, "ok", wall_seconds=[seen])
+            record = Record(case=case, block=block, order=0, status="ok", wall_seconds=[seen])
             if events is not None:
                 record.device_seconds = [float(events[depth][block] or 0)]
             records.append(record)
@@ -45,7 +62,7 @@ def _curve(wall: Times, events: Times | None = None, **fields: Any) -> list[Reco
 
 
 def _run(records: list[Record], name: str = "run", **info: Any) -> Run:
-    return Run(Path(name), info, records, [])
+    return Run(Path(name), RunInfo(**info), records, [])
 
 
 CEILINGS = Ceilings(

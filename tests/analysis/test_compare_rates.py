@@ -13,11 +13,24 @@ from scipy import stats
 from paraformer_bench.analysis.compare import compare
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import Run
+from paraformer_bench.study.run_folder import Run, RunInfo
 
 STUDIES = 1_000
 CASES = [
-    Case(model, execution, "eager", depth, 192, 1, 224, 16, 3, 1, "float32", "cpu")
+    Case.of(
+        model=model,
+        execution=execution,
+        runtime="eager",
+        depth=depth,
+        width=192,
+        batch=1,
+        image=224,
+        patch=16,
+        heads=3,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
     for model, execution in (("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked"))
     for depth in (1, 2, 4, 8, 16)
 ]
@@ -48,13 +61,19 @@ def shared(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 def make_run(logs: np.ndarray, cases: Sequence[Case], sentinel: np.ndarray | None = None) -> Run:
     records = [
-        Record(case, block, k, "ok", wall_seconds=[float(np.exp(logs[block, k]))])
+        Record(
+            case=case,
+            block=block,
+            order=k,
+            status="ok",
+            wall_seconds=[float(np.exp(logs[block, k]))],
+        )
         for block in range(len(logs))
         for k, case in enumerate(cases)
     ]
     for record in records if sentinel is not None else ():
         record.telemetry["sentinel_seconds"] = [float(np.exp(sentinel[record.block]))]
-    return Run(Path("run"), {}, records, [])
+    return Run(Path("run"), RunInfo(), records, [])
 
 
 def contrasts(

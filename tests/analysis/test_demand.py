@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from paraformer_bench.analysis.demand import demand
-from paraformer_bench.analysis.roofline import Limits, Work
+from paraformer_bench.analysis.latency_model import demand
+from paraformer_bench.analysis.roofline import Roofline, Work
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.ceilings import Ceilings
 
@@ -20,7 +20,7 @@ WORK = Work.of(
 def test_on_a_cpu_launching_adds_to_the_work(
     ceilings: Ceilings, make_case: Callable[..., Case]
 ) -> None:
-    found = demand(make_case(), "wall", WORK, 10**6, Limits(ceilings, "float32"))
+    found = demand(make_case(), "wall", WORK, 10**6, Roofline(ceilings, "float32"))
     assert found.host == pytest.approx(15 * 2e-6)
     assert found.floors == 0
     assert found.compute == pytest.approx(4e-3)
@@ -34,7 +34,7 @@ def test_weights_that_no_cache_holds_come_from_memory(
     ceilings: Ceilings, make_case: Callable[..., Case]
 ) -> None:
     work = Work.of([["addmm", 1, 1, 10**7]])
-    limits = Limits(ceilings, "float32")
+    limits = Roofline(ceilings, "float32")
     small = demand(make_case(), "wall", work, 10**6, limits)
     large = demand(make_case(), "wall", work, 10**9, limits)
     assert small.bandwidth == pytest.approx(10**7 / 2e10)
@@ -45,7 +45,7 @@ def test_on_a_gpu_what_is_small_takes_as_long_as_any(
     gpu_ceilings: Ceilings, make_case: Callable[..., Case]
 ) -> None:
     case = make_case(device="cuda:0")
-    found = demand(case, "wall", WORK, 10**6, Limits(gpu_ceilings, "float32"))
+    found = demand(case, "wall", WORK, 10**6, Roofline(gpu_ceilings, "float32"))
     assert found.floors == pytest.approx(8 * 1e-5)
     assert found.bandwidth == pytest.approx(2 * 25e-6)
     assert found.overlapped
@@ -56,7 +56,7 @@ def test_on_a_gpu_what_is_small_takes_as_long_as_any(
 def test_a_graph_is_launched_once_and_device_time_never(
     gpu_ceilings: Ceilings, make_case: Callable[..., Case]
 ) -> None:
-    limits = Limits(gpu_ceilings, "float32")
+    limits = Roofline(gpu_ceilings, "float32")
     graph = make_case(device="cuda:0", runtime="graph")
     found = demand(graph, "wall", WORK, 10**6, limits)
     assert found.host == pytest.approx(2e-6)
@@ -69,7 +69,7 @@ def test_streams_run_the_branches_side_by_side(
     gpu_ceilings: Ceilings, make_case: Callable[..., Case]
 ) -> None:
     """Four branches with one product each: as one product of 4e8 FLOPs, at 100 GFLOP/s."""
-    limits = Limits(gpu_ceilings, "float32")
+    limits = Roofline(gpu_ceilings, "float32")
     fields = {"device": "cuda:0", "depth": 4, "runtime": "graph"}
     in_turn = demand(make_case(execution="loop", **fields), "device", WORK, 10**6, limits)
     beside = demand(make_case(execution="streams", **fields), "device", WORK, 10**6, limits)

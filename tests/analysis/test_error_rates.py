@@ -158,7 +158,21 @@ def test_many_curves_are_judged_as_one_is() -> None:
 
 def test_the_second_block_of_a_pair_goes_backwards_and_pairs_differ() -> None:
     cases = [
-        Case("m", "loop", "eager", 2**k, 64, 1, 32, 16, 1, 1, "float32", "cpu") for k in range(7)
+        Case.of(
+            model="m",
+            execution="loop",
+            runtime="eager",
+            depth=2**k,
+            width=64,
+            batch=1,
+            image=32,
+            patch=16,
+            heads=1,
+            branch_depth=1,
+            dtype="float32",
+            device="cpu",
+        )
+        for k in range(7)
     ]
     orders = {
         (block, turn): round_order(cases, 3, block, turn)

@@ -11,6 +11,7 @@ from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import more_blocks, sentences
 from paraformer_bench.study.record import FLAGS, SPOILING, Record
+from paraformer_bench.study.run_folder import RunInfo
 
 MakeCurve = Callable[..., list[Record]]
 WOBBLE = (0.99, 1.0, 1.01, 1.0)
@@ -44,7 +45,7 @@ def test_both_verdicts_are_there(burst: list[Record], name: str) -> None:
     assert other is not None
     assert (other.verdict, other.constant_up_to) == ("constant", 4)
     assert (other.records, other.blocks) == (6, 4)
-    entry = json.loads(json.dumps(verdict.to_json()))["without_flagged"]
+    entry = json.loads(json.dumps(verdict.flat()))["without_flagged"]
     assert (entry["verdict"], entry["constant_up_to"]) == ("constant", 4)
     assert entry["worst"]["to"] > entry["worst"]["from"]
 
@@ -54,7 +55,7 @@ def test_wide_intervals_are_not_wrong_ones(burst: list[Record]) -> None:
     for name in FLAGS.keys() - SPOILING:
         assert only(flag(burst, name)).without_flagged is None
     assert not only(burst).differs_without_flagged
-    assert only(burst).to_json()["without_flagged"] is None
+    assert only(burst).flat()["without_flagged"] is None
 
 
 def test_a_dry_queue_spoils_device_time_alone(make_curve: MakeCurve) -> None:
@@ -78,7 +79,7 @@ def test_too_little_may_be_left(burst: list[Record]) -> None:
     assert (other.verdict, other.constant_up_to, other.worst) == (None, None, None)
     assert (other.records, other.blocks) == (15, 1)
     assert not only(burst).differs_without_flagged
-    assert "flagged" not in sentences(judge(burst), {})[0]
+    assert "flagged" not in sentences(judge(burst), RunInfo())[0]
 
 
 def test_a_curve_gains_nothing_by_a_depth_it_lost(burst: list[Record]) -> None:
@@ -90,12 +91,12 @@ def test_a_curve_gains_nothing_by_a_depth_it_lost(burst: list[Record]) -> None:
 
 
 def test_the_sentence_says_so_where_the_answer_changes(burst: list[Record]) -> None:
-    [sentence] = sentences(judge(flag(burst, "cpu_busy")), {})
+    [sentence] = sentences(judge(flag(burst, "cpu_busy")), RunInfo())
     assert "is not settled yet" in sentence
     assert sentence.endswith("; without flagged records it is constant with depth.")
     for record in burst:
         record.flags = []
-    assert "flagged" not in sentences(judge(burst), {})[0]
+    assert "flagged" not in sentences(judge(burst), RunInfo())[0]
 
 
 def test_blocks_that_would_settle_open_curves(make_curve: MakeCurve) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paraformer_bench.analysis.demand import Demand
 from paraformer_bench.analysis.latency_model import (
+    Demand,
     Model,
     Scales,
     Step,

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from paraformer_bench.analysis.compare import compare
-from paraformer_bench.analysis.machines import Shift, shift
+from paraformer_bench.analysis.compare import Shift, compare, shift
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.demand import Demand
-from paraformer_bench.analysis.latency_model import Scales, fit, terms_of
+from paraformer_bench.analysis.latency_model import Demand, Scales, fit, terms_of
 from paraformer_bench.analysis.outlook import (
     DEEPEST,
     between,
@@ -94,12 +93,11 @@ def test_launches_that_hide_the_work_are_told_from_it() -> None:
 
 def test_batches_between_and_beyond_are_predicted(make_curve: MakeCurve) -> None:
     [one] = outlooks([predicted(make_curve, 8), predicted(make_curve, 1)])
-    assert one.verdict.batch == 1
+    assert one.verdict.curve.regime.batch == 1
     assert {at.batch: at.up_to for at in one.batches} == {1: 11, 2: 6, 4: 3, 8: 2, 16: 1, 32: 1}
     assert {at.batch: at.measured for at in one.batches if at.measured} == {1: 8, 8: 2}
     assert one.trusted
     assert {at.deepest for at in one.batches} == {8, None}
-    assert one.faster == (21, False)  # 100 + L / 2 < 1.1 * 100.5
     assert one.errors == ()
     assert typical_error([one]) is None
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,10 +19,10 @@ def test_block_table_has_a_row_per_record(make_case: MakeCase) -> None:
     case = make_case(depth=4)
     records = [
         Record(
-            case,
-            3,
-            7,
-            "ok",
+            case=case,
+            block=3,
+            order=7,
+            status="ok",
             wall_seconds=[3.0, 1.0, 2.0],
             device_seconds=[0.5, 0.7],
             peak_bytes=2**40 + 1,
@@ -34,13 +33,22 @@ def test_block_table_has_a_row_per_record(make_case: MakeCase) -> None:
             relative_error=1e-7,
             flags=["drift"],
         ),
-        Record(case, 4, None, "oom", reason="full", wall_seconds=[9.0], device_seconds=[9.0]),
+        Record(
+            case=case,
+            block=4,
+            order=None,
+            status="oom",
+            reason="full",
+            wall_seconds=[9.0],
+            device_seconds=[9.0],
+        ),
     ]
     table = block_table(records)
-    assert {field.name for field in fields(Case)} <= set(table.columns)
+    assert set(case.flat()) <= set(table.columns)
     ok, oom = table.to_dict("records")
     assert (ok["case_id"], ok["curve_id"]) == (case.id, case.curve_id)
-    assert (ok["regime"], ok["group"], ok["method"]) == (case.regime, case.group, case.method)
+    names = (case.regime.name, case.group, case.method.name)
+    assert (ok["regime"], ok["group"], ok["method"]) == names
     assert (ok["depth"], ok["tokens"], ok["block"], ok["order"]) == (4, 5, 3, 7)
     assert (ok["wall"], ok["device_time"], ok["samples"]) == (2.0, 0.6, 3)
     assert (ok["peak_bytes"], ok["reserved_bytes"]) == (2**40 + 1, 5)
@@ -55,10 +63,10 @@ def test_case_table_summarises_block_medians(make_case: MakeCase) -> None:
     medians = [0.010, 0.012, 0.011, 0.020]
     records = [
         Record(
-            make_case(batch=4),
-            block,
-            0,
-            "ok",
+            case=make_case(batch=4),
+            block=block,
+            order=0,
+            status="ok",
             wall_seconds=[median, median * 9, median / 9],
             peak_bytes=100 + block,
             relative_error=(3 - block) * 1e-8,
@@ -84,10 +92,33 @@ def test_case_table_summarises_block_medians(make_case: MakeCase) -> None:
 def test_case_table_shows_a_case_that_failed_in_some_blocks(make_case: MakeCase) -> None:
     case = make_case()
     records = [
-        Record(case, 0, 0, "ok", wall_seconds=[1.0], peak_bytes=10, flags=["drift"]),
-        Record(case, 1, 0, "oom", reason="full", wall_seconds=[50.0], peak_bytes=99),
-        Record(case, 2, 0, "timeout", reason="hung", flags=["drift", "unconverged"]),
-        Record(case, 3, 0, "oom", reason="full", parameter_bytes=7),
+        Record(
+            case=case,
+            block=0,
+            order=0,
+            status="ok",
+            wall_seconds=[1.0],
+            peak_bytes=10,
+            flags=["drift"],
+        ),
+        Record(
+            case=case,
+            block=1,
+            order=0,
+            status="oom",
+            reason="full",
+            wall_seconds=[50.0],
+            peak_bytes=99,
+        ),
+        Record(
+            case=case,
+            block=2,
+            order=0,
+            status="timeout",
+            reason="hung",
+            flags=["drift", "unconverged"],
+        ),
+        Record(case=case, block=3, order=0, status="oom", reason="full", parameter_bytes=7),
     ]
     (row,) = case_table(records).to_dict("records")
     assert (row["blocks"], row["ok_blocks"], row["failed_blocks"]) == (4, 1, 3)
@@ -99,8 +130,10 @@ def test_case_table_shows_a_case_that_failed_in_some_blocks(make_case: MakeCase)
 
 
 def test_a_case_that_never_ran_keeps_its_row(make_case: MakeCase) -> None:
-    skipped = Record(make_case(depth=1), 0, None, "skipped", reason="no branches")
-    ran = Record(make_case(depth=2), 0, 0, "ok", wall_seconds=[1.0])
+    skipped = Record(
+        case=make_case(depth=1), block=0, order=None, status="skipped", reason="no branches"
+    )
+    ran = Record(case=make_case(depth=2), block=0, order=0, status="ok", wall_seconds=[1.0])
     table = case_table([skipped, ran])
     assert list(table["depth"]) == [1, 2]
     assert list(table["status"]) == ["skipped", "ok"]
@@ -112,7 +145,14 @@ def test_a_case_that_never_ran_keeps_its_row(make_case: MakeCase) -> None:
 def test_cases_are_in_the_order_of_their_sizes_whenever_they_ran(make_case: MakeCase) -> None:
     shapes = [(128, 1, 2), (64, 32, 1), (128, 1, 1), (64, 4, 1)]
     records = [
-        Record(make_case(width=width, heads=1, batch=batch, depth=depth), 0, k, "ok", "", [1.0])
+        Record(
+            case=make_case(width=width, heads=1, batch=batch, depth=depth),
+            block=0,
+            order=k,
+            status="ok",
+            reason="",
+            wall_seconds=[1.0],
+        )
         for k, (width, batch, depth) in enumerate(shapes)
     ]
     table = case_table(records)
@@ -132,9 +172,16 @@ def test_percentiles_need_enough_pooled_samples(
         half = samples // 2
         times = [1.0 + k for k in range(samples)]
         records = [
-            Record(make_case(), 0, 0, "ok", wall_seconds=times[:half]),
-            Record(make_case(), 1, 0, "ok", wall_seconds=times[half:]),
-            Record(make_case(), 2, 0, "error", reason="x", wall_seconds=[1e9] * 10_000),
+            Record(case=make_case(), block=0, order=0, status="ok", wall_seconds=times[:half]),
+            Record(case=make_case(), block=1, order=0, status="ok", wall_seconds=times[half:]),
+            Record(
+                case=make_case(),
+                block=2,
+                order=0,
+                status="error",
+                reason="x",
+                wall_seconds=[1e9] * 10_000,
+            ),
         ]
         return float(case_table(records)[column][0])
 
@@ -148,6 +195,9 @@ def test_tables_of_nothing_have_their_columns() -> None:
 
 
 def test_blocks_that_agree_exactly(make_case: MakeCase) -> None:
-    records = [Record(make_case(), b, 0, "ok", wall_seconds=[0.5]) for b in range(3)]
+    records = [
+        Record(case=make_case(), block=b, order=0, status="ok", wall_seconds=[0.5])
+        for b in range(3)
+    ]
     (row,) = case_table(records).to_dict("records")
     assert (row["wall"], row["wall_low"], row["wall_high"]) == pytest.approx((0.5, 0.5, 0.5))

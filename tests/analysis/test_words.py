@@ -15,6 +15,7 @@ from paraformer_bench.analysis.words import (
     verdict_phrase,
 )
 from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import ModelFacts, RunInfo
 
 Curve = Callable[..., list[Record]]
 SERIAL = {"model": "serial", "execution": "loop"}
@@ -31,7 +32,7 @@ OPEN = {1: [1.0, 1.0, 1.0], 16: [0.9, 1.05, 1.2]}
 
 def test_one_growing_curve_and_its_serial_twin(make_curve: Curve) -> None:
     verdicts = judge(make_curve(rising(14.9), **SERIAL) + make_curve(rising(9.8)))
-    info = {"environment": {"devices": {"cpu": "AMD EPYC, 2 cores"}}}
+    info = RunInfo(environment={"devices": {"cpu": "AMD EPYC, 2 cores"}})
     assert sentences(verdicts, info) == [
         "On cpu (AMD EPYC, 2 cores): inference time is not constant with depth: paraformer under "
         "stacked/eager grows 9.8x from depth 1 to 16 (constant up to 1); serial under loop/eager "
@@ -49,13 +50,13 @@ def test_one_growing_curve_and_its_serial_twin(make_curve: Curve) -> None:
     ],
 )  # fmt: skip
 def test_one_curve(make_curve: Curve, curve: dict[int, list[float]], said: str) -> None:
-    assert sentences(judge(make_curve(curve)), {}) == [f"On cpu: inference time {said}"]
+    assert sentences(judge(make_curve(curve)), RunInfo()) == [f"On cpu: inference time {said}"]
 
 
 def test_curves_of_one_method_are_counted(make_curve: Curve) -> None:
     curves = [rising(1.0), rising(1.0, (1, 64)), rising(2.0), rising(3.0, (1, 32)), OPEN]
     records = [r for k, curve in enumerate(curves) for r in make_curve(curve, batch=k + 1)]
-    (sentence,) = sentences(judge(records), {})
+    (sentence,) = sentences(judge(records), RunInfo())
     assert sentence == (
         "On cpu: inference time is constant with depth for some curves only: 2 of 5 curves of "
         "paraformer under stacked/eager stay constant up to depth 16-64, 2 grow 2x to 3x by "
@@ -66,14 +67,14 @@ def test_curves_of_one_method_are_counted(make_curve: Curve) -> None:
 def test_growth_beside_doubt_is_not_called_constant_for_some(make_curve: Curve) -> None:
     serial = make_curve(rising(1.0), **SERIAL)
     records = serial + make_curve(rising(2.0)) + make_curve(OPEN, batch=3)
-    (sentence,) = sentences(judge(records), {})
+    (sentence,) = sentences(judge(records), RunInfo())
     assert "time grows with depth for some curves, the others are undecided:" in sentence
     assert "for some curves only" not in sentence
 
 
 def test_a_sentence_for_each_device(make_curve: Curve) -> None:
     records = make_curve(rising(2.0)) + make_curve(rising(1.0), device="cuda:0")
-    info = {"environment": {"devices": {"cuda:0": "NVIDIA H200"}}}
+    info = RunInfo(environment={"devices": {"cuda:0": "NVIDIA H200"}})
     cpu, gpu = sentences(judge(records), info)
     assert cpu.startswith("On cpu: inference time is not constant")
     assert gpu.startswith("On cuda:0 (NVIDIA H200): inference time is constant")
@@ -82,7 +83,7 @@ def test_a_sentence_for_each_device(make_curve: Curve) -> None:
 
 def test_inference_and_training_have_a_sentence_each(make_curve: Curve) -> None:
     records = make_curve(rising(1.0)) + make_curve(rising(2.0), mode="train")
-    inference, training = sentences(judge(records), {})
+    inference, training = sentences(judge(records), RunInfo())
     assert inference == (
         "On cpu: inference time is constant with depth: paraformer under stacked/eager stays "
         "constant up to depth 16."
@@ -91,7 +92,7 @@ def test_inference_and_training_have_a_sentence_each(make_curve: Curve) -> None:
 
 
 def test_serial_alone_says_nothing_about_the_claim(make_curve: Curve) -> None:
-    (sentence,) = sentences(judge(make_curve(rising(2.0), **SERIAL)), {})
+    (sentence,) = sentences(judge(make_curve(rising(2.0), **SERIAL)), RunInfo())
     assert sentence.startswith("On cpu: no parallel net was timed: serial under loop/eager grows")
 
 
@@ -105,7 +106,7 @@ def test_forty_curves_stay_readable(make_curve: Curve) -> None:
             records += make_curve(truth, batch=k + 1, execution=execution, runtime=runtime)
     verdicts = judge(records)
     assert len(verdicts) == 40
-    info = {"environment": {"devices": {"cpu": "AMD EPYC 7B13 64-Core Processor, 2 cores"}}}
+    info = RunInfo(environment={"devices": {"cpu": "AMD EPYC 7B13 64-Core Processor, 2 cores"}})
     (sentence,) = sentences(verdicts, info)
     assert len(sentence.split()) <= 60
     assert "of 32 curves of paraformer" in sentence
@@ -120,9 +121,9 @@ def test_device_time_decides_and_the_wall_clock_may_differ(make_curve: Curve) ->
     assert [verdict.basis for verdict in deciding(verdicts)] == ["device", "device"]
     assert deciding(verdicts[::-1])[0].basis == "device"
     assert answer(verdicts) == "supported"
-    (sentence,) = sentences(verdicts, {})
+    (sentence,) = sentences(verdicts, RunInfo())
     assert sentence.endswith("; by wall clock 1 of 2 read otherwise.")
-    (sentence,) = sentences(judge(agreed), {})
+    (sentence,) = sentences(judge(agreed), RunInfo())
     assert "wall clock" not in sentence
 
 
@@ -181,7 +182,7 @@ def test_controls_do_not_answer_for_the_claim(make_curve: Curve) -> None:
         *make_curve(grows, **SERIAL),
         *make_curve(grows),
     ]
-    info = {"models": {"truncated": {"control": True}, "paraformer": {"control": False}}}
+    info = RunInfo(models={"truncated": ModelFacts(control=True), "paraformer": ModelFacts()})
     (sentence,) = sentences(judge(records), info)
     assert sentence.startswith(
         "On cpu: inference time is not constant with depth: paraformer under stacked/eager grows"
@@ -192,10 +193,9 @@ def test_controls_do_not_answer_for_the_claim(make_curve: Curve) -> None:
     assert answer(judge(records)) == "mixed"
 
 
-@pytest.mark.parametrize("models", [None, [], "serial", {"wide": None}, {"wide": {}}])
-def test_a_run_that_does_not_say_has_serial_as_its_control(models: object) -> None:
-    assert controls_of({"models": models}) == {"serial"}
-    assert controls_of({}) == {"serial"}
+def test_a_run_that_does_not_say_has_serial_as_its_control() -> None:
+    assert controls_of(RunInfo()) == {"serial"}
+    assert controls_of(RunInfo(models={"wide": ModelFacts()})) == {"serial"}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_what_deeper_nets_end_as_counts(make_curve: Curve, ends: str, found: str
     [verdict] = verdicts
     assert (verdict.verdict, verdict.constant_up_to) == ("constant", 2)
     assert answer(verdicts) == found
-    (sentence,) = sentences(verdicts, {})
+    (sentence,) = sentences(verdicts, RunInfo())
     assert sentence.endswith(f"up to depth 2, without depth 4 ({ends}), 8 ({ends}).") or (
         sentence.endswith(f"(constant up to 2), without depth 4 ({ends}), 8 ({ends}).")
     )

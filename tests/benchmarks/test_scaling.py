@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.scaling import ring, row, step_seconds, tree
-from paraformer_bench.analysis.demand import Demand
-from paraformer_bench.analysis.latency_model import Model, Scales
+from paraformer_bench.analysis.latency_model import Demand, Model, Scales
 
 
 def model(fixed: float, each: float) -> Model:

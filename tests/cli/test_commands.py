@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from paraformer_bench.__main__ import main
 from paraformer_bench.doctor import Load
@@ -97,7 +97,7 @@ def test_devices_of_one_case(
     said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     survey = survey_of(gpus=2)
-    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    survey.executions["stacked"] = structs.replace(survey.executions["stacked"], spread="ranks")
     monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey)
     monkeypatch.chdir(tmp_path)
     arguments = ["--suite", "smoke", "--runtimes", "eager", "--dry-run", "--devices"]

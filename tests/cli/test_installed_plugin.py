@@ -20,7 +20,7 @@ build-backend = "hatchling.build"
 name = "their-nets"
 version = "{version}"
 
-[project.entry-points."paraformer_bench.study.plugins"]
+[project.entry-points."paraformer_bench.plugins"]
 nets = "their_nets.plugin"
 """
 

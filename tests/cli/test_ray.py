@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-
 from paraformer_bench.study.profiling import ENDING
+
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray', which is not installed")

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from paraformer_bench.__main__ import main
+from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines, read_run
-from paraformer_bench.study.survey import Item, Survey
+from paraformer_bench.study.survey import Survey
 
 pytestmark = pytest.mark.slow
 
@@ -109,13 +111,10 @@ def test_torn_line_is_measured_again_and_blocks_are_added(cli, files, run: Path)
 def survey(run: Path, folder: Path) -> Survey:
     """What the child process would say, without loading torch every time."""
     info = read_run(run).info
-    serial, own, loop, eager = (
-        Item(name, ("cpu", "cuda"), False, "", "") for name in ("serial", "own", "loop", "eager")
-    )
     return Survey(
-        {"serial": serial, "own": own},
-        {"loop": loop},
-        {"eager": eager},
+        {name: ModelTraits(name=name) for name in ("serial", "own")},
+        {"loop": ExecutionTraits(name="loop", needs_branches=False)},
+        {"eager": RuntimeTraits(name="eager")},
         info["environment"],
         info["versions"],
     )
@@ -156,7 +155,7 @@ def test_folder_that_holds_a_run_is_not_written_over(refused: Refuse, survey, fo
     ],
 )
 def test_changed_suite_is_refused(refused: Refuse, survey, run, arguments, changed) -> None:
-    survey.runtimes["graph"] = replace(survey.runtimes["eager"], name="graph")
+    survey.runtimes["graph"] = structs.replace(survey.runtimes["eager"], name="graph")
     error = refused(survey, "sweep", "--resume", "--out", run, *arguments)
     assert error.startswith(f"error: cannot resume {run}: {changed} changed since it was begun")
 

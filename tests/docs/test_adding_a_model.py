@@ -176,6 +176,6 @@ def test_installed_they_need_no_option(cli, install, tmp_path: Path) -> None:
     install(package.parent, tmp_path / "site")
     result = cli("list", cwd=tmp_path, path=tmp_path / "site")
     assert result.returncode == 0, result.stderr
-    points = tomllib.loads(project)["project"]["entry-points"]["paraformer_bench.study.plugins"]
+    points = tomllib.loads(project)["project"]["entry-points"]["paraformer_bench.plugins"]
     sources = {row[0]: row[-1] for row in cells(result.stdout) if row[-2] == "cpu, cuda"}
     assert sources.items() >= points.items()

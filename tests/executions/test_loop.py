@@ -11,4 +11,4 @@ from paraformer_bench.study.registry import EXECUTIONS
 def test_the_loop_is_the_model_itself() -> None:
     entry, model = EXECUTIONS.get("loop"), nn.Linear(2, 2)
     assert entry.factory(model, torch.zeros(1, 2)) is model
-    assert not entry.branches
+    assert not entry.traits.needs_branches

@@ -108,7 +108,7 @@ def test_the_arithmetic_is_what_the_model_states(
 ) -> None:
     for batch in (1, 3):
         spec = ModelSpec(depth=6, width=16, heads=2, image=16, patch=8, branch_depth=branch_depth)
-        cost = MODELS.get(model).cost
+        cost = MODELS.get(model).traits.cost
         assert cost is not None
         counted = counts_at(model, execution, 6, batch=batch, branch_depth=branch_depth)
         assert counted.flops == evaluate(cost.work, spec, batch)
@@ -117,7 +117,7 @@ def test_the_arithmetic_is_what_the_model_states(
 def test_every_execution_for_cpus_is_counted_here(
     operations_of: Callable[..., dict[int, int]],
 ) -> None:
-    on_cpu = {entry for entry in EXECUTIONS.entries() if "cpu" in entry.devices}
-    alone = {entry.name for entry in on_cpu if not entry.spread}
+    on_cpu = [each for each in EXECUTIONS.traits().values() if "cpu" in each.devices]
+    alone = {each.name for each in on_cpu if not each.spread}
     assert alone == {"loop", "stacked", "vmap"}
     assert operations_of("paraformer", "sharded", 1) == operations_of("paraformer", "stacked", 1)

@@ -216,7 +216,7 @@ def test_blocks_with_two_kinds_of_branches_are_left_alone() -> None:
 
 
 def test_it_needs_branches() -> None:
-    assert EXECUTIONS.get("stacked").branches
+    assert EXECUTIONS.get("stacked").traits.needs_branches
 
 
 @torch.inference_mode()

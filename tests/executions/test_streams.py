@@ -243,7 +243,7 @@ def test_memory_is_not_reused_before_it_was_read(cuda: FakeCuda) -> None:
         assert operation.after >= first_call
 
 
-BRANCHED = [name for name in MODELS.names() if MODELS.get(name).branches]
+BRANCHED = [name for name in MODELS.names() if MODELS.get(name).traits.branched]
 
 
 @pytest.mark.parametrize("model", BRANCHED)
@@ -313,7 +313,7 @@ def test_products_can_be_done_beforehand_on_the_streams_of_a_net(
 
 def test_it_is_for_cuda_and_for_models_with_branches() -> None:
     entry = EXECUTIONS.get("streams")
-    assert entry.devices == ("cuda",)
-    assert entry.branches
+    assert entry.traits.devices == ("cuda",)
+    assert entry.traits.needs_branches
     with pytest.raises(Unsupported, match="no branches"):
         entry.factory(nn.Linear(2, 2), torch.zeros(1))

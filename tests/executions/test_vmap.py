@@ -105,5 +105,5 @@ def test_blocks_with_two_kinds_of_branches_are_left_alone() -> None:
 
 
 def test_it_needs_branches_and_runs_everywhere() -> None:
-    assert EXECUTIONS.get("vmap").branches
-    assert EXECUTIONS.get("vmap").devices == ("cpu", "cuda")
+    assert EXECUTIONS.get("vmap").traits.needs_branches
+    assert EXECUTIONS.get("vmap").traits.devices == ("cpu", "cuda")

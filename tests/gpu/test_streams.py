@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 
 MakeCase = Callable[..., Case]
 Run = Callable[[Tensor], Tensor]
-BRANCHED = [name for name in MODELS.names() if MODELS.get(name).branches]
+BRANCHED = [name for name in MODELS.names() if MODELS.get(name).traits.branched]
 TENS_OF_MILLISECONDS = 50_000_000
 """GPU cycles for which all that follows piles up in the queues."""
 

@@ -22,7 +22,7 @@ from paraformer_bench.study.cost import (
     fixed_parameters,
 )
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.registry import EXECUTIONS, MODELS, Entry, Registry
+from paraformer_bench.study.registry import EXECUTIONS, MODELS, Registry
 
 MakeCase = Callable[..., Case]
 CPU = torch.device("cpu")
@@ -36,14 +36,17 @@ def inference() -> Iterator[None]:
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def register() -> Iterator[Callable[..., None]]:
     """Register something for one test."""
+    added: list[tuple[Registry[Any], str]] = []
 
-    def register(registry: Registry, name: str, factory: Any, branches: bool = False) -> None:
-        entry = Entry(name, registry.kind, factory, ("cpu", "cuda"), branches, "a test")
-        monkeypatch.setitem(registry._entries, name, entry)
+    def register(registry: Registry[Any], name: str, factory: Any) -> None:
+        registry.register(name)(factory)
+        added.append((registry, name))
 
-    return register
+    yield register
+    for registry, name in added:
+        del registry._registered[name]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -130,8 +133,8 @@ def test_executions_of_one_model_share_the_reference(
 
     register(MODELS, "watched", lambda spec: Watched())
     references: dict[Any, Any] = {}
+    register(EXECUTIONS, "again", lambda model, example: model)
     for execution in ("loop", "again"):
-        register(EXECUTIONS, "again", lambda model, example: model)
         case = replace(make_case(model="watched"), execution=execution)
         prepare(case, device, 0, 1.0, references)
     assert calls.count(torch.float64) == 1

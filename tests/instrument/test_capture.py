@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from paraformer_bench.study.profiling import Profile, ProfileJob
 
 from paraformer_bench.instrument import capture as subject
 from paraformer_bench.instrument.bench import _run, build_model, make_input
@@ -21,7 +22,6 @@ from paraformer_bench.instrument.device import Device, open_device
 from paraformer_bench.instrument.training import recording
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.profiling import Profile, ProfileJob
 from paraformer_bench.study.registry import EXECUTIONS
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.workers import profile as profiler

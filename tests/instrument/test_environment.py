@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ import paraformer_bench
 from paraformer_bench.instrument import environment
 from paraformer_bench.study import child
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.workers import survey as surveyor
 
 
@@ -88,22 +90,18 @@ def test_variables_that_change_what_a_gpu_does_are_kept(
 
 
 def test_the_survey_lists_every_name_with_its_devices() -> None:
-    found = surveyor.survey([])
-    assert json.loads(json.dumps(found, allow_nan=False))
-    catalogue = {
-        kind: {entry["name"]: entry for entry in entries}
-        for kind, entries in found["catalogue"].items()
-    }
-    assert {"serial", "paraformer", "paraformer_code"} <= set(catalogue["models"])
-    assert {"loop", "stacked"} <= set(catalogue["executions"])
-    assert {"eager", "graph"} <= set(catalogue["runtimes"])
-    assert catalogue["models"]["paraformer"]["branches"]
-    assert not catalogue["executions"]["loop"]["branches"]
-    assert list(catalogue["runtimes"]["graph"]["devices"]) == ["cuda"]
-    for entries in catalogue.values():
-        for name, entry in entries.items():
-            assert entry["summary"], f"{name} has no docstring"
-            assert entry["source"].startswith(paraformer_bench.__name__)
+    survey = surveyor.survey([])
+    told = msgspec.json.decode(msgspec.json.encode(survey), type=Survey)
+    assert told == survey
+    assert {"serial", "paraformer", "paraformer_code"} <= set(told.models)
+    assert {"loop", "stacked"} <= set(told.executions)
+    assert {"eager", "graph"} <= set(told.runtimes)
+    assert told.models["paraformer"].branched
+    assert not told.executions["loop"].needs_branches
+    assert told.runtimes["graph"].devices == ("cuda",)
+    for name, traits in (told.models | told.executions | told.runtimes).items():
+        assert traits.summary, f"{name} has no docstring"
+        assert traits.source.startswith(paraformer_bench.__name__)
 
 
 def test_a_plugin_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_a_plugin_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 def test_the_process_prints_one_object_whatever_plugins_print(tmp_path: Path) -> None:
     plugin = tmp_path / "noisy.py"
     plugin.write_text("import os\nprint('hello')\nos.write(1, b'and more')\n")
-    for arguments, key in (([plugin], "catalogue"), ([tmp_path / "none.py"], "error")):
+    for arguments, key in (([plugin], "survey"), ([tmp_path / "none.py"], "error")):
         result = subprocess.run(
             child.command("workers.survey", *map(str, arguments)),
             env=child.environment(),

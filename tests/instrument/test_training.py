@@ -19,7 +19,7 @@ from paraformer_bench.instrument.training import Step, draw_labels, make_step, m
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.cost import block_flops, fixed_flops
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.registry import EXECUTIONS, MODELS, Entry, Registry
+from paraformer_bench.study.registry import EXECUTIONS, MODELS, Registry
 
 MakeCase = Callable[..., Case]
 CPU = torch.device("cpu")
@@ -35,14 +35,17 @@ def inference() -> Iterator[None]:
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def register() -> Iterator[Callable[..., None]]:
     """Register something for one test."""
+    added: list[tuple[Registry[Any], str]] = []
 
-    def register(registry: Registry, name: str, factory: Any) -> None:
-        entry = Entry(name, registry.kind, factory, ("cpu", "cuda"), False, "a test")
-        monkeypatch.setitem(registry._entries, name, entry)
+    def register(registry: Registry[Any], name: str, factory: Any) -> None:
+        registry.register(name)(factory)
+        added.append((registry, name))
 
-    return register
+    yield register
+    for registry, name in added:
+        del registry._registered[name]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from paraformer_bench.instrument import bench, workspaces
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.workspaces import do_products, make_workspaces
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES, Entry, Registry, Warm
+from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES, Registry, Warm
 
 MakeCase = Callable[..., Case]
 CPU = torch.device("cpu")
@@ -34,11 +34,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
         return warm
 
-    def register(registry: Registry, name: str) -> None:
-        entry = Entry(
-            name, registry.kind, lambda run, _: run, ("cuda",), False, "", warm=warm_as(name)
-        )
-        monkeypatch.setitem(registry._entries, name, entry)
+    def register(registry: Registry[Any], name: str) -> None:
+        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+        registry.register(name, devices=("cuda",), warm=warm_as(name))(lambda run, _: run)
 
     def note(dtype: torch.dtype, device: torch.device, *, train: bool) -> None:
         log.append((place[-1], dtype, train))

@@ -31,17 +31,17 @@ SPECS = [
 @pytest.mark.parametrize("name", MODELS.names())
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_parameters_and_work_are_as_stated(name: str, spec: ModelSpec) -> None:
-    entry = MODELS.get(name)
-    assert entry.cost is not None
+    cost = MODELS.get(name).traits.cost
+    assert cost is not None
     with torch.inference_mode():
-        model = entry.factory(spec).eval()
+        model = MODELS.get(name).factory(spec).eval()
         images = torch.randn(2, spec.channels, spec.image, spec.image)
         tokens = torch.randn(2, spec.tokens, spec.width)
-        work = evaluate(entry.cost.work, spec, batch=2)
+        work = evaluate(cost.work, spec, batch=2)
         assert count(model.trunk, tokens).flops == work
         assert count(model, images).flops == work + fixed_flops(spec, batch=2)
     held = sum(p.numel() for p in model.parameters())
-    assert held == evaluate(entry.cost.parameters, spec, 1) + fixed_parameters(spec)
+    assert held == evaluate(cost.parameters, spec, 1) + fixed_parameters(spec)
 
 
 SPANS = {
@@ -60,7 +60,7 @@ SPANS = {
 
 def test_every_span_is_as_stated() -> None:
     spec = ModelSpec(depth=6, width=64, heads=1, branch_depth=2)
-    costs = {name: MODELS.get(name).cost for name in SPANS}
+    costs = {name: MODELS.get(name).traits.cost for name in SPANS}
     assert {n: evaluate(cost.span, spec, 1) for n, cost in costs.items() if cost} == SPANS
 
 

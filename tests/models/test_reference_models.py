@@ -16,7 +16,7 @@ from paraformer_bench.study.registry import MODELS
 
 Build = Callable[..., Any]
 NAMES = MODELS.names()
-NETS = [(name, k) for name in NAMES for k in (1, 2) if k == 1 or MODELS.get(name).chains]
+NETS = [(name, k) for name in NAMES for k in (1, 2) if k == 1 or MODELS.get(name).traits.chained]
 """Every model with every branch depth that makes another net of it."""
 
 
@@ -184,15 +184,15 @@ CHAINED = {"paraformer", "paraformer_code", "parallel_vit", "picard", "truncated
 
 
 def test_models_say_whether_they_have_branches_and_take_a_branch_depth() -> None:
-    assert {name for name in NAMES if MODELS.get(name).branches} == BRANCHED
-    assert {name for name in NAMES if MODELS.get(name).chains} == CHAINED
+    assert {name for name in NAMES if MODELS.get(name).traits.branched} == BRANCHED
+    assert {name for name in NAMES if MODELS.get(name).traits.chained} == CHAINED
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_they_say_is_true(build: Build, name: str) -> None:
-    entry = MODELS.get(name)
+    traits = MODELS.get(name).traits
     net, images = build(name, 4), torch.randn(1, 3, 16, 16).double()
-    assert any(isinstance(module, Branches) for module in net.modules()) == entry.branches
+    assert any(isinstance(module, Branches) for module in net.modules()) == traits.branched
     # Another branch depth makes another net, or the very same one.
     other = build(name, 4, branch_depth=2)
-    assert torch.equal(net(images), other(images)) != entry.chains
+    assert torch.equal(net(images), other(images)) != traits.chained

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paraformer_bench.analysis.machines import shift
 
 from paraformer_bench.analysis.compare import compare
-from paraformer_bench.analysis.machines import shift
 from paraformer_bench.report.comparison import default_path, write_comparison
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import read_run

@@ -82,8 +82,8 @@ def test_eager_is_the_callable_itself() -> None:
 
 
 def test_graphs_are_for_cuda_alone() -> None:
-    assert RUNTIMES.get("graph").devices == ("cuda",)
-    assert RUNTIMES.get("eager").devices == ("cpu", "cuda")
+    assert RUNTIMES.get("graph").traits.devices == ("cuda",)
+    assert RUNTIMES.get("eager").traits.devices == ("cpu", "cuda")
 
 
 def test_a_graph_is_warmed_up_on_a_side_stream_before_its_capture(cuda: FakeCuda) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paraformer_bench.doctor import judge
-from paraformer_bench.study.calibration import Calibration, CalibrationJob, Reading, place_of
+from paraformer_bench.study import wire
+from paraformer_bench.study.calibration import Calibration, Reading
+from paraformer_bench.study.ceilings import Place
 from paraformer_bench.study.survey import Survey
 
 Make = Callable[..., Calibration]
@@ -42,9 +44,7 @@ def test_tolerance_is_the_larger_of_two(
 
 def test_there_and_back(make_calibration: Make) -> None:
     calibration = make_calibration()
-    assert Calibration.from_json(calibration.to_json()) == calibration
-    job = CalibrationJob("cuda:1", seconds=2.0)
-    assert CalibrationJob.from_json(job.to_json()) == job
+    assert wire.convert(calibration.plain(), Calibration) == calibration
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_there_and_back(make_calibration: Make) -> None:
     ],
 )
 def test_reading_that_makes_no_sense(make_calibration: Make, change: dict[str, Any]) -> None:
-    data = make_calibration().to_json()
+    data = make_calibration().plain()
     data["readings"][0] |= change
-    with pytest.raises((TypeError, ValueError)):
-        Calibration.from_json(data)
+    with pytest.raises(wire.Malformed):
+        wire.convert(data, Calibration)
 
 
 def test_judgement(make_calibration: Make) -> None:
@@ -88,8 +88,9 @@ def test_device_time_decides_where_there_is_one(make_calibration: Make) -> None:
     assert (wall.basis, wall.good) == ("wall", False)
     assert (both.basis, both.good) == ("device", True)
     assert "1% or 5 us, whichever is larger (device time)" in judge(both).what
-    assert both.to_json()["tolerance"]["absolute_seconds"] == 5e-6
+    assert both.plain()["tolerance"]["absolute_seconds"] == 5e-6
 
 
 def test_place_of_a_device(survey_of: Callable[..., Survey]) -> None:
-    assert place_of(survey_of(gpus=2), "cuda:1") == ("host", "cuda:1", "NVIDIA H200", "2.13.0")
+    place = survey_of(gpus=2).place("cuda:1")
+    assert place == Place("host", "cuda:1", "NVIDIA H200", "2.13.0")

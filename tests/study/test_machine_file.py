@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from paraformer_bench.study import machine_file
 from paraformer_bench.study.calibration import Calibration
@@ -109,11 +109,7 @@ def test_folder_that_cannot_be_written(
 
 
 def test_nobody_is_at_home(make_calibration: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_STATE_HOME")
-    monkeypatch.setattr(machine_file.Path, "home", nowhere)
+    monkeypatch.setattr(machine_file, "user_state_path", lambda name: Path("~/.local/state", name))
     [warning] = CALIBRATIONS.keep(make_calibration())
     assert warning.endswith("no home directory is known: set XDG_STATE_HOME")
     assert CALIBRATIONS.recall(make_calibration().place) == (None, [])

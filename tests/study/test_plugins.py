@@ -104,7 +104,7 @@ def test_installed_plugins_come_first(
     write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def entry_points(group: str) -> list[SimpleNamespace]:
-        assert group == "paraformer_bench.study.plugins"
+        assert group == "paraformer_bench.plugins"
         return [SimpleNamespace(name="theirs", load=lambda: print("installed"))]
 
     monkeypatch.setattr(plugins, "entry_points", entry_points)

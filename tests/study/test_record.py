@@ -6,13 +6,26 @@ from typing import Any
 
 import pytest
 
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.record import BROKEN, FLAGS, KINDS, STATUSES, Record
+from paraformer_bench.study.record import BROKEN, FLAGS, READER, STATUSES, Record
 
-CASE = Case("serial", "loop", "eager", 4, 192, 1, 224, 16, 3, 1, "float32", "cpu")
+CASE = Case.of(
+    model="serial",
+    execution="loop",
+    runtime="eager",
+    depth=4,
+    width=192,
+    batch=1,
+    image=224,
+    patch=16,
+    heads=3,
+    branch_depth=1,
+    dtype="float32",
+    device="cpu",
+)
 FULL = Record(
-    CASE,
+    case=CASE,
     block=3,
     order=2,
     status="ok",
@@ -34,45 +47,57 @@ FULL = Record(
 )
 
 
-@pytest.mark.parametrize("record", [FULL, Record(CASE, 0, None, "error", "two\nlines, \u00fc")])
+def read(data: dict[str, Any]) -> Record:
+    """Read a record as it stands in a file; JSON has no word for NaN and infinity, Python does."""
+    record: Record = READER.decode(json.dumps(data))
+    return record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [FULL, Record(case=CASE, block=0, order=None, status="error", reason="two\nlines, \u00fc")],
+)
 def test_json_round_trip_is_exact(record: Record) -> None:
-    line = record.to_line()
-    assert line.endswith("\n")
-    assert line.count("\n") == 1
-    assert Record.from_json(json.loads(line)) == record
+    line = record.line()
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert READER.decode(line) == record
 
 
 def test_line_holds_the_keys_of_the_contract() -> None:
-    data = json.loads(FULL.to_line())
+    data = json.loads(FULL.line())
     promised = (
         "case case_id block order status reason wall_seconds device_seconds peak_bytes "
         "reserved_bytes parameter_bytes flops energy_joules telemetry flags"
     )
     assert set(promised.split()) <= set(data)
     assert data["case_id"] == CASE.id
-    assert data["case"] == CASE.to_json()
+    assert data["case"] == CASE.flat()
 
 
 def test_records_of_newer_versions_are_read() -> None:
-    data = json.loads(FULL.to_line()) | {"colour": "red"}
-    assert Record.from_json(data) == FULL
+    data = json.loads(FULL.line()) | {"colour": "red"}
+    assert read(data) == FULL
 
 
-@pytest.mark.parametrize("key", ["case", "block", "order", "status"])
+@pytest.mark.parametrize("key", ["case", "block", "status"])
 def test_record_without_its_key_is_refused(key: str) -> None:
-    data = json.loads(FULL.to_line())
+    data = json.loads(FULL.line())
     del data[key]
-    with pytest.raises((KeyError, TypeError)):
-        Record.from_json(data)
+    with pytest.raises(wire.Malformed):
+        read(data)
 
 
 def test_nan_never_reaches_the_disk() -> None:
-    with pytest.raises(ValueError, match="Out of range float values"):
-        Record(CASE, 0, 0, "ok", wall_seconds=[math.nan]).to_line()
+    record = Record(case=CASE, block=0, status="ok", relative_error=math.nan)
+    assert json.loads(record.line())["relative_error"] is None
 
 
 def test_records_do_not_share_their_lists() -> None:
-    a, b = Record(CASE, 0, 0, "ok"), Record(CASE, 1, 0, "ok")
+    a, b = (
+        Record(case=CASE, block=0, order=0, status="ok"),
+        Record(case=CASE, block=1, order=0, status="ok"),
+    )
     a.wall_seconds.append(1.0)
     a.flags.append("drift")
     a.telemetry["x"] = 1
@@ -90,6 +115,7 @@ def test_words() -> None:
     assert set(promised.split()) <= set(FLAGS)
 
 
+FIELDS = [name for name in Record.__struct_fields__ if name != "case"]
 WRONG = (None, "x", -1, 1.5, [], {}, True, 10**400, math.nan, math.inf, ["x"], [None], {"a": 1})
 WHOLE = ("peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "operations")
 RIGHT: dict[str, tuple[Any, ...]] = {
@@ -99,7 +125,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "device_seconds": (None, []),
     "rounds": ([],),
     **dict.fromkeys(WHOLE, (None, -1)),
-    "work": (None, [], ["x"], [None]),  # whoever reads operations checks them
+    "work": (None, []),
     **dict.fromkeys(("energy_joules", "relative_error", "compile_seconds"), (None, -1, 1.5)),
     "telemetry": ({}, {"a": 1}),
     "null_reasons": ({},),
@@ -110,22 +136,18 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(name, value) for name in KINDS for value in WRONG if value not in RIGHT.get(name, ())],
+    [(name, value) for name in FIELDS for value in WRONG if value not in RIGHT.get(name, ())],
 )
 def test_a_field_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"^{name} must "):
-        Record.from_json(json.loads(FULL.to_line()) | {name: value})
+    with pytest.raises(wire.Malformed, match=f"{name}|out of range|malformed"):
+        read(json.loads(FULL.line()) | {name: value})
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_a_field_can_be_is_read(name: str) -> None:
     for value in RIGHT[name]:
-        data = json.loads(FULL.to_line()) | {"rounds": [], name: value}
-        assert getattr(Record.from_json(data), name) == value
-
-
-def test_every_field_has_a_kind() -> None:
-    assert {"case", *KINDS} == set(Record.__dataclass_fields__)
+        data = json.loads(FULL.line()) | {"rounds": [], name: value}
+        assert getattr(read(data), name) == value
 
 
 @pytest.mark.parametrize(
@@ -133,19 +155,19 @@ def test_every_field_has_a_kind() -> None:
 )
 @pytest.mark.parametrize("name", ["wall_seconds", "device_seconds"])
 def test_times_are_finite_numbers(name: str, times: list[Any]) -> None:
-    with pytest.raises(UsageError, match=f"{name} must be a list of finite numbers"):
-        Record.from_json(json.loads(FULL.to_line()) | {name: times, "rounds": []})
+    with pytest.raises(wire.Malformed, match=f"{name}|out of range|malformed"):
+        read(json.loads(FULL.line()) | {name: times, "rounds": []})
 
 
 @pytest.mark.parametrize("times", [[0.0], [-1e-9, 1.0], [1], [1e308] * 3])
 def test_times_may_be_anything_finite(times: list[float]) -> None:
-    data = json.loads(FULL.to_line()) | {"wall_seconds": times, "rounds": [len(times)]}
-    assert Record.from_json(data).wall_seconds == times
+    data = json.loads(FULL.line()) | {"wall_seconds": times, "rounds": [len(times)]}
+    assert read(data).wall_seconds == times
 
 
 def test_rounds_beyond_the_samples_are_refused() -> None:
-    with pytest.raises(UsageError, match="rounds must not hold more samples"):
-        Record.from_json(json.loads(FULL.to_line()) | {"rounds": [10**18]})
+    with pytest.raises(wire.Malformed, match="rounds must not hold more samples"):
+        read(json.loads(FULL.line()) | {"rounds": [10**18]})
 
 
 @pytest.mark.parametrize(
@@ -158,22 +180,24 @@ def test_rounds_beyond_the_samples_are_refused() -> None:
     ],
 )
 def test_a_case_that_cannot_be_is_refused(field: str, value: object) -> None:
-    data = json.loads(FULL.to_line())
+    data = json.loads(FULL.line())
     data["case"][field] = value
-    with pytest.raises(UsageError, match=field):
-        Record.from_json(data)
+    with pytest.raises(wire.Malformed, match=f"{field}|malformed"):
+        read(data)
 
 
 def test_records_of_older_versions_are_read() -> None:
     """They have no keys but the first."""
-    data = json.loads(FULL.to_line())
+    data = json.loads(FULL.line())
     old = {name: data[name] for name in ("case", "block", "order", "status", "wall_seconds")}
     del old["case"]["devices"]
-    assert Record.from_json(old) == Record(CASE, 3, 2, "ok", wall_seconds=list(FULL.wall_seconds))
+    assert read(old) == Record(
+        case=CASE, block=3, order=2, status="ok", wall_seconds=list(FULL.wall_seconds)
+    )
 
 
 def test_words_of_another_version_are_read() -> None:
     """A precision that this version does not know is no reason to drop what was measured."""
-    line = json.loads(Record(CASE, 0, 0, "ok", wall_seconds=[1.0]).to_line())
+    line = json.loads(Record(case=CASE, block=0, order=0, status="ok", wall_seconds=[1.0]).line())
     line["case"] |= {"dtype": "float8", "mode": "decode"}
-    assert Record.from_json(line).case.dtype == "float8"
+    assert read(line).case.dtype == "float8"

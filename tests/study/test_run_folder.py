@@ -9,12 +9,32 @@ import pytest
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import RECORDS, RUN, read_lines, read_records, read_run
+from paraformer_bench.study.run_folder import (
+    RECORDS,
+    RUN,
+    RunInfo,
+    read_lines,
+    read_records,
+    read_run,
+)
 
 
 def record(depth: int, block: int = 0, seconds: float = 1.0) -> Record:
-    case = Case("serial", "loop", "eager", depth, 64, 1, 64, 16, 1, 1, "float32", "cpu")
-    return Record(case, block, 0, "ok", wall_seconds=[seconds])
+    case = Case.of(
+        model="serial",
+        execution="loop",
+        runtime="eager",
+        depth=depth,
+        width=64,
+        batch=1,
+        image=64,
+        patch=16,
+        heads=1,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
+    return Record(case=case, block=block, order=0, status="ok", wall_seconds=[seconds])
 
 
 ONE, TWO = record(1), record(2)
@@ -22,11 +42,11 @@ ONE, TWO = record(1), record(2)
 
 def test_read_run(tmp_path: Path) -> None:
     (tmp_path / RUN).write_text('{"name": "x"}')
-    (tmp_path / RECORDS).write_text(ONE.to_line() + TWO.to_line())
+    (tmp_path / RECORDS).write_bytes(ONE.line() + TWO.line())
     run = read_run(tmp_path)
     assert (run.folder, run.info, run.records, run.warnings) == (
         tmp_path,
-        {"name": "x"},
+        RunInfo(name="x"),
         [ONE, TWO],
         [],
     )
@@ -59,8 +79,8 @@ def test_folder_that_is_no_run(tmp_path: Path, text: str | None, message: str) -
 def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
     """Also where all but the newline is there: a resumed sweep cuts it off and measures again."""
     path = tmp_path / RECORDS
-    for length in range(1, len(TWO.to_line())):
-        path.write_text(ONE.to_line() + TWO.to_line()[:length])
+    for length in range(1, len(TWO.line())):
+        path.write_bytes(ONE.line() + TWO.line()[:length])
         records, warnings = read_records(path)
         assert records == [ONE]
         assert warnings == ["records.jsonl line 2 dropped: torn (no newline at its end)"]
@@ -77,12 +97,12 @@ def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
         "{}",
         '{"case": null, "block": 0, "order": 0, "status": "ok"}',
         '{"case": {}, "block": 0, "order": 0, "status": "ok"}',
-        json.dumps(json.loads(TWO.to_line()) | {"case": {"model": "x"}}),
-        json.dumps({k: v for k, v in json.loads(TWO.to_line()).items() if k != "block"}),
+        json.dumps(json.loads(TWO.line()) | {"case": {"model": "x"}}),
+        json.dumps({k: v for k, v in json.loads(TWO.line()).items() if k != "block"}),
         "\udcff",
         "[" * 200_000,
         *(
-            json.dumps(json.loads(TWO.to_line()) | wrong)
+            json.dumps(json.loads(TWO.line()) | wrong)
             for wrong in (
                 {"wall_seconds": [None]},
                 {"wall_seconds": [1.0, math.nan]},
@@ -91,9 +111,9 @@ def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
                 {"block": {"a": 1}},
                 {"status": "fine"},
                 {"flags": [None]},
-                {"case": TWO.case.to_json() | {"depth": 0}},
-                {"case": TWO.case.to_json() | {"model": None}},
-                {"case": TWO.case.to_json() | {"depth": "1" * 10_000}},
+                {"case": TWO.case.flat() | {"depth": 0}},
+                {"case": TWO.case.flat() | {"model": None}},
+                {"case": TWO.case.flat() | {"depth": "1" * 10_000}},
             )
         ),
     ],
@@ -101,8 +121,7 @@ def test_line_torn_anywhere_is_dropped(tmp_path: Path) -> None:
 )
 def test_broken_line_in_the_middle_is_dropped(tmp_path: Path, line: str) -> None:
     path = tmp_path / RECORDS
-    text = ONE.to_line() + line + "\n" + TWO.to_line()
-    path.write_bytes(text.encode(errors="surrogateescape"))
+    path.write_bytes(ONE.line() + line.encode(errors="surrogateescape") + b"\n" + TWO.line())
     records, [warning] = read_records(path)
     assert records == [ONE, TWO]
     assert warning.startswith("records.jsonl line 2 dropped: ")
@@ -112,9 +131,7 @@ def test_broken_line_in_the_middle_is_dropped(tmp_path: Path, line: str) -> None
 
 def test_first_of_two_records_stands(tmp_path: Path) -> None:
     path = tmp_path / RECORDS
-    path.write_text(
-        ONE.to_line() + record(1, seconds=2.0).to_line() + record(1, block=1).to_line()
-    )
+    path.write_bytes(ONE.line() + record(1, seconds=2.0).line() + record(1, block=1).line())
     records, [warning] = read_records(path)
     assert records == [ONE, record(1, block=1)]
     assert warning.startswith("records.jsonl line 2 dropped: second record of ")

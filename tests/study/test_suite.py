@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
+from msgspec.structs import replace
 
 from paraformer_bench.study import suite as suite_module
 from paraformer_bench.study.case import Case
@@ -86,15 +87,17 @@ def test_every_key_is_read() -> None:
         depth=(1, 2, 4),
         executions=("loop", "stacked"),
         runtimes=("eager", "graph"),
-        width=(64, 128),
         batch=(8,),
-        tokens=(17, 197),
-        patch=(16,),
-        heads=(1, 2),
-        branch_depth=(1,),
         dtype=("bfloat16",),
         mode=("inference",),
         scope=("whole", "trunk"),
+        axes=(
+            ("width", (64, 128)),
+            ("patch", (16,)),
+            ("branch_depth", (1,)),
+            ("tokens", (17, 197)),
+            ("heads", (1, 2)),
+        ),
     )
     assert suite.grids[1] == Grid(models=("serial",), depth=(3,))
 
@@ -108,7 +111,7 @@ def test_defaults() -> None:
 
 def test_round_trip_through_json() -> None:
     suite = parse(EVERYTHING)
-    data = suite.to_json()
+    data = suite.table()
     assert parse_suite(data, "") == suite
     assert set(data) == {"name", "claim", "protocol", "grid"}
 
@@ -117,14 +120,14 @@ def test_a_suite_without_energy_windows_is_written_as_before_there_were_any() ->
     """Else runs of older versions could not be resumed, nor new ones be read by them."""
     for line in ("energy_seconds = 0\n", ""):
         suite = parse(f"[protocol]\n{line}[[grid]]\nmodels = 'serial'\ndepth = 1\n")
-        data = suite.to_json()
+        data = suite.table()
         assert set(data["protocol"]) == {
             *("blocks", "rounds", "seconds_per_case"),
             *("target_relative_error", "timeout_seconds"),
         }
         assert parse_suite(data, "") == suite
         assert suite.protocol.energy_seconds == 0
-    assert parse(EVERYTHING).to_json()["protocol"]["energy_seconds"] == 2.5
+    assert parse(EVERYTHING).table()["protocol"]["energy_seconds"] == 2.5
 
 
 def test_steps_of_a_case() -> None:
@@ -143,7 +146,7 @@ def test_own_suites_are_valid_and_speak_of_what_there_is() -> None:
     for name in suites:
         suite = load_suite(name)
         assert suite.name == name
-        assert parse_suite(suite.to_json(), "") == suite
+        assert parse_suite(suite.table(), "") == suite
         for grid in suite.grids:
             assert set(grid.models) <= set(MODELS.names())
             assert set(grid.executions) <= set(EXECUTIONS.names())
@@ -176,7 +179,7 @@ def test_expand_pairs_models_with_what_they_can_run(survey: Survey) -> None:
         "depth = [2, 4]\nwidth = 128\nbranch_depth = [1, 2]\n"
     )
     cases = expand(suite, survey, "cpu")
-    found = [(c.model, c.execution, c.depth, c.branch_depth) for c in cases]
+    found = [(c.model, c.execution, c.depth, c.spec.branch_depth) for c in cases]
     # A model without branches has no branch depth either.
     assert found == [
         ("serial", "loop", 2, 1),
@@ -190,7 +193,9 @@ def test_expand_pairs_models_with_what_they_can_run(survey: Survey) -> None:
         ("paraformer", "stacked", 2, 2),
         ("paraformer", "stacked", 4, 2),
     ]
-    assert {(c.image, c.patch, c.heads, c.device) for c in cases} == {(224, 16, 2, "cpu")}
+    assert {(c.spec.image, c.spec.patch, c.spec.heads, c.device) for c in cases} == {
+        (224, 16, 2, "cpu")
+    }
 
 
 def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
@@ -207,11 +212,11 @@ def test_expand_gives_every_field_its_own_axis(survey: Survey) -> None:
         "scope": "trunk",
         "devices": 5,
     }
-    survey.executions["loop"] = replace(survey.executions["loop"], spread="ranks")
+    survey.executions["loop"] = structs.replace(survey.executions["loop"], spread="ranks")
     lines = "".join(f"{key} = {value!r}\n" for key, value in axes.items())
     suite = parse(f'[[grid]]\nmodels = "paraformer"\nruntimes = "graph"\n{lines}')
     [case] = expand(suite, survey, "cuda:0")
-    assert case == Case(
+    assert case == Case.of(
         model="paraformer",
         execution="loop",
         runtime="graph",
@@ -226,7 +231,7 @@ def test_devices_are_for_executions_that_can_use_several(survey: Survey) -> None
         '[[grid]]\nmodels = ["serial", "paraformer"]\nexecutions = ["loop", "stacked"]\n'
         "depth = 2\nwidth = 64\n"
     )
-    survey.executions["stacked"] = replace(survey.executions["stacked"], spread="ranks")
+    survey.executions["stacked"] = structs.replace(survey.executions["stacked"], spread="ranks")
     suite = parse(text + "devices = [1, 2, 8]\n")
     found = [(c.model, c.execution, c.devices) for c in expand(suite, survey, "cpu")]
     assert found == [
@@ -237,7 +242,7 @@ def test_devices_are_for_executions_that_can_use_several(survey: Survey) -> None
         ("paraformer", "stacked", 8),
     ]
     # What runs of older versions noted must not change, or they could not be resumed.
-    assert "devices" not in parse(text).to_json()["grid"][0]
+    assert "devices" not in parse(text).table()["grid"][0]
     assert [c.devices for c in expand(parse(text), survey, "cpu")] == [1, 1, 1]
     assert override(parse(text), {"devices": [2]}).grids[0].devices == (2,)
 
@@ -278,29 +283,90 @@ def test_override_merges_grids_that_have_become_equal() -> None:
 
 
 def test_skip_reason(survey: Survey) -> None:
-    case = Case("serial", "loop", "graph", 1, 64, 1, 64, 16, 1, 1, "float32", "cpu")
+    case = Case.of(
+        model="serial",
+        execution="loop",
+        runtime="graph",
+        depth=1,
+        width=64,
+        batch=1,
+        image=64,
+        patch=16,
+        heads=1,
+        branch_depth=1,
+        dtype="float32",
+        device="cpu",
+    )
     assert skip_reason(case, survey) == "runtime graph needs cuda, this is cpu"
-    assert skip_reason(replace(case, device="cuda:0"), survey) is None
-    assert skip_reason(replace(case, runtime="eager"), survey) is None
-    survey.executions["loop"] = replace(survey.executions["loop"], devices=("cuda", "xpu"))
-    reason = skip_reason(replace(case, runtime="eager"), survey)
-    assert reason == "execution loop needs cuda or xpu, this is cpu"
+    assert skip_reason(case.replace(device="cuda:0"), survey) is None
+    assert skip_reason(case.replace(runtime="eager"), survey) is None
+    survey.executions["loop"] = structs.replace(survey.executions["loop"], devices=("cuda",))
+    reason = skip_reason(case.replace(runtime="eager"), survey)
+    assert reason == "execution loop needs cuda, this is cpu"
 
 
 def test_what_cannot_be_spread_over_devices_is_skipped(survey_of: Callable[..., Survey]) -> None:
     survey = survey_of(gpus=2)
-    case = Case("paraformer", "stacked", "eager", 1, 64, 1, 64, 16, 1, 1, "float32", "cuda:0")
-    two, four = replace(case, devices=2), replace(case, devices=4)
+    case = Case.of(
+        model="paraformer",
+        execution="stacked",
+        runtime="eager",
+        depth=1,
+        width=64,
+        batch=1,
+        image=64,
+        patch=16,
+        heads=1,
+        branch_depth=1,
+        dtype="float32",
+        device="cuda:0",
+    )
+    two, four = case.replace(devices=2), case.replace(devices=4)
     assert skip_reason(two, survey) is None
     assert skip_reason(four, survey) == "4 devices are asked for, there are 2"
-    assert skip_reason(replace(four, device="cpu"), survey) is None  # they share its cores
-    assert skip_reason(replace(two, device="cuda:1"), survey) == (
+    assert skip_reason(four.replace(device="cpu"), survey) is None  # they share its cores
+    assert skip_reason(two.replace(device="cuda:1"), survey) == (
         "2 devices begin at cuda:0, this is cuda:1"
     )
-    assert skip_reason(replace(two, runtime="graph"), survey) == (
+    assert skip_reason(two.replace(runtime="graph"), survey) == (
         "runtime graph is measured on one device alone, not on 2"
     )
-    assert skip_reason(replace(two, mode="train"), survey) == (
+    assert skip_reason(two.replace(mode="train"), survey) == (
         "training is measured on one device alone, not on 2"
     )
-    assert skip_reason(replace(case, runtime="graph", mode="train"), survey) is None
+    assert skip_reason(case.replace(runtime="graph", mode="train"), survey) is None
+
+
+def test_an_axis_that_a_model_declares_is_an_axis_of_the_grid(survey: Survey) -> None:
+    own = replace(survey.models["serial"], name="mixture", axes=("width", "experts"))
+    survey.models["mixture"] = own
+    text = '[[grid]]\nmodels = ["serial", "mixture"]\ndepth = 2\nwidth = 64\n'
+    cases = expand(parse(text + "experts = [4, 8]\n"), survey, "cpu")
+    # It is nothing to a model that does not have it; neither are images to one without.
+    assert [(c.model, c.regime.get("experts"), c.regime.get("image")) for c in cases] == [
+        ("serial", None, 224),
+        ("mixture", 4, None),
+        ("mixture", 8, None),
+    ]
+    assert [case.spec.experts for case in cases[1:]] == [4, 8]
+    assert len({case.id for case in cases}) == 3
+    with pytest.raises(UsageError, match="must give values of the axis experts of model mixture"):
+        expand(parse(text), survey, "cpu")
+    assert parse_suite(parse(text + "experts = 4\n").table(), "").grids[0].axes[-1] == (
+        "experts",
+        (4,),
+    )
+
+
+def test_an_axis_that_no_model_of_the_grid_has_is_refused_by_name(survey: Survey) -> None:
+    text = '[[grid]]\nmodels = "serial"\ndepth = 2\n'
+    with pytest.raises(
+        UsageError, match=r"unknown key in \[\[grid\]\] 'widht': did you mean 'width'"
+    ):
+        expand(parse(text + "widht = 64\n"), survey, "cpu")
+    with pytest.raises(UsageError, match=r"unknown key .* 'experts': .*known: .*branch_depth"):
+        expand(parse(text + "experts = 64\n"), survey, "cpu")
+    with pytest.raises(UsageError, match="unknown key .* 'colour'"):
+        parse(text + "colour = 'red'\n")
+    with pytest.raises(UsageError, match="'model': did you mean 'models'"):
+        parse(text + "model = 'serial'\n")

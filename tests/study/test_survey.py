@@ -12,29 +12,30 @@ import pytest
 from paraformer_bench.study import survey as survey_module
 from paraformer_bench.study.cost import Cost
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.survey import Item, Survey, choose_device, take_survey
+from paraformer_bench.study.registry import ModelTraits
+from paraformer_bench.study.survey import Survey, choose_device, take_survey
 
 SurveyOf = Callable[..., Survey]
 
 ANSWER = {
-    "catalogue": {
-        "models": [
-            {
+    "survey": {
+        "models": {
+            "a": {
                 "name": "a",
                 "devices": ["cpu"],
-                "branches": True,
+                "branched": True,
                 "summary": "s",
                 "source": "m",
-                "chains": False,
+                "axes": ["width"],
                 "cost": {"span": "L", "work": "L*F", "parameters": "L*B"},
             }
-        ],
-        "executions": [],
-        "runtimes": [],
-    },
-    "environment": {"devices": {"cpu": "EPYC", "cuda:0": "H200", "cuda:1": "H200"}},
-    "versions": {"torch": "2.13"},
-    "installed_plugins": {"theirs": "1.0"},
+        },
+        "executions": {},
+        "runtimes": {},
+        "environment": {"devices": {"cpu": "EPYC", "cuda:0": "H200", "cuda:1": "H200"}},
+        "versions": {"torch": "2.13"},
+        "installed_plugins": {"theirs": "1.0"},
+    }
 }
 
 
@@ -59,7 +60,15 @@ def test_answer_of_the_child(child_says) -> None:
     commands = child_says(json.dumps(ANSWER))
     survey = take_survey([Path("x.py"), Path("y.py")])
     assert survey.models == {
-        "a": Item("a", ("cpu",), True, "s", "m", False, Cost("L", "L*F", "L*B"))
+        "a": ModelTraits(
+            name="a",
+            devices=("cpu",),
+            branched=True,
+            summary="s",
+            source="m",
+            axes=("width",),
+            cost=Cost("L", "L*F", "L*B"),
+        )
     }
     assert survey.gpus == ["cuda:0", "cuda:1"]
     assert survey.versions == {"torch": "2.13"}
@@ -133,4 +142,4 @@ def test_device_is_refused(survey_of: SurveyOf, gpus: int, asked: str, message: 
 def test_a_control_has_no_branches_or_a_span_that_grows(
     branches: bool, cost: Cost | None, control: bool
 ) -> None:
-    assert Item("a", ("cpu",), branches, "s", "m", cost=cost).control == control
+    assert ModelTraits(name="a", branched=branches, cost=cost).control == control

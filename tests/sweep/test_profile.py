@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paraformer_bench.study.profiling import PARTIAL, Profile, ProfileJob
 from rich.console import Console
 
 from paraformer_bench.clusters.shard import Shard
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.job import Protocol
-from paraformer_bench.study.profiling import PARTIAL, Profile, ProfileJob
 from paraformer_bench.study.run_folder import RUN, read_run
 from paraformer_bench.sweep.profile import ProfilePass
 from paraformer_bench.sweep.run import Outcome, Plan, run_sweep

@@ -6,8 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from paraformer_bench.analysis.demand import BANDWIDTH, COMPUTE, JOIN, LAUNCH, TERMS
-from paraformer_bench.analysis.latency_model import DEEPEST_FITTED, Model
+from paraformer_bench.analysis.latency_model import (
+    BANDWIDTH,
+    COMPUTE,
+    DEEPEST_FITTED,
+    JOIN,
+    LAUNCH,
+    TERMS,
+    Model,
+)
 from paraformer_bench.analysis.predictions import Prediction, unseen_error
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from paraformer_bench.analysis.intervals import means
-from paraformer_bench.analysis.moderated import FEWEST, _inverse_trigamma, moderate
+from paraformer_bench.analysis.intervals import FEWEST, _inverse_trigamma, means, moderate
 
 
 def test_equally_noisy_cases_share_what_they_know() -> None:
