@@ -61,8 +61,8 @@ def _page(data: ReportData) -> page.Page:
     claim = rich("Verdict on the claim: <b>{}</b>.", said.answer)
     if rule:
         claim += rich(
-            " A curve counts as constant if, for every pair of its depths, time grows by less than "
-            "{}, shown at {} confidence.",
+            " A curve counts as constant if, for every pair of its depths, time grows by less "
+            "than {}, shown at {} confidence.",
             percent(rule.margin),
             percent(rule.confidence),
         )

@@ -1,16 +1,19 @@
-"""The page of a comparison of two runs."""
+"""The page of a comparison: runs on the same axes, each further one judged against the first."""
 
 from __future__ import annotations
 
+import os
+import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import pandas as pd
-from markupsafe import Markup
-
+from paraformer_bench.analysis import compare as rule
+from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.compare import (
     FASTER,
     ONLY_A,
@@ -20,106 +23,247 @@ from paraformer_bench.analysis.compare import (
     UNCLEAR,
     Contrast,
 )
-from paraformer_bench.analysis.machines import Shift
-from paraformer_bench.report import facts, forest, page, style, svg, units
-from paraformer_bench.report.regimes import regimes
-from paraformer_bench.study.case import Case
+from paraformer_bench.analysis.tables import case_table
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.words import deciding
+from paraformer_bench.report import facts, page
+from paraformer_bench.report.data import Conditions, in_words, rows_of
+from paraformer_bench.report.figures import ratios, series, style, svg
+from paraformer_bench.report.figures.chart import chart
+from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.series import DepthPanel, DepthSeries, grouped
+from paraformer_bench.report.headline import Headline, headline
+from paraformer_bench.report.html import SYMBOLS, badge, be, bold, joined, method, prose, rich
+from paraformer_bench.report.section import (
+    Attributes,
+    Block,
+    Chart,
+    Column,
+    Drawing,
+    Heading,
+    Items,
+    Section,
+    Table,
+    TableCell,
+    Text,
+    alone,
+)
+from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.run_folder import REPORTS, Run
+from paraformer_bench.study.run_folder import PAGE, REPORTS, Run, RunInfo
+from paraformer_bench.study.words import (
+    NONE,
+    count,
+    moment,
+    percent,
+    span,
+    time,
+    times,
+    upper_first,
+)
 
 ORDER = (SLOWER, FASTER, UNCLEAR, SAME, ONLY_A, ONLY_B)
+LETTERS = string.ascii_uppercase
+"""Short for the runs, of which there are so many at most."""
+
 _SYMBOLS = {SLOWER: "↘", FASTER: "↗", UNCLEAR: "?", SAME: "=", ONLY_A: "A", ONLY_B: "B"}
-_CLASSES = {SLOWER: "grows", FASTER: "constant"}
+_TONES = {SLOWER: "grows", FASTER: "constant"}
+_ANSWERS = {SLOWER: "refuted", FASTER: "supported"}
+
+_RULE = (
+    "The observations are block medians. Those of two runs are independent samples, compared by "
+    "Welch's t on their logarithms; the variances of each run's cases are moderated towards a "
+    "common one, so that few blocks suffice. Slower and faster are corrected for the number of "
+    "cases by Holm's procedure, so that two runs that are alike differ anywhere in at most 5% of "
+    "comparisons. The same: neither, and the 90% interval lies within the threshold. Anything "
+    "else is unclear."
+)
+_LATENCY = (
+    "One panel for each way to run a net under the same conditions, whatever the device; one "
+    "curve a run. Vertical bars are 95% intervals over the blocks of one run: what moved "
+    "between runs is not in them."
+)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One case: who, and what became of it."""
+class Contender:
+    """One of the runs.
 
-    method: str
-    depth: int
-    regime: str
-    contrast: Contrast
-    symbol: str
-    tone: str
-    ratio: str
-    interval: str
-    seconds: str
-    blocks: str
+    Attributes:
+        letter: Short for it.
+        run: As it was read.
+        contrasts: Of its cases against those of the first run; empty for that itself and for a
+            run that shares no case with it.
+        shift: What moved all of it against the first run, in words; empty if nothing did.
+    """
+
+    letter: str
+    run: Run
+    contrasts: Sequence[Contrast] = ()
+    shift: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.run.info.name or self.run.folder.resolve().name
+
+    @property
+    def label(self) -> str:
+        """Letter and name."""
+        return f"{self.letter}: {self.name}"
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Of all its curves."""
+        return verdict_file(self.run)
+
+    @cached_property
+    def headline(self) -> Headline:
+        """What the run says by itself."""
+        return headline(self.verdicts, self.run.info)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many cases came out how."""
+        return Counter(contrast.verdict for contrast in self.contrasts)
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """Of its records."""
+        return list(dict.fromkeys(record.case for record in self.run.records))
 
 
 @dataclass(frozen=True)
-class Panel:
-    """The figure of one regime."""
+class Comparison:
+    """Runs and what the further ones are against the first; see `contend`."""
 
-    regime: str
-    svg: Markup
+    contenders: Sequence[Contender]
+    threshold: float
+
+    @property
+    def further(self) -> Sequence[Contender]:
+        """All but the first."""
+        return self.contenders[1:]
+
+    @cached_property
+    def cases(self) -> dict[str, Case]:
+        """By id, of all runs."""
+        return {case.id: case for one in self.contenders for case in one.cases}
+
+    @cached_property
+    def regimes(self) -> dict[str, Conditions]:
+        """By group."""
+        return in_words(case.regime for case in self.cases.values())
+
+    @property
+    def slower(self) -> bool:
+        """Whether any case of any run is slower than in the first one."""
+        return any(one.counts[SLOWER] for one in self.further)
+
+    def short(self, contrast: Contrast) -> str:
+        """Words for the regime of a case."""
+        return self.regimes[self.cases[contrast.case_id].group].short
 
 
-def default_path(run_a: Run, run_b: Run) -> Path:
+def contend(runs: Sequence[Run], threshold: float) -> Comparison:
+    """Judge each further run against the first.
+
+    Raises:
+        UsageError: There are too few or too many runs, the threshold is out of range, or no
+            further run shares a case or a curve, on whatever device, with the first.
+    """
+    if not 2 <= len(runs) <= len(LETTERS):
+        raise UsageError(f"compare takes 2 to {len(LETTERS)} runs, not {len(runs)}")
+    first, *others = runs
+    contenders = [Contender("A", first)]
+    problems = []
+    for letter, run in zip(LETTERS[1:], others, strict=False):
+        try:
+            contrasts = rule.compare(first, run, threshold)
+        except rule.NothingShared as error:
+            problems.append(error)
+            contenders.append(Contender(letter, run))
+        else:
+            shift = rule.shift(contrasts, first, run).words
+            contenders.append(Contender(letter, run, _renamed(contrasts, letter), shift))
+    comparison = Comparison(contenders, threshold)
+    if len(problems) == len(others) and not _panels(comparison):
+        raise problems[0]
+    return comparison
+
+
+def _renamed(contrasts: Sequence[Contrast], letter: str) -> list[Contrast]:
+    """Return contrasts whose reasons call the second run by its letter."""
+    return [replace(c, reason=c.reason.replace(" in B", f" in {letter}")) for c in contrasts]
+
+
+def default_path(comparison: Comparison) -> Path:
     """Where the page lies if nothing else is said."""
-    names = (run.folder.resolve().name for run in (run_a, run_b))
-    return REPORTS / "compare" / f"{'--'.join(names)}.html"
+    names = [one.run.folder.resolve().name for one in comparison.contenders]
+    name = "--".join(names)
+    if len(name.encode()) > 200:
+        name = f"{names[0]}--and-{len(names) - 1}-more"
+    return REPORTS / "compare" / f"{name}.html"
 
 
-def write_comparison(
-    path: Path,
-    run_a: Run,
-    run_b: Run,
-    contrasts: Sequence[Contrast],
-    shift: Shift,
-    threshold: float,
-) -> Path:
+def write_comparison(path: Path, comparison: Comparison) -> Path:
     """Write the page of a comparison and return its path.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: It cannot be written.
     """
-    cases = {record.case.id: record.case for run in (run_a, run_b) for record in run.records}
-    known = regimes(
-        pd.DataFrame([case.to_json() | {"group": case.group} for case in cases.values()])
+    return page.write(path, page.render(_page(comparison, path.parent)))
+
+
+def _page(comparison: Comparison, folder: Path) -> page.Page:
+    further = comparison.further
+    every: Counter[str] = sum((one.counts for one in further), Counter())
+    worst = next((verdict for verdict in ORDER if every[verdict]), "")
+    slash = ' <span aria-hidden="true">/</span> '
+    places = [rich("{}: {}", c.letter, prose(c.name, 120)) for c in comparison.contenders]
+    claims = [_sentence(one, len(further) > 1) for one in further]
+    claims.append(
+        "A case is slower or faster if that is sure, whatever the number of cases, and the "
+        f"estimate is beyond {percent(comparison.threshold)}."
     )
-    rows = [
-        _row(contrast, case, known[case.group].short)
-        for contrast, case in ((contrast, cases[contrast.case_id]) for contrast in contrasts)
-    ]
-    rows.sort(key=lambda row: (row.regime, row.method, row.depth))
-    rows.sort(key=lambda row: ORDER.index(row.contrast.verdict))
-    counts = Counter(contrast.verdict for contrast in contrasts)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
-    return page.write(
-        path,
-        page.render(
-            "compare.html.j2",
-            title=_title(counts),
-            tone=_CLASSES.get(next(v for v in ORDER if counts[v]), "open"),
-            sentence=sentence(counts),
-            shift=shift.words,
-            names=[run.folder.resolve().name for run in (run_a, run_b)],
-            differences=_differences(run_a.info, run_b.info),
-            warnings=[f"{run.folder}: {w}" for run in (run_a, run_b) for w in run.warnings],
-            threshold=threshold,
-            panels=_panels(rows, threshold),
-            rows=rows,
-            regimes=len({row.regime for row in rows}),
-        ),
+    who = "B" if len(further) == 1 else "any of them"
+    return page.Page(
+        title=" and ".join(one.name[:40] for one in comparison.contenders),
+        place=joined(slash, [rich("Comparison"), *places]),
+        question=f"Is {who} slower than A?",
+        heading=" ".join(_title(one, len(further) > 1) for one in further),
+        tone=_ANSWERS.get(worst, "undecided"),
+        claims=claims if len(further) > 1 else [" ".join(claims)],
+        banners=[rich("{}.", _shift(one, len(further) > 1)) for one in further if one.shift],
+        sections=[
+            *_ratios(comparison),
+            *_cases(comparison),
+            *_verdicts(comparison),
+            *alone(_latency(comparison)),
+            _runs(comparison, folder),
+            Section("rule", "The rule", [Text(_RULE)]),
+        ],
     )
 
 
-def _title(counts: Mapping[str, int]) -> str:
-    if counts[SLOWER]:
-        return f"B is slower in {units.count(counts[SLOWER], 'case')}."
-    if counts[FASTER]:
-        return f"B is faster in {units.count(counts[FASTER], 'case')}, and slower in none."
-    if counts[UNCLEAR]:
-        return "No case is slower or faster for sure."
-    return "B is as fast as A."
+def _shift(one: Contender, named: bool) -> str:
+    return f"{one.letter}: {one.shift}" if named else upper_first(one.shift)
 
 
-def sentence(counts: Mapping[str, int]) -> str:
+def _title(one: Contender, named: bool) -> str:
+    slower, faster = one.counts[SLOWER], one.counts[FASTER]
+    if slower:
+        return f"{one.letter} is slower in {count(slower, 'case')}."
+    if faster:
+        return f"{one.letter} is faster in {count(faster, 'case')}, and slower in none."
+    if one.counts[UNCLEAR]:
+        return f"No case{f' of {one.letter}' if named else ''} is slower or faster for sure."
+    if not one.contrasts:
+        return f"{one.letter} shares no case with A."
+    return f"{one.letter} is as fast as A."
+
+
+def _sentence(one: Contender, named: bool) -> str:
     """Say how many cases came out how."""
     words = {
         SLOWER: "slower",
@@ -127,78 +271,250 @@ def sentence(counts: Mapping[str, int]) -> str:
         SAME: "the same",
         UNCLEAR: "unclear",
         ONLY_A: "in A alone",
-        ONLY_B: "in B alone",
+        ONLY_B: f"in {one.letter} alone",
     }
-    told = ", ".join(f"{counts[verdict]} {words[verdict]}" for verdict in ORDER if counts[verdict])
-    return f"Of {units.count(sum(counts.values()), 'case')}: {told}."
+    told = ", ".join(f"{one.counts[v]} {words[v]}" for v in ORDER if one.counts[v])
+    where = f" of {one.letter} against A" if named else ""
+    if not told:
+        device = "devices and conditions are part of a case"
+        return f"{one.letter} shares no measured case with A: {device}."
+    return f"Of {count(len(one.contrasts), 'case')}{where}: {told}."
 
 
-def _row(contrast: Contrast, case: Case, regime: str) -> Row:
-    pair = (contrast.seconds_a, contrast.seconds_b)
-    times = [units.NONE if seconds is None else units.time(seconds) for seconds in pair]
-    method = f"{case.model} {case.execution}, {case.runtime}"
-    if case.devices != 1:
-        method += f", {case.devices} devices"
-    if case.branch_depth != 1:
-        method += f", branch depth {case.branch_depth}"
-    return Row(
-        method,
-        case.depth,
-        regime,
-        contrast,
-        _SYMBOLS[contrast.verdict],
-        _CLASSES.get(contrast.verdict, "inconclusive"),
-        units.NONE if contrast.ratio is None else f"{contrast.ratio:.3f}×",
-        units.span(contrast.low, contrast.high),
-        f"{times[0]} → {times[1]}",
-        f"{contrast.blocks_a}, {contrast.blocks_b}",
-    )
-
-
-def _panels(rows: Sequence[Row], threshold: float) -> list[Panel]:
-    known = [row for row in rows if row.contrast.ratio is not None]
+def _ratios(comparison: Comparison) -> list[Section]:
+    """Draw a figure a regime for each further run: one ratio with its interval a row."""
+    known = [c for one in comparison.further for c in one.contrasts if c.ratio is not None]
     if not known:
         return []
-    ends = forest.reach([row.contrast for row in known], threshold)
-    groups: dict[str, list[Row]] = {}
-    for row in known:
-        groups.setdefault(row.regime, []).append(row)
-    panels = []
-    with style.drawing():
-        for number, (regime, held) in enumerate(sorted(groups.items()), start=1):
-            held.sort(key=lambda row: (row.method, row.depth))
-            lines = [(f"{row.method}, L = {row.depth}", row.contrast) for row in held]
-            figure = forest.draw(lines, threshold, ends)
-            told = "; ".join(
-                f"{label}: {row.ratio} {row.contrast.verdict}"
-                for (label, _), row in zip(lines, held, strict=True)
-            )
-            drawing = svg.to_svg(figure, f"forest-{number}", f"B over A: {regime}", told)
-            panels.append(Panel(regime, drawing))
-    return panels
+    limits = ratios.limits_of(known, comparison.threshold)
+    words = (
+        "Time in {} over time in A, on a logarithmic axis: right of 1 {} is slower. Bars are 90% "
+        "intervals over blocks; the shaded band is ±{}. Triangles point to what is slower or "
+        "faster for sure, circles are the same, hollow squares are unclear."
+    )
+    who = ("B", "B") if len(comparison.further) == 1 else ("each run", "it")
+    body: list[Block] = [Text(words.format(*who, percent(comparison.threshold)))]
+    number = 0
+    for one in comparison.further:
+        groups: dict[str, list[Contrast]] = {}
+        for contrast in one.contrasts:
+            if contrast.ratio is not None:
+                groups.setdefault(comparison.short(contrast), []).append(contrast)
+        if groups and len(comparison.further) > 1:
+            body.append(Heading(rich("{} over A", one.label)))
+        for regime, contrasts in sorted(groups.items()):
+            number += 1
+            pairs = [(comparison.cases[contrast.case_id], contrast) for contrast in contrasts]
+            pairs.sort(key=lambda pair: (pair[0].curve.label, pair[0].depth))
+            rows = [(f"{case.curve.label}, L = {case.depth}", held) for case, held in pairs]
+            told = "; ".join(f"{label}: {_ratio(held)} {held.verdict}" for label, held in rows)
+            title = f"{one.letter} over A: {regime}"
+            with style.drawing():
+                figure = ratios.draw(rows, one.letter, comparison.threshold, limits)
+                drawing = svg.to_svg(figure, f"forest-{number}", title, told)
+            body.append(Drawing(drawing, regime, regime))
+    return [Section("ratios", "Ratios", body)]
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what the two runs say of themselves where they do not say the same."""
-    pairs = [
-        (name, _flat(value_of(a)), _flat(value_of(b)))
-        for name, value_of in (
-            ("measured", lambda info: {"": units.moment(facts.text(info, "started"))}),
-            ("commit", lambda info: {"": facts.commit(info)}),
-            ("device", lambda info: facts.devices(info)),
-            ("suite", lambda info: {"": facts.table(info, "suite").get("name")}),
-            ("protocol", lambda info: facts.table(info, "suite", "protocol")),
-            ("version", lambda info: facts.table(info, "versions")),
-            ("host", lambda info: facts.table(info, "environment", "host")),
+def _ratio(contrast: Contrast) -> str:
+    return NONE if contrast.ratio is None else f"{contrast.ratio:.3f}×"
+
+
+def _cases(comparison: Comparison) -> list[Section]:
+    """Return a table of the cases of each further run, the clear changes first."""
+    body: list[Block] = []
+    for one in comparison.further:
+        if one.contrasts:
+            if len(comparison.further) > 1:
+                body.append(Heading(rich("{} against A", one.label)))
+            body.append(_table(comparison, one))
+    return [Section("cases", "Cases", body)] if body else []
+
+
+def _table(comparison: Comparison, one: Contender) -> Block:
+    def who(contrast: Contrast) -> str:
+        return comparison.cases[contrast.case_id].curve.label
+
+    def depth(contrast: Contrast) -> int:
+        return comparison.cases[contrast.case_id].depth
+
+    def verdict(contrast: Contrast) -> TableCell:
+        symbol = one.letter if contrast.verdict == ONLY_B else _SYMBOLS[contrast.verdict]
+        tone = _TONES.get(contrast.verdict, "inconclusive")
+        named = f"ONLY_{one.letter}" if contrast.verdict == ONLY_B else contrast.verdict
+        return TableCell(
+            badge(named, symbol, tone), prose(contrast.reason) if contrast.reason else ""
         )
+
+    def seconds(contrast: Contrast) -> TableCell:
+        pair = contrast.seconds_a, contrast.seconds_b
+        told = " → ".join(NONE if one is None else time(one) for one in pair)
+        return TableCell(told, f"{contrast.basis} time" if contrast.basis else "")
+
+    columns: list[Column[Contrast]] = [
+        Column("method", lambda c: rich("<bdi>{}</bdi>", who(c))),
+        Column("depth L", lambda c: TableCell(str(depth(c)), key=depth(c))),
+        Column("verdict", verdict),
+        Column(f"{one.letter} / A", lambda c: TableCell(bold(_ratio(c)), key=c.ratio)),
+        Column("interval", lambda c: span(c.low, c.high)),
+        Column(f"A → {one.letter}", seconds),
+        Column("blocks", lambda c: f"{c.blocks_a}, {c.blocks_b}"),
     ]
-    return [
-        (f"{name} {key}".strip(), left.get(key, units.NONE), right.get(key, units.NONE))
-        for name, left, right in pairs
-        for key in dict.fromkeys([*left, *right])
-        if left.get(key) != right.get(key)
-    ]
+    if len({comparison.short(contrast) for contrast in one.contrasts}) > 1:
+        words = "<small><bdi>{}</bdi></small>"
+        columns.append(Column("where", lambda c: rich(words, comparison.short(c))))
+    rows = sorted(one.contrasts, key=lambda c: (comparison.short(c), who(c), depth(c)))
+    return Table(columns, sorted(rows, key=lambda c: ORDER.index(c.verdict)))
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in values.items() if value not in (None, "")}
+Shared = tuple[Curve, str, list[Verdict | None]]
+"""A way to run a net, words for its conditions but the device, and its verdict in each run."""
+
+
+def _verdicts(comparison: Comparison) -> list[Section]:
+    """Return the verdicts of every curve that at least two runs have, side by side."""
+    curves: dict[tuple[str, str], Shared] = {}
+    for place, one in enumerate(comparison.contenders):
+        for verdict in deciding(one.verdicts):
+            curve, where = verdict.curve, _where(verdict.curve.regime)
+            nothing: list[Verdict | None] = [None] * len(comparison.contenders)
+            held = curves.setdefault((where, curve.label), (curve, where, nothing))
+            held[2][place] = verdict
+    rows = [row for row in curves.values() if sum(v is not None for v in row[2]) > 1]
+    if not rows:
+        words = "No two of these runs have a curve in common."
+        return [Section("verdicts", "Verdicts", [Text(words)])]
+    words = (
+        "Deepest depth up to which each curve is constant, and its largest growth, judged run by "
+        "run."
+    )
+    if lonely := len(curves) - len(rows):
+        words += f" {be(lonely, 'curve', ' that one run alone has')} left out."
+
+    def mark(row: Shared, place: int) -> TableCell | str:
+        verdict = row[2][place]
+        if verdict is None:
+            return NONE
+        told = rich(
+            '<span class="mark {0}"><span aria-hidden="true">{1}</span> {0}, '
+            "L = {2} of {3}</span>",
+            verdict.verdict,
+            SYMBOLS[verdict.verdict],
+            verdict.constant_up_to,
+            verdict.depths[-1],
+        )
+        return TableCell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
+
+    where = "{} <small><bdi>{}</bdi></small>"
+    columns = [Column[Shared]("curve", lambda row: rich(where, method(row[0]), row[1]))]
+    for place, one in enumerate(comparison.contenders):
+        head = rich("{}: <bdi>{}</bdi>", one.letter, one.name[:40])
+        columns.append(Column(head, partial(mark, place=place)))
+    rows.sort(key=lambda row: (row[1], row[0].sort_key))
+    table = Table(columns, rows, look="grid sortable", label="Verdicts of every run")
+    return [Section("verdicts", "Verdicts", [Text(words), table])]
+
+
+def _where(regime: Regime) -> str:
+    """Words for all conditions but the device."""
+    return " · ".join(word for name, word in regime.words.items() if name != "device")
+
+
+def _latency(comparison: Comparison) -> Chart | None:
+    """Draw the latency of every curve that at least two runs have."""
+    panels = _panels(comparison)
+    regimes = {
+        panel.group: Conditions(number, {"group": panel.group}, short)
+        for number, (panel, short) in enumerate(panels)
+    }
+    looks = style.looks(_stand_in(one) for one in comparison.contenders)
+    axis = Axis("time per call (ms)", "ms", {})
+    drawn = [panel for panel, _ in panels]
+    return chart("latency", "Latency against depth", _LATENCY, drawn, axis, looks, regimes)
+
+
+def _stand_in(one: Contender) -> Curve:
+    """A curve whose label is that of a run."""
+    return Curve(Method(one.label, "", "eager"), Regime((), 1, "", ""))
+
+
+def _panels(comparison: Comparison) -> list[tuple[DepthPanel, str]]:
+    """Return a panel for each way to run a net under the same conditions, and words for it."""
+    curves: dict[tuple[str, tuple[object, ...]], dict[int, list[Any]]] = {}
+    for place, one in enumerate(comparison.contenders):
+        rows = rows_of(case_table(one.run.records), one.run.records)
+        for groups in grouped(rows).values():
+            for held in groups.values():
+                curve = held[0].curve
+                key = _where(curve.regime), curve.sort_key
+                # Two devices of one run are two curves of it: the first one stands for it.
+                curves.setdefault(key, {}).setdefault(place, held)
+    found = []
+    for (where, _), runs in sorted(curves.items()):
+        on_device = all(any(row.device_time > 0 for row in held) for held in runs.values())
+        column = "device_time" if on_device else "wall"
+        drawn = [
+            DepthSeries(_stand_in(comparison.contenders[place]), panel.series[0].points)
+            for place, held in runs.items()
+            for panel in series.latency(held, column)
+            if panel.series[0].points
+        ]
+        if len(drawn) > 1:
+            label = next(iter(runs.values()))[0].curve.label
+            clock = "device time" if on_device else "wall clock"
+            panel = DepthPanel(f"{label} · {where} · {clock}", where, tuple(drawn))
+            found.append((panel, f"{label} ({clock})"))
+    return found
+
+
+Told = tuple[str, list[str]]
+"""Something that runs say of themselves, and what each one says."""
+
+_DIFFERENCES: Mapping[str, Callable[[RunInfo], Mapping[str, Any]]] = {
+    "measured": lambda info: {"": moment(info.started or "")},
+    "commit": lambda info: {"": facts.commit(info)},
+    "device": lambda info: info.device_names,
+    "suite": lambda info: {"": facts.suite_name(info)},
+    "protocol": lambda info: facts.table(info.suite, "protocol"),
+    "version": lambda info: info.versions,
+    "host": lambda info: facts.table(info.environment, "host"),
+}
+"""What is told of the runs where they do not say the same."""
+
+
+def _runs(comparison: Comparison, folder: Path) -> Section:
+    """Return what each run says by itself, and in what they differ."""
+    runs = comparison.contenders
+    rows: list[Told] = [
+        ("the claim", [f"{one.headline.symbol} {one.headline.answer}" for one in runs]),
+        ("in words", [" ".join(one.headline.sentences) for one in runs]),
+        ("used", [facts.hardware((c.device for c in one.cases), one.run.info) for one in runs]),
+        ("blocks", [str(len({record.block for record in one.run.records})) for one in runs]),
+    ]
+    for name, told in _DIFFERENCES.items():
+        held = [told(one.run.info) for one in runs]
+        for key in dict.fromkeys(key for values in held for key in values):
+            texts = [str(v.get(key)) if v.get(key) not in (None, "") else NONE for v in held]
+            if len(set(texts)) > 1:
+                rows.append((f"{name} {key}".strip(), texts))
+
+    def value(row: Told, place: int) -> str:
+        return prose(row[1][place], 400)
+
+    columns = [Column[Told]("", lambda row: rich("<bdi>{}</bdi>", row[0]))]
+    for place, one in enumerate(runs):
+        target, name = one.run.folder.resolve() / PAGE, rich("<bdi>{}</bdi>", one.name[:120])
+        link = quote(os.path.relpath(target, folder.resolve()))
+        linked = rich('<a href="{}">{}</a>', link, name) if target.is_file() else name
+        head = rich("{}: {}", one.letter, linked)
+        columns.append(Column(head, partial(value, place=place), one.letter))
+    body: list[Block] = [
+        Text("What each says by itself, then in what they differ."),
+        Table(columns, rows, look="plain"),
+    ]
+    warnings: list[tuple[Attributes, str]] = [
+        ({}, prose(f"{one.run.folder}: {warning}")) for one in runs for warning in one.run.warnings
+    ]
+    if warnings:
+        body += [Heading("Broken lines"), Items(warnings)]
+    return Section("runs", "The runs", body)

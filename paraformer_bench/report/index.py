@@ -18,7 +18,6 @@ from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, RUN, read_run
 from paraformer_bench.study.words import moment
 
-
 _WIDTH, _HEIGHT, _EDGE = 120.0, 44.0, 3.0
 _MOST_CURVES = 40
 """Of a drawing; more would be a blot."""

@@ -76,8 +76,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=escape,
     )
-    environment.globals.update(
-        code=code, percent=words.percent, numbers=NUMBERS, symbols=SYMBOLS
-    )
+    environment.globals.update(code=code, percent=words.percent, numbers=NUMBERS, symbols=SYMBOLS)
     environment.filters["count"] = words.count
     return environment

@@ -88,8 +88,10 @@ def _table(
     rows: list[Values] = [
         (looks[s.curve.label].number, s.curve.label, _texts(s)) for s in panel.series
     ]
-    for sizes in panel.weights:
-        rows.append((None, "weights", {depth: short(size) for depth, size in sizes.items()}))
+    rows += [
+        (None, "weights", {depth: short(size) for depth, size in sizes.items()})
+        for sizes in panel.weights
+    ]
     who = Column[Values]("method", lambda row: rich("<bdi>{}</bdi>", row[1]))
     at = [Column(str(depth), partial(_at, depth=depth)) for depth in limits.depths]
     return Table(

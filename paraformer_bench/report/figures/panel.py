@@ -149,7 +149,9 @@ def draw(panel: DepthPanel, axis: Axis, limits: Frame, looks: Mapping[str, Look]
     for series in panel.series:
         _series(axes, series, looks[series.curve.label])
     for row, series in enumerate(rows):
-        _lost(axes, series, looks[series.curve.label], 1 + (row + 0.7) * _STRIP_ROW / _PLOT, limits)
+        _lost(
+            axes, series, looks[series.curve.label], 1 + (row + 0.7) * _STRIP_ROW / _PLOT, limits
+        )
     return figure
 
 
@@ -158,9 +160,7 @@ def swatch(look: Look | None) -> Figure:
     if look is None:
         return style.swatch(color=MUTED, linewidth=1, linestyle=":")
     marker = _marker(look) if look.marker else {}
-    return style.swatch(
-        color=look.colour, linewidth=1.6, linestyle=look.dash, with_marker=marker
-    )
+    return style.swatch(color=look.colour, linewidth=1.6, linestyle=look.dash, with_marker=marker)
 
 
 def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:

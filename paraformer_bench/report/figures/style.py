@@ -151,7 +151,12 @@ def drawing() -> Iterator[None]:
 
 
 def plot(
-    width: float, height: float, left: float = 0, bottom: float = 0, right: float = 0, top: float = 0
+    width: float,
+    height: float,
+    left: float = 0,
+    bottom: float = 0,
+    right: float = 0,
+    top: float = 0,
 ) -> tuple[Figure, Axes]:
     """Return an empty figure and its axes: size and margins in points, nothing behind them."""
     figure = Figure(figsize=(width / 72, height / 72))

@@ -15,7 +15,9 @@ def sections(data: ReportData) -> list[Section]:
     info = data.run.info
     told = facts.environment(info)
     told += [("ceilings", facts.ceilings(info)), ("parts", facts.parts(info))]
-    sheets: list[list[Block]] = [[Heading(prose(name)), Pairs(held)] for name, held in told if held]
+    sheets: list[list[Block]] = [
+        [Heading(prose(name)), Pairs(held)] for name, held in told if held
+    ]
     nothing = Text("This run did not record its environment.")
     body = [Sheets(sheets) if sheets else nothing]
     return [Section("environment", "Environment", body, "Environment")]

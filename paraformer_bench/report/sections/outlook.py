@@ -10,7 +10,7 @@ from math import log2
 from paraformer_bench.analysis.outlook import DEEPEST, Outlook, outlooks, typical_error
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.html import be, method, rich
-from paraformer_bench.report.section import Block, TableCell, Column, Section, Table, Text
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text
 from paraformer_bench.study.words import count, percent
 
 ORDER = 80
@@ -66,9 +66,11 @@ def _table(
         basis = f"{row.verdict.basis} time" if data.several_bases else ""
         return TableCell(method(row.verdict.curve), basis)
 
-    columns = [Column[Outlook]("method", who)]
-    for batch in sorted({at.batch for row in rows for at in row.batches}):
-        columns.append(Column(str(batch), partial(_at, batch=batch)))
+    batches = sorted({at.batch for row in rows for at in row.batches})
+    columns = [
+        Column[Outlook]("method", who),
+        *(Column[Outlook](str(batch), partial(_at, batch=batch)) for batch in batches),
+    ]
     words = "{}: depth up to which time is predicted to be constant, at batch"
     return Table(
         columns,
@@ -88,7 +90,9 @@ def _at(row: Outlook, batch: int) -> TableCell | str:
         return ""
     shade = {"style": f"--shade:{log2(at.up_to) / log2(DEEPEST):.2f}"}
     measured = "" if at.measured is None else f"measured {at.measured} of {at.deepest}"
-    return TableCell(f"over {at.up_to}" if at.beyond else str(at.up_to), measured, attributes=shade)
+    return TableCell(
+        f"over {at.up_to}" if at.beyond else str(at.up_to), measured, attributes=shade
+    )
 
 
 def _error(found: Sequence[Outlook]) -> str:

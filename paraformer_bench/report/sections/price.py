@@ -15,7 +15,7 @@ from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import grouped
 from paraformer_bench.report.html import method, prose, rich
-from paraformer_bench.report.section import Block, TableCell, Column, Section, Table, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.words import MIB, NONE, count, depth_list, short, time, times
@@ -52,7 +52,9 @@ class Quantity:
 
 QUANTITIES = (
     Quantity("time per call", getattr, time),
-    Quantity("peak memory", lambda row, _: row.peak_bytes, lambda size: f"{short(size * MIB)} MiB"),
+    Quantity(
+        "peak memory", lambda row, _: row.peak_bytes, lambda size: f"{short(size * MIB)} MiB"
+    ),
     Quantity(
         "work per image",
         lambda row, _: row.flops / row.batch,

@@ -67,8 +67,10 @@ def _grids(grids: list[Facts]) -> Block:
     def value(row: tuple[int, dict[str, str]], axis: str) -> str:
         return prose(row[1].get(axis, ""), 60)
 
-    columns = [Column[tuple[int, dict[str, str]]]("grid", lambda row: str(row[0]))]
-    for axis in dict.fromkeys(name for grid in grids for name, _ in grid):
-        columns.append(Column(rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)))
+    axes = dict.fromkeys(name for grid in grids for name, _ in grid)
+    columns: list[Column[tuple[int, dict[str, str]]]] = [
+        Column("grid", lambda row: str(row[0])),
+        *(Column(rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)) for axis in axes),
+    ]
     rows = [(number, dict(grid)) for number, grid in enumerate(grids, start=1)]
     return Table(columns, rows, look="values", label="Axes of every grid")

@@ -12,12 +12,12 @@ from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.html import bold, method, prose, rich
 from paraformer_bench.report.section import (
     Block,
-    TableCell,
     Column,
     Heading,
     Items,
     Section,
     Table,
+    TableCell,
     Text,
 )
 from paraformer_bench.study.case import Curve
@@ -71,8 +71,7 @@ def sections(data: ReportData) -> list[Section]:
         body.append(Text("There are no records."))
     body.append(Text(prose(facts.calibration(data.run.info), 900)))
     if data.run.warnings:
-        lines = [({}, prose(warning)) for warning in data.run.warnings]
-        body += [Heading("Broken lines"), Items(lines)]
+        body += [Heading("Broken lines"), Items([({}, prose(one)) for one in data.run.warnings])]
     return [Section("validity", "How sure that is", body, "How sure")]
 
 

@@ -21,7 +21,7 @@ from paraformer_bench.report.html import (
     prose,
     rich,
 )
-from paraformer_bench.report.section import Block, TableCell, Column, Section, Table, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import NONE, count, depth_list, percent, power, span, times
 
@@ -80,7 +80,11 @@ def _speedup(row: VerdictRow) -> TableCell:
 
 
 def _blocks(row: VerdictRow) -> TableCell:
-    return TableCell(str(row.verdict.blocks), key=row.verdict.blocks) if row.verdict else TableCell(NONE)
+    return (
+        TableCell(str(row.verdict.blocks), key=row.verdict.blocks)
+        if row.verdict
+        else TableCell(NONE)
+    )
 
 
 NUMBERS: tuple[Column[VerdictRow], ...] = (
@@ -138,13 +142,13 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
         for regime, rows in tables
     ]
 
-    def mark(place: Place, label: str) -> TableCell | str:
+    def cell(place: Place, label: str) -> TableCell | str:
         regime, row = place[0], place[1].get(label)
         if row is None:
             return ""
         number = data.looks[row.curve.label].number
         up_to, worst = _up_to(row), _worst(row)
-        link = rich(
+        mark = rich(
             '<a class="mark {}" href="#curve-{}-{}" title="{}"><span aria-hidden="true">{}</span>'
             '<span class="sr">{}</span> {}</a>',
             row.words.replace(" ", "-"),
@@ -155,24 +159,20 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
             row.words,
             up_to.text,
         )
-        return TableCell(link, worst.text if worst.key is not None else "", up_to.key)
+        return TableCell(mark, worst.text if worst.key is not None else "", up_to.key)
 
-    columns = [
-        Column[Place](
-            "regime",
-            lambda place: rich(
-                '<a href="#regime-{}"><bdi>{}</bdi></a>', place[0].number + 1, place[0].short
-            ),
-        )
-    ]
-    for curve in sorted(curves.values(), key=lambda curve: curve.sort_key):
-        columns.append(
+    link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
+    columns: list[Column[Place]] = [
+        Column("regime", lambda place: rich(link, place[0].number + 1, place[0].short)),
+        *(
             Column(
                 method(curve),
-                partial(mark, label=curve.label),
+                partial(cell, label=curve.label),
                 line=data.looks[curve.label].number,
             )
-        )
+            for curve in sorted(curves.values(), key=lambda curve: curve.sort_key)
+        ),
+    ]
     words = (
         "Each curve at a glance: its verdict, the deepest depth up to which it is constant, and "
         "its largest growth."

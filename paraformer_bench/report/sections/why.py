@@ -21,7 +21,7 @@ from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.html import method, prose, rich
-from paraformer_bench.report.section import Block, TableCell, Column, Section, Table, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
 from paraformer_bench.study.words import NONE, count, percent, time
 
 ORDER = 40
@@ -138,8 +138,8 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
             lambda row: NONE if row[1].error is None else percent(round(row[1].error, 3)),
         ),
     ]
-    for depth in sorted({step.depth for _, model in fitted for step in model.steps}):
-        columns.append(Column(str(depth), partial(at, depth=depth)))
+    depths = sorted({step.depth for _, model in fitted for step in model.steps})
+    columns += [Column(str(depth), partial(at, depth=depth)) for depth in depths]
     table = Table(
         columns,
         sorted(fitted, key=lambda row: (row[0].verdict.curve.sort_key, row[0].verdict.basis)),
