@@ -270,7 +270,7 @@ def regressions(
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
     from paraformer_bench.history.command import look
-    from paraformer_bench.report.change_lines import lines, one_line
+    from paraformer_bench.report.changes import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 
     judgement, warnings = look(results, machine, threshold, last, commits)

@@ -8,11 +8,11 @@ from typing import Any
 
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.predictions import predict
-from paraformer_bench.report import facts, page
+from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.headline import headline
-from paraformer_bench.report.html import prose, rich
-from paraformer_bench.report.section import Facts
+from paraformer_bench.report.html import Facts
+from paraformer_bench.report.section import Page
 from paraformer_bench.report.sections import run_sections
 from paraformer_bench.report.sections.files import write_parquet
 from paraformer_bench.report.traces import read_traces
@@ -53,14 +53,14 @@ def _write(path: Path, entries: Sequence[Any]) -> None:
     page.write(path, as_json([entry.flat() for entry in entries]).decode())
 
 
-def _page(data: ReportData) -> page.Page:
+def _page(data: ReportData) -> Page:
     info, rule = data.run.info, data.rule
     said = headline(data.verdicts, info)
-    name = prose(data.name, 120)
+    name = html.prose(data.name, 120)
     home = '<a href="../index.html">All runs</a> <span aria-hidden="true">/</span> {}'
-    claim = rich("Verdict on the claim: <b>{}</b>.", said.answer)
+    claim = html.rich("Verdict on the claim: <b>{}</b>.", said.answer)
     if rule:
-        claim += rich(
+        claim += html.rich(
             " A curve counts as constant if, for every pair of its depths, time grows by less "
             "than {}, shown at {} confidence.",
             percent(rule.margin),
@@ -72,7 +72,7 @@ def _page(data: ReportData) -> page.Page:
             "<b>Shard {} of a run.</b> <code>merge</code> joins it with the others; what follows "
             "is drawn from this part alone."
         )
-        banners.append(rich(words, info.shard))
+        banners.append(html.rich(words, info.shard))
     if info.finished is None:
         planned = facts.table(info.suite, "protocol").get("blocks")
         words = (
@@ -80,16 +80,16 @@ def _page(data: ReportData) -> page.Page:
             "What follows is drawn from those."
         )
         of = f" of {planned}" if planned else ""
-        banners.append(rich(words, count(data.blocks, "block") + of))
-    return page.Page(
+        banners.append(html.rich(words, count(data.blocks, "block") + of))
+    return Page(
         title=data.name,
-        place=rich(home, name),
+        place=html.rich(home, name),
         question=said.question,
         heading=said.title,
         tone=said.answer,
         symbol=said.symbol,
         claims=[claim],
-        leads=[prose(sentence, 900) for sentence in said.sentences],
+        leads=[html.prose(sentence, 900) for sentence in said.sentences],
         banners=banners,
         facts=_key_facts(data),
         sections=run_sections(data),

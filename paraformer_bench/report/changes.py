@@ -16,7 +16,7 @@ from paraformer_bench.history.change import (
 from paraformer_bench.history.history import Commit
 from paraformer_bench.history.kinds import BYTES, EXACT, SECONDS, first_word
 from paraformer_bench.history.results import Name
-from paraformer_bench.report import units
+from paraformer_bench.study.words import MIB, count, percent, printable, short, time, times
 
 _MOST_NAMES = 3
 MOVED = 0.05
@@ -24,7 +24,7 @@ MOVED = 0.05
 
 
 @dataclass(frozen=True)
-class Group:
+class CommitChanges:
     """What one commit changed, the largest first.
 
     Attributes:
@@ -46,7 +46,7 @@ class Group:
         return self.changes[0].verdict == REGRESSION
 
 
-def groups(changes: Sequence[Change]) -> list[Group]:
+def groups(changes: Sequence[Change]) -> list[CommitChanges]:
     """Return what each commit changed beyond the threshold, the most important commit first."""
     held: dict[str, list[Change]] = {}
     for change in changes:
@@ -55,7 +55,7 @@ def groups(changes: Sequence[Change]) -> list[Group]:
     found = []
     for members in held.values():
         members.sort(key=lambda change: (change.verdict != REGRESSION, -change.size))
-        found.append(Group(members[0].commit, members))
+        found.append(CommitChanges(members[0].commit, members))
     return sorted(found, key=lambda group: (not group.worse, -group.changes[0].size))
 
 
@@ -80,27 +80,27 @@ def _where(name: Name, apart: bool) -> str:
 def _doubt(between: int) -> str:
     if not between:
         return ""
-    return f"  (or {units.count(between, 'commit')} just before it, without data)"
+    return f"  (or {count(between, 'commit')} just before it, without data)"
 
 
 def one_line(text: str) -> str:
     """Return text that any terminal can show, on one line."""
-    return units.printable(text).replace("\r", " ").replace("\n", " ")
+    return printable(text).replace("\r", " ").replace("\n", " ")
 
 
 def summary(judgement: Judgement) -> str:
     """Say in one line what was found."""
     verdicts = [change.verdict for change in judgement.changes]
     worse, better = verdicts.count(REGRESSION), verdicts.count(IMPROVEMENT)
-    told = [units.count(worse, "regression"), units.count(better, "improvement")]
+    told = [count(worse, "regression"), count(better, "improvement")]
     if verdicts.count(SMALL):
         told.append(f"{verdicts.count(SMALL)} sure but below the threshold")
     commits = len({change.commit.hash for change in judgement.changes if change.verdict != SMALL})
     judged = len([c for c in judgement.history.commits if c.hash in judgement.judged])
     return (
-        f"{', '.join(told)}, at {commits} of {units.count(judged, 'commit')}; "
-        f"{units.count(len(judgement.tracks), 'benchmark')} with data, "
-        f"threshold {units.percent(judgement.threshold)}"
+        f"{', '.join(told)}, at {commits} of {count(judged, 'commit')}; "
+        f"{count(len(judgement.tracks), 'benchmark')} with data, "
+        f"threshold {percent(judgement.threshold)}"
     )
 
 
@@ -110,9 +110,9 @@ def notes(judgement: Judgement) -> list[str]:
     moved = [m for m in judgement.moved if abs(m.ratio - 1) > MOVED]
     if moved:
         ends = min(m.ratio for m in moved), max(m.ratio for m in moved)
-        span = " and ".join(f"{units.short(end)}×" for end in dict.fromkeys(ends))
+        span = " and ".join(f"{short(end)}×" for end in dict.fromkeys(ends))
         said.append(
-            f"note: at {units.count(len(moved), 'commit')} most times moved together, by up to "
+            f"note: at {count(len(moved), 'commit')} most times moved together, by up to "
             f"{span}: that is taken for the machine and left out"
         )
     if judgement.unjudged:
@@ -122,8 +122,8 @@ def notes(judgement: Judgement) -> list[str]:
         )
     history = judgement.history
     if history.left_out:
-        count = units.count(len(history.left_out), "commit")
-        said.append(f"note: {count} with results not in the history of HEAD, left out")
+        number = count(len(history.left_out), "commit")
+        said.append(f"note: {number} with results not in the history of HEAD, left out")
     if not history.from_git:
         said.append("note: no repository here knows these commits; they are ordered by date")
     return said
@@ -135,7 +135,7 @@ def titled(commit: Commit) -> str:
 
 
 @dataclass(frozen=True)
-class Gaps:
+class GapRun:
     """Commits at which the same benchmarks have no data for the same reason."""
 
     commits: tuple[Commit, ...]
@@ -144,12 +144,12 @@ class Gaps:
     whole: bool
 
 
-def merged(gaps: Sequence[Gap]) -> list[Gaps]:
+def merged(gaps: Sequence[Gap]) -> list[GapRun]:
     """Put gaps that differ in nothing but the commit together."""
     held: dict[tuple[str, tuple[Name, ...], bool], list[Commit]] = {}
     for gap in gaps:
         held.setdefault((gap.reason, gap.names, gap.whole), []).append(gap.commit)
-    return [Gaps(tuple(commits), *key) for key, commits in held.items()]
+    return [GapRun(tuple(commits), *key) for key, commits in held.items()]
 
 
 def some(names: Sequence[Name]) -> str:
@@ -159,7 +159,7 @@ def some(names: Sequence[Name]) -> str:
     return f"{told} and {more} more" if more > 0 else told
 
 
-def _gap(gap: Gaps) -> str:
+def _gap(gap: GapRun) -> str:
     where = titled(gap.commits[0])
     if len(gap.commits) > 1:
         where = f"{len(gap.commits)} commits, {gap.commits[0].short} to {gap.commits[-1].short}"
@@ -171,7 +171,7 @@ def _gap(gap: Gaps) -> str:
 def size(change: Change) -> str:
     """Return the ratio, or the difference where there is none."""
     if change.ratio is not None:
-        return f"{change.ratio:.3f}×" if change.ratio < 100 else units.times(change.ratio)
+        return f"{change.ratio:.3f}×" if change.ratio < 100 else times(change.ratio)
     return f"{change.after - change.before:+.3g}"
 
 
@@ -196,10 +196,10 @@ def value(number: float, unit: str) -> str:
     word = first_word(unit)
     rest = unit[len(word) :].rstrip() if unit.lower().startswith(word) else ""
     if word in SECONDS:
-        return units.time(number * SECONDS[word]) + rest
+        return time(number * SECONDS[word]) + rest
     if word in BYTES:
-        return f"{units.short(number * BYTES[word] * units.MIB)} MiB{rest}"
-    return f"{units.short(number)} {unit}".rstrip()
+        return f"{short(number * BYTES[word] * MIB)} MiB{rest}"
+    return f"{short(number)} {unit}".rstrip()
 
 
 def _change(change: Change) -> str:

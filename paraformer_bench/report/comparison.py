@@ -26,26 +26,21 @@ from paraformer_bench.analysis.compare import (
 from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
-from paraformer_bench.report import facts, page
+from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import Conditions, in_words, rows_of
 from paraformer_bench.report.figures import ratios, series, style, svg
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import DepthPanel, DepthSeries, grouped
 from paraformer_bench.report.headline import Headline, headline
-from paraformer_bench.report.html import SYMBOLS, badge, be, bold, joined, method, prose, rich
 from paraformer_bench.report.section import (
-    Attributes,
     Block,
     Chart,
     Column,
-    Drawing,
-    Heading,
-    Items,
+    Page,
     Section,
     Table,
     TableCell,
-    Text,
     alone,
 )
 from paraformer_bench.study.case import Case, Curve, Method, Regime
@@ -215,33 +210,35 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
     return page.write(path, page.render(_page(comparison, path.parent)))
 
 
-def _page(comparison: Comparison, folder: Path) -> page.Page:
+def _page(comparison: Comparison, folder: Path) -> Page:
     further = comparison.further
     every: Counter[str] = sum((one.counts for one in further), Counter())
     worst = next((verdict for verdict in ORDER if every[verdict]), "")
     slash = ' <span aria-hidden="true">/</span> '
-    places = [rich("{}: {}", c.letter, prose(c.name, 120)) for c in comparison.contenders]
+    places = [
+        html.rich("{}: {}", c.letter, html.prose(c.name, 120)) for c in comparison.contenders
+    ]
     claims = [_sentence(one, len(further) > 1) for one in further]
     claims.append(
         "A case is slower or faster if that is sure, whatever the number of cases, and the "
         f"estimate is beyond {percent(comparison.threshold)}."
     )
     who = "B" if len(further) == 1 else "any of them"
-    return page.Page(
+    return Page(
         title=" and ".join(one.name[:40] for one in comparison.contenders),
-        place=joined(slash, [rich("Comparison"), *places]),
+        place=html.joined(slash, [html.rich("Comparison"), *places]),
         question=f"Is {who} slower than A?",
         heading=" ".join(_title(one, len(further) > 1) for one in further),
         tone=_ANSWERS.get(worst, "undecided"),
         claims=claims if len(further) > 1 else [" ".join(claims)],
-        banners=[rich("{}.", _shift(one, len(further) > 1)) for one in further if one.shift],
+        banners=[html.rich("{}.", _shift(one, len(further) > 1)) for one in further if one.shift],
         sections=[
             *_ratios(comparison),
             *_cases(comparison),
             *_verdicts(comparison),
             *alone(_latency(comparison)),
             _runs(comparison, folder),
-            Section("rule", "The rule", [Text(_RULE)]),
+            Section("rule", "The rule", [html.text(_RULE)]),
         ],
     )
 
@@ -293,7 +290,7 @@ def _ratios(comparison: Comparison) -> list[Section]:
         "faster for sure, circles are the same, hollow squares are unclear."
     )
     who = ("B", "B") if len(comparison.further) == 1 else ("each run", "it")
-    body: list[Block] = [Text(words.format(*who, percent(comparison.threshold)))]
+    body: list[Block] = [html.text(words.format(*who, percent(comparison.threshold)))]
     number = 0
     for one in comparison.further:
         groups: dict[str, list[Contrast]] = {}
@@ -301,7 +298,7 @@ def _ratios(comparison: Comparison) -> list[Section]:
             if contrast.ratio is not None:
                 groups.setdefault(comparison.short(contrast), []).append(contrast)
         if groups and len(comparison.further) > 1:
-            body.append(Heading(rich("{} over A", one.label)))
+            body.append(html.heading(html.rich("{} over A", one.label)))
         for regime, contrasts in sorted(groups.items()):
             number += 1
             pairs = [(comparison.cases[contrast.case_id], contrast) for contrast in contrasts]
@@ -312,7 +309,7 @@ def _ratios(comparison: Comparison) -> list[Section]:
             with style.drawing():
                 figure = ratios.draw(rows, one.letter, comparison.threshold, limits)
                 drawing = svg.to_svg(figure, f"forest-{number}", title, told)
-            body.append(Drawing(drawing, regime, regime))
+            body.append(html.drawing(drawing, regime, regime))
     return [Section("ratios", "Ratios", body)]
 
 
@@ -326,7 +323,7 @@ def _cases(comparison: Comparison) -> list[Section]:
     for one in comparison.further:
         if one.contrasts:
             if len(comparison.further) > 1:
-                body.append(Heading(rich("{} against A", one.label)))
+                body.append(html.heading(html.rich("{} against A", one.label)))
             body.append(_table(comparison, one))
     return [Section("cases", "Cases", body)] if body else []
 
@@ -343,7 +340,7 @@ def _table(comparison: Comparison, one: Contender) -> Block:
         tone = _TONES.get(contrast.verdict, "inconclusive")
         named = f"ONLY_{one.letter}" if contrast.verdict == ONLY_B else contrast.verdict
         return TableCell(
-            badge(named, symbol, tone), prose(contrast.reason) if contrast.reason else ""
+            html.badge(named, symbol, tone), html.prose(contrast.reason) if contrast.reason else ""
         )
 
     def seconds(contrast: Contrast) -> TableCell:
@@ -351,18 +348,21 @@ def _table(comparison: Comparison, one: Contender) -> Block:
         told = " → ".join(NONE if one is None else time(one) for one in pair)
         return TableCell(told, f"{contrast.basis} time" if contrast.basis else "")
 
+    def ratio(contrast: Contrast) -> TableCell:
+        return TableCell(html.rich("<b>{}</b>", _ratio(contrast)), key=contrast.ratio)
+
     columns: list[Column[Contrast]] = [
-        Column("method", lambda c: rich("<bdi>{}</bdi>", who(c))),
+        Column("method", lambda c: html.rich("<bdi>{}</bdi>", who(c))),
         Column("depth L", lambda c: TableCell(str(depth(c)), key=depth(c))),
         Column("verdict", verdict),
-        Column(f"{one.letter} / A", lambda c: TableCell(bold(_ratio(c)), key=c.ratio)),
+        Column(f"{one.letter} / A", ratio),
         Column("interval", lambda c: span(c.low, c.high)),
         Column(f"A → {one.letter}", seconds),
         Column("blocks", lambda c: f"{c.blocks_a}, {c.blocks_b}"),
     ]
     if len({comparison.short(contrast) for contrast in one.contrasts}) > 1:
         words = "<small><bdi>{}</bdi></small>"
-        columns.append(Column("where", lambda c: rich(words, comparison.short(c))))
+        columns.append(Column("where", lambda c: html.rich(words, comparison.short(c))))
     rows = sorted(one.contrasts, key=lambda c: (comparison.short(c), who(c), depth(c)))
     return Table(columns, sorted(rows, key=lambda c: ORDER.index(c.verdict)))
 
@@ -383,36 +383,36 @@ def _verdicts(comparison: Comparison) -> list[Section]:
     rows = [row for row in curves.values() if sum(v is not None for v in row[2]) > 1]
     if not rows:
         words = "No two of these runs have a curve in common."
-        return [Section("verdicts", "Verdicts", [Text(words)])]
+        return [Section("verdicts", "Verdicts", [html.text(words)])]
     words = (
         "Deepest depth up to which each curve is constant, and its largest growth, judged run by "
         "run."
     )
     if lonely := len(curves) - len(rows):
-        words += f" {be(lonely, 'curve', ' that one run alone has')} left out."
+        words += f" {html.be(lonely, 'curve', ' that one run alone has')} left out."
 
     def mark(row: Shared, place: int) -> TableCell | str:
         verdict = row[2][place]
         if verdict is None:
             return NONE
-        told = rich(
+        told = html.rich(
             '<span class="mark {0}"><span aria-hidden="true">{1}</span> {0}, '
             "L = {2} of {3}</span>",
             verdict.verdict,
-            SYMBOLS[verdict.verdict],
+            html.SYMBOLS[verdict.verdict],
             verdict.constant_up_to,
             verdict.depths[-1],
         )
         return TableCell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
 
     where = "{} <small><bdi>{}</bdi></small>"
-    columns = [Column[Shared]("curve", lambda row: rich(where, method(row[0]), row[1]))]
+    columns = [Column[Shared]("curve", lambda row: html.rich(where, html.method(row[0]), row[1]))]
     for place, one in enumerate(comparison.contenders):
-        head = rich("{}: <bdi>{}</bdi>", one.letter, one.name[:40])
+        head = html.rich("{}: <bdi>{}</bdi>", one.letter, one.name[:40])
         columns.append(Column(head, partial(mark, place=place)))
     rows.sort(key=lambda row: (row[1], row[0].sort_key))
     table = Table(columns, rows, look="grid sortable", label="Verdicts of every run")
-    return [Section("verdicts", "Verdicts", [Text(words), table])]
+    return [Section("verdicts", "Verdicts", [html.text(words), table])]
 
 
 def _where(regime: Regime) -> str:
@@ -499,22 +499,20 @@ def _runs(comparison: Comparison, folder: Path) -> Section:
                 rows.append((f"{name} {key}".strip(), texts))
 
     def value(row: Told, place: int) -> str:
-        return prose(row[1][place], 400)
+        return html.prose(row[1][place], 400)
 
-    columns = [Column[Told]("", lambda row: rich("<bdi>{}</bdi>", row[0]))]
+    columns = [Column[Told]("", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
     for place, one in enumerate(runs):
-        target, name = one.run.folder.resolve() / PAGE, rich("<bdi>{}</bdi>", one.name[:120])
+        target, name = one.run.folder.resolve() / PAGE, html.rich("<bdi>{}</bdi>", one.name[:120])
         link = quote(os.path.relpath(target, folder.resolve()))
-        linked = rich('<a href="{}">{}</a>', link, name) if target.is_file() else name
-        head = rich("{}: {}", one.letter, linked)
+        linked = html.rich('<a href="{}">{}</a>', link, name) if target.is_file() else name
+        head = html.rich("{}: {}", one.letter, linked)
         columns.append(Column(head, partial(value, place=place), one.letter))
     body: list[Block] = [
-        Text("What each says by itself, then in what they differ."),
+        html.text("What each says by itself, then in what they differ."),
         Table(columns, rows, look="plain"),
     ]
-    warnings: list[tuple[Attributes, str]] = [
-        ({}, prose(f"{one.run.folder}: {warning}")) for one in runs for warning in one.run.warnings
-    ]
+    warnings = [f"{one.run.folder}: {warning}" for one in runs for warning in one.run.warnings]
     if warnings:
-        body += [Heading("Broken lines"), Items(warnings)]
+        body += [html.heading("Broken lines"), html.bullets(warnings)]
     return Section("runs", "The runs", body)

@@ -16,6 +16,7 @@ from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.figures.style import Look, looks
+from paraformer_bench.report.section import Block, Fold
 from paraformer_bench.report.traces import Traces
 from paraformer_bench.study.case import Curve, Regime
 from paraformer_bench.study.record import Record
@@ -43,6 +44,11 @@ class Conditions:
     def full(self) -> str:
         """All conditions."""
         return _SEPARATOR.join(self.words.values())
+
+    def fold(self, body: Sequence[Block], tally: str, opened: bool, **attributes: object) -> Fold:
+        """Return what unfolds to all about the regime."""
+        given = {"class": "regime", "data-regime": self.number} | attributes
+        return Fold(self.full, body, tally, given, opened)
 
     def but(self, name: str) -> str:
         """All conditions but one."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paraformer_bench.report.section import Facts
+from paraformer_bench.report.html import Facts
 from paraformer_bench.study import wire
 from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE
 from paraformer_bench.study.run_folder import Part, RunInfo

@@ -1,11 +1,9 @@
-"""Pages: what stands on one, how it becomes a self-contained file, and the file on disk."""
+"""Pages become self-contained files."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -15,44 +13,11 @@ from markupsafe import Markup
 
 from paraformer_bench import __version__
 from paraformer_bench.report.figures import style
-from paraformer_bench.report.html import prose
-from paraformer_bench.report.section import Facts, Section
+from paraformer_bench.report.html import legend, prose
+from paraformer_bench.report.section import Page
 from paraformer_bench.study import words
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import write_whole
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page: its head and its sections.
-
-    Attributes:
-        title: For the window.
-        place: Where one is, above everything.
-        question: What is answered.
-        heading: The answer.
-        tone: CSS class of the answer.
-        symbol: Mark of the answer.
-        claims: What must be known of it, in grey.
-        leads: What there is to say, large.
-        banners: Warnings.
-        facts: What a reader wants to know first.
-        sections: In reading order.
-        filters: Attributes for the script that narrows the page down; none if it cannot be.
-    """
-
-    title: str
-    place: Markup
-    question: str
-    heading: str
-    tone: str
-    sections: Sequence[Section]
-    symbol: str = ""
-    claims: Sequence[str] = ()
-    leads: Sequence[Markup] = ()
-    banners: Sequence[Markup] = ()
-    facts: Facts = field(default_factory=list)
-    filters: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(page: Page) -> str:
@@ -64,10 +29,9 @@ def render(page: Page) -> str:
     return render_template("page.html.j2", page=page)
 
 
-def render_template(template: str, **context: object) -> str:
+def render_template(template: str, **context: object) -> Markup:
     """Return what a template of ``report/templates`` makes of ``context``."""
-    text: str = _environment().get_template(template).render(context)
-    return text
+    return Markup(_environment().get_template(template).render(context))
 
 
 def write(path: Path, text: str) -> Path:
@@ -108,5 +72,5 @@ def _environment() -> Environment:
         script_digest=digest,
         version=__version__,
     )
-    environment.filters |= {"count": words.count, "prose": prose}
+    environment.filters |= {"count": words.count, "prose": prose, "legend": legend}
     return environment

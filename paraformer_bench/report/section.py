@@ -1,151 +1,22 @@
-"""What a page is made of: sections of texts, tables, figures and what unfolds.
+"""What a page is made of: sections of paragraphs, tables, figures and what unfolds.
 
-`templates/page.html.j2` renders each class below in one place. A ``str`` is text of unknown origin
-and is escaped; only `Markup` (made by `report.html`) stays as it is.
+`templates/page.html.j2` renders them. A ``str`` that is no `Markup` is text of unknown origin,
+and is escaped; `report.html` makes paragraphs and all else that is no class of its own here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from markupsafe import Markup
 
-from paraformer_bench.report.html import prose
+from paraformer_bench.report.html import Facts, Swatches, prose
 
 R = TypeVar("R")
-Facts = list[tuple[str, str]]
-"""Names and values, as text."""
 Attributes = Mapping[str, object]
 """Of an element, by name; what is None is left out."""
-
-
-class Block:
-    """A piece of a section; the template renders it by its ``kind``."""
-
-    kind: ClassVar[str]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a page with a heading.
-
-    Attributes:
-        id: Its anchor.
-        title: The heading; empty where a `Chart` of the same anchor is all there is.
-        body: In reading order.
-        nav: Its name in the list of sections; empty to leave it out there.
-    """
-
-    id: str
-    title: str
-    body: Sequence[Block]
-    nav: str = ""
-
-
-@dataclass(frozen=True)
-class Text(Block):
-    """A paragraph; ``look`` is its CSS class."""
-
-    kind = "text"
-    html: str
-    look: str = "text"
-
-
-@dataclass(frozen=True)
-class Heading(Block):
-    """A heading within a section."""
-
-    kind = "heading"
-    html: str
-
-
-@dataclass(frozen=True)
-class Code(Block):
-    """Lines to be copied."""
-
-    kind = "code"
-    text: str
-
-
-@dataclass(frozen=True)
-class Items(Block):
-    """A list; each item with the attributes of its element."""
-
-    kind = "items"
-    items: Sequence[tuple[Attributes, str]]
-    look: str = ""
-
-
-@dataclass(frozen=True)
-class Terms(Block):
-    """Names and what they mean."""
-
-    kind = "terms"
-    terms: Facts
-
-
-@dataclass(frozen=True)
-class Pairs(Block):
-    """Names and values as a table."""
-
-    kind = "pairs"
-    facts: Facts
-
-
-@dataclass(frozen=True)
-class Sheets(Block):
-    """Short lists side by side."""
-
-    kind = "sheets"
-    sheets: Sequence[Sequence[Block]]
-
-
-@dataclass(frozen=True)
-class Drawing(Block):
-    """A figure that is as wide as the page; on a narrow one it scrolls."""
-
-    kind = "drawing"
-    svg: Markup
-    label: str
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Legend(Block):
-    """Swatches and what they stand for; the number is that of a line of the page."""
-
-    kind = "legend"
-    entries: Sequence[tuple[int | None, str, Markup]]
-
-
-@dataclass(frozen=True)
-class Fold(Block):
-    """What can be unfolded.
-
-    Attributes:
-        summary: What is seen of it when it is folded.
-        body: The rest.
-        tally: How much that is.
-        attributes: Of its element.
-        open: Whether it begins unfolded.
-    """
-
-    kind = "fold"
-    summary: str
-    body: Sequence[Block]
-    tally: str = ""
-    attributes: Attributes = field(default_factory=lambda: {"class": "data"})
-    open: bool = False
-
-
-@dataclass(frozen=True)
-class Include(Block):
-    """A template of its own."""
-
-    kind = "include"
-    template: str
 
 
 @dataclass(frozen=True)
@@ -153,7 +24,7 @@ class TableCell:
     """A cell of a table.
 
     Attributes:
-        text: What people read; what is long and not `Markup` can be unfolded.
+        text: What people read; what is long and no `Markup` can be unfolded.
         detail: Less important, below it.
         key: Number to sort it by; null: sort it last.
         attributes: Of its element.
@@ -196,7 +67,7 @@ class Column(Generic[R]):
 
 
 @dataclass(frozen=True)
-class Table(Block, Generic[R]):
+class Table(Generic[R]):
     """A table: a row for each of ``rows``, of which the first cell is the head.
 
     Attributes:
@@ -211,7 +82,6 @@ class Table(Block, Generic[R]):
         notes: Of a row, over its whole width; makes every row a body of its own.
     """
 
-    kind = "table"
     columns: Sequence[Column[R]]
     rows: Sequence[R]
     look: str = "sortable plain"
@@ -221,7 +91,7 @@ class Table(Block, Generic[R]):
     attributes: Callable[[R], Attributes] = lambda row: {}
     notes: Callable[[R], Sequence[str]] | None = None
 
-    def cells(self, row: R) -> Iterator[tuple[str, dict[str, object], TableCell]]:
+    def cells(self, row: R) -> Iterator[tuple[str, Attributes, TableCell]]:
         """Yield tag, attributes and contents of the cells of a row."""
         cards = "plain" in self.look or "verdicts" in self.look
         for place, column in enumerate(self.columns):
@@ -229,54 +99,121 @@ class Table(Block, Generic[R]):
             if value is None:
                 continue
             cell = value if isinstance(value, TableCell) else TableCell(value)
-            attributes: dict[str, object] = {"data-line": column.line}
-            if not place:
-                attributes["scope"] = "row"
-            elif cards:
-                attributes["data-head"] = column.name or Markup(column.head).striptags()
-            if cell.key is not None:
-                attributes["data-key"] = f"{cell.key:.5g}"
-            yield "td" if place else "th", attributes | dict(cell.attributes), cell
+            name = column.name or Markup(column.head).striptags()
+            yield (
+                "td" if place else "th",
+                {
+                    "scope": None if place else "row",
+                    "data-line": column.line,
+                    "data-head": name if cards and place else None,
+                    "data-key": None if cell.key is None else f"{cell.key:.5g}",
+                    **cell.attributes,
+                },
+                cell,
+            )
 
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """A drawn panel: the number of its regime, its words, the drawing and its values."""
+    """A drawn panel: the number of its regime if it has one, words, the drawing and its values."""
 
-    regime: int
+    regime: int | None
     caption: str
     svg: Markup
     values: Table[Any]
 
 
 @dataclass(frozen=True)
-class Chart(Block):
-    """A figure: words, a legend, panels, and its values as tables.
+class Chart:
+    """A figure of panels side by side, each with its values as a table.
 
     Attributes:
+        panels: One a regime.
         key: Its anchor, and start of every id in its drawings.
-        title: What is drawn.
+        title: What is drawn; empty where each panel stands for itself.
         note: How to read it.
         unit: What stands behind a value.
         legend: Of every line.
-        panels: One a regime.
     """
 
-    kind = "chart"
-    key: str
-    title: str
-    note: str
-    unit: str
-    legend: Legend
     panels: Sequence[ChartPanel]
+    key: str = ""
+    title: str = ""
+    note: str = ""
+    unit: str = ""
+    legend: Swatches = ()
 
 
-def fold_of(
-    regime: Any, body: Sequence[Block], tally: str, most_open: bool, **attributes: object
-) -> Fold:
-    """Return what unfolds to all about one regime of the page (`data.Conditions`)."""
-    given = {"class": "regime", "data-regime": regime.number} | attributes
-    return Fold(regime.full, body, tally, given, most_open)
+@dataclass(frozen=True)
+class Fold:
+    """What can be unfolded: what is seen of it before, how much it is, and the rest.
+
+    Attributes:
+        summary: What is seen of it.
+        body: The rest.
+        tally: How much that is.
+        attributes: Of its element.
+        open: Whether it begins unfolded.
+    """
+
+    summary: str
+    body: Sequence[Block]
+    tally: str = ""
+    attributes: Attributes = field(default_factory=lambda: {"class": "data"})
+    open: bool = False
+
+
+Block: TypeAlias = "Markup | Table[Any] | Chart | Fold"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a heading.
+
+    Attributes:
+        id: Its anchor.
+        title: The heading; empty where a `Chart` of the same anchor is all there is.
+        body: In reading order.
+        nav: Its name in the list of sections; empty to leave it out there.
+    """
+
+    id: str
+    title: str
+    body: Sequence[Block]
+    nav: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its head and its sections.
+
+    Attributes:
+        title: For the window.
+        place: Where one is, above everything.
+        question: What is answered.
+        heading: The answer.
+        tone: CSS class of the answer.
+        sections: In reading order.
+        symbol: Mark of the answer.
+        claims: What must be known of it, in grey.
+        leads: What there is to say, large.
+        banners: Warnings.
+        facts: What a reader wants to know first.
+        filters: Attributes for the script that narrows the page down; none if it cannot be.
+    """
+
+    title: str
+    place: Markup
+    question: str
+    heading: str
+    tone: str
+    sections: Sequence[Section]
+    symbol: str = ""
+    claims: Sequence[str] = ()
+    leads: Sequence[Markup] = ()
+    banners: Sequence[Markup] = ()
+    facts: Facts = field(default_factory=list)
+    filters: Mapping[str, str] = field(default_factory=dict)
 
 
 def alone(chart: Chart | None, nav: str = "") -> list[Section]:

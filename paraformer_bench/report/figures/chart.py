@@ -11,8 +11,8 @@ from paraformer_bench.report.figures import style, svg
 from paraformer_bench.report.figures.panel import Axis, Frame, frames
 from paraformer_bench.report.figures.series import DepthPanel, DepthSeries
 from paraformer_bench.report.figures.style import Look
-from paraformer_bench.report.html import rich
-from paraformer_bench.report.section import Chart, ChartPanel, Column, Legend, Table
+from paraformer_bench.report.html import Swatches, rich
+from paraformer_bench.report.section import Chart, ChartPanel, Column, Table
 from paraformer_bench.study.words import NONE, short, span
 
 Values = tuple[int | None, str, dict[int, str]]
@@ -60,10 +60,10 @@ def chart(
         note += " Each panel starts where its values do; a factor is equally tall in all of them."
     elif len(drawn) > 1:
         note += " All panels share one axis."
-    return Chart(key, title, note, axis.unit, legend, drawn)
+    return Chart(drawn, key, title, note, axis.unit, legend)
 
 
-def _legend(key: str, panels: Sequence[DepthPanel], looks: Mapping[str, Look]) -> Legend:
+def _legend(key: str, panels: Sequence[DepthPanel], looks: Mapping[str, Look]) -> Swatches:
     curves = {s.curve.label: s.curve for panel in panels for s in panel.series}
     ordered = sorted(curves.values(), key=lambda curve: curve.sort_key)
     entries: list[tuple[str, Look | None]] = [(c.label, looks[c.label]) for c in ordered]
@@ -74,7 +74,7 @@ def _legend(key: str, panels: Sequence[DepthPanel], looks: Mapping[str, Look]) -
         words = look.words if look else "thin dotted line"
         drawing = svg.to_svg(one.swatch(look), f"{key}-swatch-{number}", words, "legend")
         legend.append((look.number if look else None, label, drawing))
-    return Legend(legend)
+    return legend
 
 
 def _table(

@@ -11,8 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from paraformer_bench.history.change import IMPROVEMENT, REGRESSION, Track
 from paraformer_bench.history.history import Commit
-from paraformer_bench.report import units
-from paraformer_bench.report.style import GRID, INK, MUTED, PAPER
+from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, plot, segments
+from paraformer_bench.study.words import short
 
 # All in points.
 _WIDTH, _HEIGHT = 420.0, 214.0
@@ -44,12 +44,7 @@ def draw(
         scale: Factor from the benchmark's unit to the axis's.
         label: Of the y axis.
     """
-    figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
-    corner = (_LEFT / _WIDTH, _BOTTOM / _HEIGHT)
-    size = (1 - (_LEFT + _RIGHT) / _WIDTH, 1 - (_TOP + _BOTTOM) / _HEIGHT)
-    axes = figure.add_axes((*corner, *size))
-    figure.patch.set_visible(False)
-    axes.patch.set_visible(False)
+    figure, axes = plot(_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _RIGHT, _TOP)
     places = {commit.hash: place for place, commit in enumerate(commits)}
     at = [places[commit.hash] for commit in track.commits]
     values = [value * scale for value in track.values]
@@ -59,7 +54,7 @@ def draw(
         for place, blocks in zip(at, track.blocks, strict=True)
         for block in blocks
     ]
-    _strokes(axes, dashes, color=_VALUE, linewidth=0.8, alpha=0.4)
+    segments(axes, dashes, color=_VALUE, linewidth=0.8, alpha=0.4)
     measured = [
         (place, value * scale)
         for place, value, told in zip(at, track.measured, track.values, strict=True)
@@ -75,7 +70,7 @@ def draw(
         markeredgecolor=MUTED,
         markeredgewidth=0.9,
     )
-    _strokes(axes, _levels(at, [v * scale for v in track.levels]), color=INK, linewidth=1.4)
+    segments(axes, _levels(at, [v * scale for v in track.levels]), color=INK, linewidth=1.4)
     axes.plot(at, values, linestyle="none", marker="o", markersize=4, color=_VALUE)
     span = max(max(values) - min(values), _MOST_BESIDE * max(map(abs, values)))
     near = [v for _, v in measured if min(values) - span <= v <= max(values) + span]
@@ -111,18 +106,6 @@ def _levels(
     return strokes
 
 
-def _strokes(
-    axes: Axes,
-    ends: Sequence[tuple[tuple[float, float], tuple[float, float]]],
-    **look: object,
-) -> None:
-    """Draw short lines as one path: a path each would make the page ten times as large."""
-    xs = [x for (x0, _), (x1, _) in ends for x in (x0, x1, math.nan)]
-    ys = [y for (_, y0), (_, y1) in ends for y in (y0, y1, math.nan)]
-    if xs:
-        axes.plot(xs, ys, **look)  # type: ignore[arg-type]
-
-
 def _frame(axes: Axes, values: Sequence[float], commits: Sequence[Commit], label: str) -> None:
     low, high = min(values), max(values)
     middle, half = (low + high) / 2, (high - low) / 2
@@ -148,10 +131,10 @@ def _frame(axes: Axes, values: Sequence[float], commits: Sequence[Commit], label
 
 def words(track: Track, scale: float, label: str) -> str:
     """Say what is to be seen, for those who cannot see it."""
-    told = [f"{units.short(track.levels[0] * scale)} at {track.commits[0].short}"]
+    told = [f"{short(track.levels[0] * scale)} at {track.commits[0].short}"]
     for commit, before, after in zip(
         track.commits[1:], track.levels, track.levels[1:], strict=False
     ):
         if before != after:
-            told.append(f"{units.short(after * scale)} from {commit.short}")
+            told.append(f"{short(after * scale)} from {commit.short}")
     return f"{label}: {', '.join(told)}."

@@ -107,7 +107,7 @@ def looks(curves: Iterable[Curve]) -> dict[str, Look]:
     the order of their names. Once the colours are used up they come again with other markers.
     Dashes tell the runtime.
     """
-    lines = {curve.label: curve for curve in sorted(curves, key=lambda curve: curve.sort_key)}
+    lines = {curve.label: curve for curve in sorted(curves, key=lambda curve: curve.sort_key[1:])}
     kinds = dict.fromkeys(map(_kind, lines.values()))
     slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2:] == (1, 1)}
     free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from paraformer_bench.report.figures import panel, style, svg
 from paraformer_bench.report.figures.lanes import JOIN, TOGETHER, Lane, Stretch, lanes
 from paraformer_bench.report.figures.style import GRID, INK, MUTED, Look, plot, segments
-from paraformer_bench.report.section import Legend
+from paraformer_bench.report.html import Swatches
 from paraformer_bench.report.traces import Traced
 from paraformer_bench.study.case import SERIAL, Curve
 from paraformer_bench.study.words import MIB, count, printable, short, time
@@ -86,10 +86,10 @@ class Picture:
     depth: int
     rows: list[GanttRow]
     gantt: Markup
-    kinds: Legend
+    kinds: Swatches
     left_out: list[str]
     memory: Markup | None
-    curves: Legend
+    curves: Swatches
 
     @property
     def exact(self) -> bool:
@@ -99,7 +99,7 @@ class Picture:
     @property
     def size(self) -> int:
         """Bytes of the page."""
-        swatches = [drawing for *_, drawing in (*self.kinds.entries, *self.curves.entries)]
+        swatches = [drawing for *_, drawing in (*self.kinds, *self.curves)]
         return sum(len(one.encode()) for one in (self.gantt, self.memory or "", *swatches))
 
 
@@ -194,7 +194,7 @@ def picture(
             swatches.append((None, kind, drawing))
         memory, legend = _memory(name, curves, seconds, what, looks)
     gone = [label for label in left_out if label not in labels]
-    return Picture(depth, rows, gantt, Legend(swatches), gone, memory, legend)
+    return Picture(depth, rows, gantt, swatches, gone, memory, legend)
 
 
 def depth_to_draw(timelines: Sequence[tuple[bool, int]]) -> int:
@@ -372,9 +372,9 @@ def _memory(
     seconds: float,
     what: str,
     looks: Mapping[str, Look],
-) -> tuple[Markup | None, Legend]:
+) -> tuple[Markup | None, Swatches]:
     if not curves:
-        return None, Legend([])
+        return None, []
     words = ". ".join(f"{c.label}: at most {short(c.peak * MIB)} MiB" for c in curves)
     title = f"Live memory over one call: {what}"
     figure = draw_memory(curves, seconds, looks)
@@ -385,7 +385,7 @@ def _memory(
         dash = look.words.split(",")[0]
         swatch = svg.to_svg(panel.swatch(look), f"{name}-line-{number}", dash, "legend")
         entries.append((None, curve.label, swatch))
-    return drawing, Legend(entries)
+    return drawing, entries
 
 
 def draw_memory(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from paraformer_bench.report import page
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Include, Section
+from paraformer_bench.report.section import Section
 
 ORDER = 20
 
 
 def sections(data: ReportData) -> list[Section]:
     """Return the section, the same on every page."""
-    return [Section("claim", "The claim", [Include("claim.html.j2")], "The claim")]
+    words = page.render_template("claim.html.j2")
+    return [Section("claim", "The claim", [words], "The claim")]

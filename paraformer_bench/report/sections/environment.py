@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from paraformer_bench.report import facts
+from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.html import prose
-from paraformer_bench.report.section import Block, Heading, Pairs, Section, Sheets, Text
+from paraformer_bench.report.section import Section
 
 ORDER = 90
+
+_NOTHING = "This run did not record its environment."
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -15,9 +16,6 @@ def sections(data: ReportData) -> list[Section]:
     info = data.run.info
     told = facts.environment(info)
     told += [("ceilings", facts.ceilings(info)), ("parts", facts.parts(info))]
-    sheets: list[list[Block]] = [
-        [Heading(prose(name)), Pairs(held)] for name, held in told if held
-    ]
-    nothing = Text("This run did not record its environment.")
-    body = [Sheets(sheets) if sheets else nothing]
-    return [Section("environment", "Environment", body, "Environment")]
+    sheets = html.sheets({name: held for name, held in told if held})
+    body = sheets if any(held for _, held in told) else html.text(_NOTHING)
+    return [Section("environment", "Environment", [body], "Environment")]

@@ -12,10 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from paraformer_bench import __version__
-from paraformer_bench.report import facts, page
+from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.html import rich
-from paraformer_bench.report.section import Block, Code, Column, Heading, Section, Table, Text
+from paraformer_bench.report.section import Block, Column, Section, Table
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import (
     PARQUET,
@@ -62,28 +61,28 @@ def sections(data: ReportData) -> list[Section]:
     devices = [row.curve.regime.device for row in data.rows]
     csv = page.data_uri(case_csv(data.cases), "text/csv")
     columns: list[Column[Download]] = [
-        Column("file", lambda file: rich('<a href="{0}">{0}</a>', file.name)),
+        Column("file", lambda file: html.rich('<a href="{0}">{0}</a>', file.name)),
         Column("size", lambda file: file.size),
         Column("what is in it", lambda file: file.contents, "contents"),
-        Column("SHA-256", lambda file: rich('<code class="digest">{}</code>', file.sha256)),
+        Column("SHA-256", lambda file: html.rich('<code class="digest">{}</code>', file.sha256)),
     ]
     body: list[Block] = [
-        Text(
-            rich(
+        html.text(
+            html.rich(
                 '<a download="cases.csv" href="{}">cases.csv</a>: one row a case, seconds and '
                 "bytes; it is part of this page. Beside it in the run folder:",
                 csv,
             )
         ),
         Table(columns, downloads(data.run.folder), look="plain"),
-        Text(
-            rich(
+        html.text(
+            html.rich(
                 'In Python, <code>paraformer_bench.load_run("reports/…")</code> gives all of it '
                 "as tables."
             )
         ),
-        Heading("To cite it"),
-        Code(citation(data.run.info, data.name, devices)),
+        html.heading("To cite it"),
+        html.listing(citation(data.run.info, data.name, devices)),
     ]
     return [Section("data", "Data", body, "Data")]
 

@@ -8,9 +8,9 @@ from functools import partial
 from math import log2
 
 from paraformer_bench.analysis.outlook import DEEPEST, Outlook, outlooks, typical_error
+from paraformer_bench.report import html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.html import be, method, rich
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
 from paraformer_bench.study.words import count, percent
 
 ORDER = 80
@@ -33,12 +33,13 @@ def sections(data: ReportData) -> list[Section]:
     words = [_ABOUT, _error(found)]
     if flat:
         where = f"batch up to {largest}" if largest else "batch that was measured"
+        flat_curves = html.be(flat, "curve")
         words.append(
-            f"{be(flat, 'curve')} predicted to grow from the shallowest depth on at every {where}."
+            f"{flat_curves} predicted to grow from the shallowest depth on at every {where}."
         )
     if missed:
         words.append(
-            f"{be(missed, 'curve')} left out: the model misses by more than one tested depth "
+            f"{html.be(missed, 'curve')} left out: the model misses by more than one tested depth "
             f"where constancy was measured to end."
         )
     numbers: dict[str, list[int]] = {}
@@ -48,7 +49,7 @@ def sections(data: ReportData) -> list[Section]:
     for one in shown:
         conditions = data.conditions(one.verdict.curve).but("batch")
         tables.setdefault(conditions, []).append(one)
-    body: list[Block] = [Text(" ".join(filter(None, words)))]
+    body: list[Block] = [html.text(" ".join(filter(None, words)))]
     body += [_table(data, key, numbers[key], rows) for key, rows in tables.items()]
     return [Section("outlook", "What would change it", body, "What would change it")]
 
@@ -64,20 +65,20 @@ def _table(
 
     def who(row: Outlook) -> TableCell:
         basis = f"{row.verdict.basis} time" if data.several_bases else ""
-        return TableCell(method(row.verdict.curve), basis)
+        return TableCell(html.method(row.verdict.curve), basis)
 
     batches = sorted({at.batch for row in rows for at in row.batches})
     columns = [
         Column[Outlook]("method", who),
         *(Column[Outlook](str(batch), partial(_at, batch=batch)) for batch in batches),
     ]
-    words = "{}: depth up to which time is predicted to be constant, at batch"
+    words = "<bdi>{}</bdi>: depth up to which time is predicted to be constant, at batch"
     return Table(
         columns,
         sorted(rows, key=lambda row: (row.verdict.curve.sort_key, row.verdict.basis)),
         look="values outlook",
         label=f"Predictions, {conditions}",
-        caption=rich(words, rich("<bdi>{}</bdi>", conditions)),
+        caption=html.rich(words, conditions),
         region={"data-any-regime": json.dumps(numbers)},
         attributes=lambda row: data.of(row.verdict.curve),
     )

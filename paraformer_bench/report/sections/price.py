@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.html import method, prose, rich
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.words import MIB, NONE, count, depth_list, short, time, times
@@ -81,10 +81,10 @@ def sections(data: ReportData) -> list[Section]:
     if not timed:
         return []
     groups = grouped(timed)
-    body: list[Block] = [Text(_ABOUT)]
+    body: list[Block] = [html.text(_ABOUT)]
     has_energy = any(row.energy_joules > 0 for row in timed)
     if not has_energy and (reason := _no_energy(data.run.records)):
-        body.append(Text(rich("Energy was not measured: {}", prose(reason))))
+        body.append(html.text(html.rich("Energy was not measured: {}", html.prose(reason))))
     quantities = QUANTITIES if has_energy else QUANTITIES[:-1]
     for group, curves in groups.items():
         rows = [row for held in curves.values() for row in held]
@@ -140,7 +140,7 @@ def _table(
         return TableCell(quantity.text(value), detail, value)
 
     columns = [
-        Column[Any]("method", lambda row: method(row.curve)),
+        Column[Any]("method", lambda row: html.method(row.curve)),
         *(Column[Any](one.head, partial(cell, quantity=one)) for one in quantities),
     ]
     body: list[Block] = [
@@ -154,8 +154,8 @@ def _table(
     ]
     group = timed[0].group
     if lost := _lost(row for row in data.rows if row.group == group and row.depth >= depth):
-        body.append(Text(rich("Here or deeper without a time: {}", prose(lost))))
-    return fold_of(regime, body, f"at L = {depth}", opened)
+        body.append(html.text(html.rich("Here or deeper without a time: {}", html.prose(lost))))
+    return regime.fold(body, f"at L = {depth}", opened)
 
 
 def _lost(rows: Iterable[Any]) -> str:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from paraformer_bench.report import facts
+from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.html import prose, rich
-from paraformer_bench.report.section import (
-    Block,
-    Code,
-    Column,
-    Facts,
-    Heading,
-    Pairs,
-    Section,
-    Sheets,
-    Table,
-    Text,
-)
+from paraformer_bench.report.html import Facts
+from paraformer_bench.report.section import Block, Column, Section, Table
 
 ORDER = 100
 
@@ -40,37 +29,37 @@ def sections(data: ReportData) -> list[Section]:
     info = data.run.info
     if (data.run.folder / _METHOD).is_file():
         link = '<a href="{}">docs/method.md</a> has every formula, its source and how often the '
-        where = rich(link + "verdict is wrong.", _METHOD)
+        where = html.rich(link + "verdict is wrong.", _METHOD)
     else:
         told = "Every formula, its source and how often the verdict is wrong stand in "
-        where = rich("{}<code>docs/method.md</code> of the project.", told)
-    body: list[Block] = [Text(rich("{}{}", _ABOUT, where))]
+        where = html.rich("{}<code>docs/method.md</code> of the project.", told)
+    body: list[Block] = [html.text(html.rich("{}{}", _ABOUT, where))]
     if spent := facts.efficiency(info):
-        body.append(Text(spent))
+        body.append(html.text(spent))
     claim, grids = facts.claim(info), facts.grids(info)
     if claim or grids:
-        sheets: list[list[Block]] = [[Heading("rule and effort"), Pairs(claim)]] if claim else []
+        sheets = {"rule and effort": claim} if claim else {}
         if len(grids) == 1:
-            sheets.append([Heading("grid"), Pairs(grids[0])])
-        body.append(Sheets(sheets))
+            sheets["grid"] = grids[0]
+        body.append(html.sheets(sheets))
         if len(grids) > 1:
-            body += [Heading("grids"), _grids(grids)]
+            body += [html.heading("grids"), _grids(grids)]
     else:
-        body.append(Text("This run did not record its protocol."))
+        body.append(html.text("This run did not record its protocol."))
     command = facts.command(info)
-    nothing = Text("This run did not record its command.")
-    body += [Heading("To measure it again"), Code(command) if command else nothing]
+    nothing = html.text("This run did not record its command.")
+    body += [html.heading("To measure it again"), html.listing(command) if command else nothing]
     return [Section("protocol", "Method in brief", body, "Method")]
 
 
 def _grids(grids: list[Facts]) -> Block:
     def value(row: tuple[int, dict[str, str]], axis: str) -> str:
-        return prose(row[1].get(axis, ""), 60)
+        return html.prose(row[1].get(axis, ""), 60)
 
     axes = dict.fromkeys(name for grid in grids for name, _ in grid)
     columns: list[Column[tuple[int, dict[str, str]]]] = [
         Column("grid", lambda row: str(row[0])),
-        *(Column(rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)) for axis in axes),
+        *(Column(html.rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)) for axis in axes),
     ]
     rows = [(number, dict(grid)) for number, grid in enumerate(grids, start=1)]
     return Table(columns, rows, look="values", label="Axes of every grid")

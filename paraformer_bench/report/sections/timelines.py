@@ -8,26 +8,13 @@ from functools import partial
 from statistics import median
 from urllib.parse import quote
 
+from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.timeline import Picture, picture
-from paraformer_bench.report.html import joined, method, prose, rich
-from paraformer_bench.report.section import (
-    Block,
-    Column,
-    Drawing,
-    Fold,
-    Heading,
-    Items,
-    Section,
-    Table,
-    TableCell,
-    Terms,
-    Text,
-    fold_of,
-)
+from paraformer_bench.report.section import Block, Column, Fold, Section, Table, TableCell
 from paraformer_bench.report.sections.latency import GROWTH
 from paraformer_bench.report.traces import Traced
 from paraformer_bench.study.words import MIB, NONE, count, short, size, time, times, upper_first
@@ -148,18 +135,20 @@ def sections(data: ReportData) -> list[Section]:
         opened = len(groups) <= 4
         body.append(_group(data, regime, groups[group], drawing, crowded, opened))
     if groups:
-        body += [Heading("To look for yourself"), Text(rich(_TOOLS))]
+        body += [html.heading("To look for yourself"), html.text(html.rich(_TOOLS))]
     if traces.others:
         link = '<a download href="{}"><bdi>{}</bdi></a>'
-        links = joined(", ", [rich(link, _link(file), file) for file in traces.others])
-        body.append(Text(rich("Traces of cases without a record: {}.", links)))
+        links = html.joined(", ", [html.rich(link, _link(file), file) for file in traces.others])
+        body.append(html.text(html.rich("Traces of cases without a record: {}.", links)))
     missing: dict[str, list[str]] = {}
     for case, reason in traces.missing:
         missing.setdefault(reason, []).append(case.id)
     for reason, cases in missing.items():
         words = 'No timeline of {}: {}. <span class="small">{}</span>'
-        names = prose(", ".join(cases), 200)
-        body.append(Text(rich(words, count(len(cases), "case"), prose(reason, 400), names)))
+        names = html.prose(", ".join(cases), 200)
+        body.append(
+            html.text(html.rich(words, count(len(cases), "case"), html.prose(reason, 400), names))
+        )
     nav = "Timelines" if groups else ""
     return [Section("timelines", "What ran when", body, nav)] if body else []
 
@@ -196,7 +185,7 @@ def _introduction(data: ReportData) -> list[Block]:
         data.looks,
         data.regimes,
     )
-    return [Text(words), *([kernels] if kernels else [])]
+    return [html.text(words), *([kernels] if kernels else [])]
 
 
 def _group(
@@ -214,28 +203,33 @@ def _group(
     for depths in curves.values():
         curve = next(iter(depths.values())).case.curve
         together = along({depth: one.view.timeline for depth, one in depths.items()})
-        said.append((data.of(curve), rich("{}: {}.", method(curve), prose(together.words, 400))))
-    body: list[Block] = [Items(said, "found")]
+        number = data.looks[curve.label].number
+        item = '<li data-line="{}">{}: {}.</li>\n'
+        told = html.prose(together.words, 400)
+        said.append(html.rich(item, number, html.method(curve), told))
+    body: list[Block] = [html.rich('<ul class="found">\n{}</ul>', html.joined("", said))]
     if any(one.partly_unseen for one in traced):
-        body.append(Text(_UNSEEN))
+        body.append(html.text(_UNSEEN))
     if drawing:
-        body += [Text(_how_to_read(drawing)), drawing.kinds]
-        body.append(Drawing(drawing.gantt, f"Timelines, {regime.full}"))
+        body += [html.text(_how_to_read(drawing)), html.legend(drawing.kinds)]
+        body.append(html.drawing(drawing.gantt, f"Timelines, {regime.full}"))
         if drawing.memory:
             words = "Memory that the same calls hold beyond what was in use when they began."
-            body += [Text(words), drawing.curves]
-            body.append(Drawing(drawing.memory, f"Live memory, {regime.full}"))
+            body += [html.text(words), html.legend(drawing.curves)]
+            body.append(html.drawing(drawing.memory, f"Live memory, {regime.full}"))
     elif crowded:
         words = "Not drawn: the picture is too large for the room that is left on this page."
-        body.append(Text(words))
+        body.append(html.text(words))
     timelines = [one.view.timeline for one in traced]
     shown = [q for q in QUANTITIES if any(getattr(one, q[0]) is not None for one in timelines)]
-    remarks = [Text(f"{upper_first(remark)}.") for remark in absent(timelines)]
-    terms = Terms([(head, meaning) for _, head, _, meaning in shown])
+    remarks = [html.text(f"{upper_first(remark)}.") for remark in absent(timelines)]
+    term = "<div><dt>{}</dt><dd>{}</dd></div>\n"
+    meanings = html.joined("", [html.rich(term, head, meaning) for _, head, _, meaning in shown])
+    terms = html.rich('<dl class="terms">\n{}</dl>', meanings)
     numbers = _numbers(data, regime, traced, shown)
     body.append(Fold("Numbers and traces", [numbers, terms, *remarks]))
     tally, look = count(len(traced), "timeline"), "regime timelines"
-    return fold_of(regime, body, tally, opened, **{"class": look})
+    return regime.fold(body, tally, opened, **{"class": look})
 
 
 def _how_to_read(drawing: Picture) -> str:
@@ -256,29 +250,29 @@ def _how_to_read(drawing: Picture) -> str:
         )
     if not drawing.left_out:
         return " ".join(words)
-    gone = prose("; ".join(drawing.left_out))
-    return rich("{} Without a whole timeline at this depth: {}.", " ".join(words), gone)
+    gone = html.prose("; ".join(drawing.left_out))
+    return html.rich("{} Without a whole timeline at this depth: {}.", " ".join(words), gone)
 
 
 def _numbers(
     data: ReportData, regime: Conditions, traced: list[Traced], shown: list[Quantity]
 ) -> Block:
     def value(one: Traced, quantity: Quantity) -> TableCell | str | None:
-        name, _, text, _ = quantity
+        name, _, written, _ = quantity
         timeline = one.view.timeline
         if timeline.kind == INCOMPLETE:  # the first cell reaches over all of them
             first = quantity is shown[0]
             return TableCell(say(timeline), "", None, {"colspan": len(shown)}) if first else None
         number = getattr(timeline, name)
-        return NONE if number is None else text(number)
+        return NONE if number is None else written(number)
 
     def link(one: Traced) -> str:
         words = '<a download href="{}" title="{}">{}</a>{}'
-        lost = "" if shown else rich(" {}", prose(say(one.view.timeline)))
-        return rich(words, _link(one.file), one.file, size(one.bytes), lost)
+        lost = "" if shown else html.rich(" {}", html.prose(say(one.view.timeline)))
+        return html.rich(words, _link(one.file), one.file, size(one.bytes), lost)
 
     columns: list[Column[Traced]] = [
-        Column("method", lambda one: method(one.case.curve)),
+        Column("method", lambda one: html.method(one.case.curve)),
         Column("depth L", lambda one: str(one.case.depth)),
         *(Column(q[1], partial(value, quantity=q), title=q[3]) for q in shown),
         Column(

@@ -7,19 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.report import facts
+from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData
-from paraformer_bench.report.html import bold, method, prose, rich
-from paraformer_bench.report.section import (
-    Block,
-    Column,
-    Heading,
-    Items,
-    Section,
-    Table,
-    TableCell,
-    Text,
-)
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.record import FLAGS, STATUSES, Record, Status
 from paraformer_bench.study.words import count, depth_list, upper_first
@@ -58,20 +48,20 @@ def sections(data: ReportData) -> list[Section]:
     records = data.run.records
     body: list[Block] = []
     if flags := flag_counts(records):
-        body += [Text(_ODD), _flags(flags, len(records))]
+        body += [html.text(_ODD), _flags(flags, len(records))]
         if doubt := recount(data.verdicts):
-            body.append(Text(doubt))
+            body.append(html.text(doubt))
     elif records:
-        body.append(Text("No record carries a validity flag."))
+        body.append(html.text("No record carries a validity flag."))
     if failed := failures(records, data.regimes):
-        body += [Heading("Cases without a time"), _failures(failed, len(data.regimes) > 1)]
+        body += [html.heading("Cases without a time"), _failures(failed, len(data.regimes) > 1)]
     elif records:
-        body.append(Text("Every case was timed in every block that has a record of it."))
+        body.append(html.text("Every case was timed in every block that has a record of it."))
     else:
-        body.append(Text("There are no records."))
-    body.append(Text(prose(facts.calibration(data.run.info), 900)))
+        body.append(html.text("There are no records."))
+    body.append(html.text(html.prose(facts.calibration(data.run.info), 900)))
     if data.run.warnings:
-        body += [Heading("Broken lines"), Items([({}, prose(one)) for one in data.run.warnings])]
+        body += [html.heading("Broken lines"), html.bullets(data.run.warnings)]
     return [Section("validity", "How sure that is", body, "How sure")]
 
 
@@ -115,12 +105,12 @@ def failures(records: Iterable[Record], regimes: Mapping[str, Conditions]) -> li
         where = "every regime" if everywhere else "; ".join(regimes[g].short for g in groups)
         depths = depth_list(record.case.depth for record in held)
         found.append(Failure(status, held[0].case.curve, reason, depths, where, len(held)))
-    return sorted(found, key=lambda one: (-STATUSES.index(one.status), one.curve.method))
+    return sorted(found, key=lambda one: (-STATUSES.index(one.status), one.curve.sort_key[1:]))
 
 
 def _flags(counts: list[tuple[str, int]], records: int) -> Block:
     columns: list[Column[tuple[str, int]]] = [
-        Column("flag", lambda row: rich("<bdi>{}</bdi>", row[0])),
+        Column("flag", lambda row: html.rich("<bdi>{}</bdi>", row[0])),
         Column("records", lambda row: TableCell(f"{row[1]} of {records}", key=row[1])),
         Column("what it means", lambda row: FLAGS.get(row[0], "unknown to this version")),
     ]
@@ -129,12 +119,12 @@ def _flags(counts: list[tuple[str, int]], records: int) -> Block:
 
 def _failures(failed: list[Failure], several: bool) -> Block:
     columns: list[Column[Failure]] = [
-        Column("status", lambda row: bold(row.status)),
-        Column("method", lambda row: method(row.curve)),
+        Column("status", lambda row: html.rich("<b>{}</b>", row.status)),
+        Column("method", lambda row: html.method(row.curve)),
         Column("depths L", lambda row: row.depths),
         Column("records", lambda row: TableCell(str(row.records), key=row.records)),
-        Column("reason", lambda row: prose(row.reason)),
+        Column("reason", lambda row: html.prose(row.reason)),
     ]
     if several:
-        columns.insert(3, Column("where", lambda row: prose(row.where)))
+        columns.insert(3, Column("where", lambda row: html.prose(row.where)))
     return Table(columns, failed)

@@ -9,19 +9,10 @@ from functools import partial
 from paraformer_bench.analysis.curve import INCONCLUSIVE
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
-from paraformer_bench.report import facts
+from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData, shared
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.html import (
-    SYMBOLS,
-    UNMEASURED,
-    badge,
-    joined,
-    method,
-    prose,
-    rich,
-)
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import NONE, count, depth_list, percent, power, span, times
 
@@ -41,8 +32,8 @@ class VerdictRow:
 
     @property
     def words(self) -> str:
-        """A verdict or `UNMEASURED`."""
-        return self.verdict.verdict if self.verdict else UNMEASURED
+        """A verdict or `html.UNMEASURED`."""
+        return self.verdict.verdict if self.verdict else html.UNMEASURED
 
     @property
     def basis(self) -> str:
@@ -90,7 +81,7 @@ def _blocks(row: VerdictRow) -> TableCell:
 NUMBERS: tuple[Column[VerdictRow], ...] = (
     Column("constant up to", _up_to),
     Column("largest growth", _worst),
-    Column(rich("exponent <i>β</i>"), _exponent, "exponent"),
+    Column(html.rich("exponent <i>β</i>"), _exponent, "exponent"),
     Column("speed-up over serial", _speedup),
     Column("blocks", _blocks),
 )
@@ -124,12 +115,14 @@ def sections(data: ReportData) -> list[Section]:
     if not tables:
         words = "This run holds no records, so there is nothing to judge."
         again = '{} <a href="#protocol">The command that made it</a> may be run again.'
-        body.append(Text(rich(again, words) if facts.command(data.run.info) else words, ""))
+        body.append(
+            html.text(html.rich(again, words) if facts.command(data.run.info) else words, "")
+        )
     if len(tables) > 1:
         body += _overview(data, tables)
     body += [_table(data, regime, rows, len(tables) <= 4) for regime, rows in tables]
     if data.rule:
-        body.append(Text(_reading(data.rule, data.several_bases), "small"))
+        body.append(html.text(_reading(data.rule, data.several_bases), "small"))
     return [Section("verdicts", "Verdicts", body, "Verdicts")]
 
 
@@ -148,14 +141,14 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
             return ""
         number = data.looks[row.curve.label].number
         up_to, worst = _up_to(row), _worst(row)
-        mark = rich(
+        mark = html.rich(
             '<a class="mark {}" href="#curve-{}-{}" title="{}"><span aria-hidden="true">{}</span>'
             '<span class="sr">{}</span> {}</a>',
             row.words.replace(" ", "-"),
             regime.number + 1,
             number,
             row.words,
-            SYMBOLS[row.words],
+            html.SYMBOLS[row.words],
             row.words,
             up_to.text,
         )
@@ -163,10 +156,10 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
 
     link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
     columns: list[Column[Place]] = [
-        Column("regime", lambda place: rich(link, place[0].number + 1, place[0].short)),
+        Column("regime", lambda place: html.rich(link, place[0].number + 1, place[0].short)),
         *(
             Column(
-                method(curve),
+                html.method(curve),
                 partial(cell, label=curve.label),
                 line=data.looks[curve.label].number,
             )
@@ -179,17 +172,19 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
     )
     same = shared(data.regimes)
     key = [
-        rich("<span>{} {}</span>", badge(verdict), meaning)
+        html.rich("<span>{} {}</span>", html.badge(verdict), meaning)
         for verdict, meaning in (
             ("constant", "at every depth tested"),
             ("grows", "by more than the margin"),
             ("inconclusive", "not settled"),
-            (UNMEASURED, "no time at all"),
+            (html.UNMEASURED, "no time at all"),
         )
-        if verdict != UNMEASURED or any(r.status != "ok" for r in data.run.records)
+        if verdict != html.UNMEASURED or any(r.status != "ok" for r in data.run.records)
     ]
     return [
-        Text(rich("{} Every regime: <bdi>{}</bdi>.", words, same) if same else words, ""),
+        html.text(
+            html.rich("{} Every regime: <bdi>{}</bdi>.", words, same) if same else words, ""
+        ),
         Table(
             columns,
             grid,
@@ -197,7 +192,7 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
             label="Verdict of every curve",
             attributes=lambda place: {"data-regime": place[0].number},
         ),
-        Text(joined(" ", key), "key"),
+        html.text(html.joined(" ", key), "key"),
     ]
 
 
@@ -211,22 +206,24 @@ def _table(data: ReportData, regime: Conditions, rows: list[VerdictRow], opened:
 
     def notes(row: VerdictRow) -> list[str]:
         flags = row.verdict.flags if row.verdict else ()
-        links = [rich('<a class="flag" href="#validity"><bdi>{}</bdi></a> ', f) for f in flags]
-        told = [rich("Flags: {}", joined("", links))] if links else []
-        return [*map(prose, row.notes), *told]
+        links = [
+            html.rich('<a class="flag" href="#validity"><bdi>{}</bdi></a> ', f) for f in flags
+        ]
+        told = [html.rich("Flags: {}", html.joined("", links))] if links else []
+        return [*map(html.prose, row.notes), *told]
 
-    columns: list[Column[VerdictRow]] = [Column("method", lambda row: method(row.curve))]
+    columns: list[Column[VerdictRow]] = [Column("method", lambda row: html.method(row.curve))]
     if data.several_bases:
         columns.append(Column("time", lambda row: row.basis or NONE))
-    columns.append(Column("verdict", lambda row: badge(row.words)))
+    columns.append(Column("verdict", lambda row: html.badge(row.words)))
     table = Table([*columns, *NUMBERS], rows, "verdicts sortable", "", "", {}, attributes, notes)
     anchor = f"regime-{regime.number + 1}"
-    return fold_of(regime, [table], count(len(rows), "row"), opened, id=anchor)
+    return regime.fold([table], count(len(rows), "row"), opened, id=anchor)
 
 
 def _reading(rule: Verdict, several_bases: bool) -> str:
     both = " Device time decides; the wall clock is what a caller waits for."
-    return rich(
+    return html.rich(
         "Largest growth: the pair of depths whose time ratio is greatest, with one-sided {0} "
         "bounds on either side. Exponent <i>β</i>: time ∝ L<sup><i>β</i></sup>, 0 is constant and "
         "1 is proportional to depth, with its {0} interval. Speed-up: time of the serial net over "

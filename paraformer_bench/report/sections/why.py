@@ -16,12 +16,12 @@ from paraformer_bench.analysis.latency_model import (
     Model,
 )
 from paraformer_bench.analysis.predictions import Prediction, unseen_error
+from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
-from paraformer_bench.report.html import method, prose, rich
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell, Text, fold_of
+from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
 from paraformer_bench.study.words import NONE, count, percent, time
 
 ORDER = 40
@@ -68,7 +68,7 @@ def sections(data: ReportData) -> list[Section]:
             held = fitted.setdefault(data.conditions(one.verdict.curve), [])
             held.append((one, one.model))
     reasons = Counter(one.reason for one in data.predictions if one.model is None)
-    body: list[Block] = [Text(_ABOUT + _summary(data.predictions))] if fitted else []
+    body: list[Block] = [html.text(_ABOUT + _summary(data.predictions))] if fitted else []
     names = data.looks, data.regimes
     on_basis = [one for one in data.predictions if one.verdict.basis == data.basis]
     panels = series.modelled(data.rows, data.column, on_basis)
@@ -80,7 +80,7 @@ def sections(data: ReportData) -> list[Section]:
     body += [figure for figure in (model, limit) if figure]
     body += [_table(data, regime, held, len(fitted) <= 4) for regime, held in fitted.items()]
     body += [
-        Text(rich("No model for {}", prose(f"{count(number, 'curve')}: {reason}.")))
+        html.text(html.rich("No model for {}", html.prose(f"{count(number, 'curve')}: {reason}.")))
         for reason, number in reasons.items()
     ]
     return [Section("why", "Why it breaks there", body, "Why" if fitted else "")] if body else []
@@ -115,7 +115,7 @@ def sentence(model: Model) -> str:
 def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: bool) -> Block:
     def who(row: Fitted) -> TableCell:
         basis = f"{row[0].verdict.basis} time" if data.several_bases else ""
-        return TableCell(method(row[0].verdict.curve), basis)
+        return TableCell(html.method(row[0].verdict.curve), basis)
 
     def at(row: Fitted, depth: int) -> TableCell | str:
         step = next((step for step in row[1].steps if step.depth == depth), None)
@@ -124,7 +124,7 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
         measured = NONE if step.measured is None else time(step.measured)
         error = "" if step.error is None else f"{step.error:+.1%}"
         words = '{} <small title="measured {}">{} {}</small>'
-        told = rich(words, time(step.seconds), measured, error, step.limit)
+        told = html.rich(words, time(step.seconds), measured, error, step.limit)
         return TableCell(told, attributes={"class": "fitted" if step.fitted else None})
 
     columns = [
@@ -149,7 +149,7 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
         attributes=lambda row: data.of(row[0].verdict.curve),
         notes=lambda row: [sentence(row[1])],
     )
-    return fold_of(regime, [table], count(len(fitted), "curve"), opened)
+    return regime.fold([table], count(len(fitted), "curve"), opened)
 
 
 def _summary(predictions: Sequence[Prediction]) -> str:
