@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from paraformer_bench.history.change import (
+from paraformer_bench.history.changes import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -18,15 +18,15 @@ from paraformer_bench.history.change import (
     Moved,
     Track,
 )
-from paraformer_bench.history.history import Commit
-from paraformer_bench.history.kinds import BYTES, SECONDS, first_word
-from paraformer_bench.history.results import Name
+from paraformer_bench.history.commits import Commit
+from paraformer_bench.history.results import BYTES, SECONDS, Name, first_word
 from paraformer_bench.report import changes, html, page
 from paraformer_bench.report.changes import GapRun
 from paraformer_bench.report.figures import history, style, svg
 from paraformer_bench.report.section import (
     Attributes,
     Block,
+    Cell,
     Chart,
     ChartPanel,
     Column,
@@ -34,7 +34,6 @@ from paraformer_bench.report.section import (
     Page,
     Section,
     Table,
-    TableCell,
 )
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import as_json
@@ -146,11 +145,11 @@ def _machines(judgement: Judgement) -> list[str]:
     return sorted({track.series.name.machine for track in judgement.tracks})
 
 
-def _who(judgement: Judgement, name: Name) -> TableCell:
+def _who(judgement: Judgement, name: Name) -> Cell:
     """Name a benchmark, and its machine if there are several."""
     several = len(_machines(judgement)) > 1
     machine = html.rich("<bdi>{}</bdi>", name.machine) if several else ""
-    return TableCell(html.rich("<bdi>{}</bdi>", name.label), machine)
+    return Cell(html.rich("<bdi>{}</bdi>", name.label), machine)
 
 
 def _commit(commit: Commit, most: int = 120) -> Markup:
@@ -172,8 +171,8 @@ def _table(judgement: Judgement, rows: Sequence[Change], with_commit: bool = Fal
     def verdict(change: Change) -> str:
         return html.badge(change.verdict, _SYMBOLS[change.verdict], _TONES[change.verdict])
 
-    def size(change: Change) -> TableCell:
-        return TableCell(html.rich("<b>{}</b>", changes.size(change)), key=change.size)
+    def size(change: Change) -> Cell:
+        return Cell(html.rich("<b>{}</b>", changes.size(change)), key=change.size)
 
     columns: list[Column[Change]] = [
         Column("benchmark", lambda change: _who(judgement, change.name)),

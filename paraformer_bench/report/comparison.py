@@ -31,16 +31,16 @@ from paraformer_bench.report.data import Conditions, in_words, rows_of
 from paraformer_bench.report.figures import ratios, series, style, svg
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
-from paraformer_bench.report.figures.series import DepthPanel, DepthSeries, grouped
+from paraformer_bench.report.figures.series import Panel, Series, grouped
 from paraformer_bench.report.headline import Headline, headline
 from paraformer_bench.report.section import (
     Block,
+    Cell,
     Chart,
     Column,
     Page,
     Section,
     Table,
-    TableCell,
     alone,
 )
 from paraformer_bench.study.case import Case, Curve, Method, Regime
@@ -335,25 +335,25 @@ def _table(comparison: Comparison, one: Contender) -> Block:
     def depth(contrast: Contrast) -> int:
         return comparison.cases[contrast.case_id].depth
 
-    def verdict(contrast: Contrast) -> TableCell:
+    def verdict(contrast: Contrast) -> Cell:
         symbol = one.letter if contrast.verdict == ONLY_B else _SYMBOLS[contrast.verdict]
         tone = _TONES.get(contrast.verdict, "inconclusive")
         named = f"ONLY_{one.letter}" if contrast.verdict == ONLY_B else contrast.verdict
-        return TableCell(
+        return Cell(
             html.badge(named, symbol, tone), html.prose(contrast.reason) if contrast.reason else ""
         )
 
-    def seconds(contrast: Contrast) -> TableCell:
+    def seconds(contrast: Contrast) -> Cell:
         pair = contrast.seconds_a, contrast.seconds_b
         told = " → ".join(NONE if one is None else time(one) for one in pair)
-        return TableCell(told, f"{contrast.basis} time" if contrast.basis else "")
+        return Cell(told, f"{contrast.basis} time" if contrast.basis else "")
 
-    def ratio(contrast: Contrast) -> TableCell:
-        return TableCell(html.rich("<b>{}</b>", _ratio(contrast)), key=contrast.ratio)
+    def ratio(contrast: Contrast) -> Cell:
+        return Cell(html.rich("<b>{}</b>", _ratio(contrast)), key=contrast.ratio)
 
     columns: list[Column[Contrast]] = [
         Column("method", lambda c: html.rich("<bdi>{}</bdi>", who(c))),
-        Column("depth L", lambda c: TableCell(str(depth(c)), key=depth(c))),
+        Column("depth L", lambda c: Cell(str(depth(c)), key=depth(c))),
         Column("verdict", verdict),
         Column(f"{one.letter} / A", ratio),
         Column("interval", lambda c: span(c.low, c.high)),
@@ -391,7 +391,7 @@ def _verdicts(comparison: Comparison) -> list[Section]:
     if lonely := len(curves) - len(rows):
         words += f" {html.be(lonely, 'curve', ' that one run alone has')} left out."
 
-    def mark(row: Shared, place: int) -> TableCell | str:
+    def mark(row: Shared, place: int) -> Cell | str:
         verdict = row[2][place]
         if verdict is None:
             return NONE
@@ -403,7 +403,7 @@ def _verdicts(comparison: Comparison) -> list[Section]:
             verdict.constant_up_to,
             verdict.depths[-1],
         )
-        return TableCell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
+        return Cell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
 
     where = "{} <small><bdi>{}</bdi></small>"
     columns = [Column[Shared]("curve", lambda row: html.rich(where, html.method(row[0]), row[1]))]
@@ -438,7 +438,7 @@ def _stand_in(one: Contender) -> Curve:
     return Curve(Method(one.label, "", "eager"), Regime((), 1, "", ""))
 
 
-def _panels(comparison: Comparison) -> list[tuple[DepthPanel, str]]:
+def _panels(comparison: Comparison) -> list[tuple[Panel, str]]:
     """Return a panel for each way to run a net under the same conditions, and words for it."""
     curves: dict[tuple[str, tuple[object, ...]], dict[int, list[Any]]] = {}
     for place, one in enumerate(comparison.contenders):
@@ -454,7 +454,7 @@ def _panels(comparison: Comparison) -> list[tuple[DepthPanel, str]]:
         on_device = all(any(row.device_time > 0 for row in held) for held in runs.values())
         column = "device_time" if on_device else "wall"
         drawn = [
-            DepthSeries(_stand_in(comparison.contenders[place]), panel.series[0].points)
+            Series(_stand_in(comparison.contenders[place]), panel.series[0].points)
             for place, held in runs.items()
             for panel in series.latency(held, column)
             if panel.series[0].points
@@ -462,7 +462,7 @@ def _panels(comparison: Comparison) -> list[tuple[DepthPanel, str]]:
         if len(drawn) > 1:
             label = next(iter(runs.values()))[0].curve.label
             clock = "device time" if on_device else "wall clock"
-            panel = DepthPanel(f"{label} · {where} · {clock}", where, tuple(drawn))
+            panel = Panel(f"{label} · {where} · {clock}", where, tuple(drawn))
             found.append((panel, f"{label} ({clock})"))
     return found
 

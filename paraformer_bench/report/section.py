@@ -20,7 +20,7 @@ Attributes = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class TableCell:
+class Cell:
     """A cell of a table.
 
     Attributes:
@@ -55,7 +55,7 @@ class Column(Generic[R]):
     """
 
     head: str
-    cell: Callable[[R], TableCell | str | None]
+    cell: Callable[[R], Cell | str | None]
     name: str = ""
     title: str | None = None
     line: int | None = None
@@ -91,14 +91,14 @@ class Table(Generic[R]):
     attributes: Callable[[R], Attributes] = lambda row: {}
     notes: Callable[[R], Sequence[str]] | None = None
 
-    def cells(self, row: R) -> Iterator[tuple[str, Attributes, TableCell]]:
+    def cells(self, row: R) -> Iterator[tuple[str, Attributes, Cell]]:
         """Yield tag, attributes and contents of the cells of a row."""
         cards = "plain" in self.look or "verdicts" in self.look
         for place, column in enumerate(self.columns):
             value = column.cell(row)
             if value is None:
                 continue
-            cell = value if isinstance(value, TableCell) else TableCell(value)
+            cell = value if isinstance(value, Cell) else Cell(value)
             name = column.name or Markup(column.head).striptags()
             yield (
                 "td" if place else "th",

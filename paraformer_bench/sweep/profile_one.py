@@ -16,7 +16,7 @@ from paraformer_bench.study.suite import Grid, Suite, expand, skip_reason
 from paraformer_bench.study.survey import choose_device, take_survey
 from paraformer_bench.sweep.profile import ProfilePass, launch_profiler
 from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.words import say
+from paraformer_bench.timeline.timeline import say
 
 BROKEN_CASE = 3
 

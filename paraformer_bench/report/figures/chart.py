@@ -9,7 +9,7 @@ from paraformer_bench.report.data import Conditions
 from paraformer_bench.report.figures import panel as one
 from paraformer_bench.report.figures import style, svg
 from paraformer_bench.report.figures.panel import Axis, Frame, frames
-from paraformer_bench.report.figures.series import DepthPanel, DepthSeries
+from paraformer_bench.report.figures.series import Panel, Series
 from paraformer_bench.report.figures.style import Look
 from paraformer_bench.report.html import Swatches, rich
 from paraformer_bench.report.section import Chart, ChartPanel, Column, Table
@@ -23,7 +23,7 @@ def chart(
     key: str,
     title: str,
     note: str,
-    panels: Sequence[DepthPanel],
+    panels: Sequence[Panel],
     axis: Axis,
     looks: Mapping[str, Look],
     regimes: Mapping[str, Conditions],
@@ -63,7 +63,7 @@ def chart(
     return Chart(drawn, key, title, note, axis.unit, legend)
 
 
-def _legend(key: str, panels: Sequence[DepthPanel], looks: Mapping[str, Look]) -> Swatches:
+def _legend(key: str, panels: Sequence[Panel], looks: Mapping[str, Look]) -> Swatches:
     curves = {s.curve.label: s.curve for panel in panels for s in panel.series}
     ordered = sorted(curves.values(), key=lambda curve: curve.sort_key)
     entries: list[tuple[str, Look | None]] = [(c.label, looks[c.label]) for c in ordered]
@@ -79,7 +79,7 @@ def _legend(key: str, panels: Sequence[DepthPanel], looks: Mapping[str, Look]) -
 
 def _table(
     title: str,
-    panel: DepthPanel,
+    panel: Panel,
     axis: Axis,
     limits: Frame,
     looks: Mapping[str, Look],
@@ -109,7 +109,7 @@ def _at(row: Values, depth: int) -> str:
     return row[2].get(depth, NONE)
 
 
-def _describe(panel: DepthPanel, axis: Axis) -> str:
+def _describe(panel: Panel, axis: Axis) -> str:
     """Say what the panel shows: first and last value of each curve, and what was lost."""
     clauses = []
     for series in panel.series:
@@ -124,7 +124,7 @@ def _describe(panel: DepthPanel, axis: Axis) -> str:
     return f"{axis.label}. {'. '.join(clauses)}."
 
 
-def _texts(series: DepthSeries) -> dict[int, str]:
+def _texts(series: Series) -> dict[int, str]:
     """Return by depth what stands in the table: a value, or why there is none."""
     texts = dict(series.lost)
     for point in series.points:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from paraformer_bench.report.figures import style
-from paraformer_bench.report.figures.series import DepthPanel, DepthSeries
+from paraformer_bench.report.figures.series import Panel, Series
 from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, Look, plot, segments
 from paraformer_bench.report.figures.svg import line_id, points_id
 
@@ -60,7 +60,7 @@ class Frame:
     high: float
 
 
-def frames(panels: Sequence[DepthPanel], axis: Axis) -> list[Frame]:
+def frames(panels: Sequence[Panel], axis: Axis) -> list[Frame]:
     """Return the limits of each panel; all panels are of one device.
 
     One pair of limits serves all, so that panels can be compared. Where that would leave a panel
@@ -78,7 +78,7 @@ def frames(panels: Sequence[DepthPanel], axis: Axis) -> list[Frame]:
     ]
 
 
-def _frame(panels: Sequence[DepthPanel], axis: Axis) -> Frame:
+def _frame(panels: Sequence[Panel], axis: Axis) -> Frame:
     """Return limits in which every value of ``panels`` lies, and intervals as far as is useful."""
     points = [p for panel in panels for series in panel.series for p in series.points]
     lost = {depth for panel in panels for series in panel.series for depth in series.lost}
@@ -96,7 +96,7 @@ def _frame(panels: Sequence[DepthPanel], axis: Axis) -> Frame:
     return Frame(depths, low / stretch, high * stretch)
 
 
-def guide_start(panel: DepthPanel, axis: Axis, depth: int) -> float:
+def guide_start(panel: Panel, axis: Axis, depth: int) -> float:
     """Return the value from which the guides fan out: that of the first series that has the depth.
 
     A net of L equal steps in a row can gain L at most, so guides of a speed-up start at L.
@@ -107,7 +107,7 @@ def guide_start(panel: DepthPanel, axis: Axis, depth: int) -> float:
     return next((point.value for point in starts if point.depth == depth), 0.0)
 
 
-def _guide_ends(panel: DepthPanel, axis: Axis, deepest: int) -> Iterable[float]:
+def _guide_ends(panel: Panel, axis: Axis, deepest: int) -> Iterable[float]:
     """Return the ends of the guides where they belong to what is to be seen."""
     first = min((s.points[0].depth for s in panel.series if s.points), default=0)
     start = guide_start(panel, axis, first)
@@ -130,7 +130,7 @@ def depth_ticks(depths: Sequence[int], width: float) -> list[int]:
     return ticks[::-1]
 
 
-def draw(panel: DepthPanel, axis: Axis, limits: Frame, looks: Mapping[str, Look]) -> Figure:
+def draw(panel: Panel, axis: Axis, limits: Frame, looks: Mapping[str, Look]) -> Figure:
     """Draw one panel; call it within `style.drawing`."""
     rows = [series for series in panel.series if series.lost]
     height = _BOTTOM + _PLOT + _STRIP_ROW * len(rows) + _TOP
@@ -197,7 +197,7 @@ def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:
         axes.axvline(axis.upright * 2**0.5, color=MUTED, linewidth=1, linestyle=":")
 
 
-def _band(axes: Axes, series: DepthSeries, margin: float, look: Look, limits: Frame) -> None:
+def _band(axes: Axes, series: Series, margin: float, look: Look, limits: Frame) -> None:
     first, last = series.points[0].depth, limits.depths[-1]
     low, high = series.points[0].value / (1 + margin), series.points[0].value * (1 + margin)
     axes.fill(
@@ -230,7 +230,7 @@ def _guide(axes: Axes, exponent: int, label: str, start: tuple[int, float], limi
     )
 
 
-def _series(axes: Axes, series: DepthSeries, look: Look) -> None:
+def _series(axes: Axes, series: Series, look: Look) -> None:
     points, gid = series.points, line_id(look.number)
     depths, values = [p.depth for p in points], [p.value for p in points]
     seen = [(p.depth, value) for p in points for value in p.blocks]
@@ -262,7 +262,7 @@ def _series(axes: Axes, series: DepthSeries, look: Look) -> None:
     axes.plot(depths, values, color=look.colour, linestyle="none", gid=points_gid, **_marker(look))
 
 
-def _lost(axes: Axes, series: DepthSeries, look: Look, height: float, limits: Frame) -> None:
+def _lost(axes: Axes, series: Series, look: Look, height: float, limits: Frame) -> None:
     """Mark the depths without a value above the plot, with their status."""
     across = axes.get_xaxis_transform()
     lost = sorted(series.lost.items())

@@ -37,7 +37,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class DepthSeries:
+class Series:
     """A curve of a figure.
 
     Attributes:
@@ -54,7 +54,7 @@ class DepthSeries:
 
 
 @dataclass(frozen=True)
-class DepthPanel:
+class Panel:
     """The series of one regime, to be compared with each other.
 
     Attributes:
@@ -66,7 +66,7 @@ class DepthPanel:
 
     group: str
     device: str
-    series: tuple[DepthSeries, ...]
+    series: tuple[Series, ...]
     weights: tuple[Mapping[int, float], ...] = ()
 
 
@@ -84,7 +84,7 @@ def grouped(rows: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:
 
 def latency(
     rows: Rows, column: str, blocks: Mapping[str, tuple[float, ...]] | None = None
-) -> list[DepthPanel]:
+) -> list[Panel]:
     """Return time per call in ms against depth.
 
     Args:
@@ -103,7 +103,7 @@ def latency(
     return panels(rows, point)
 
 
-def modelled(rows: Rows, column: str, predictions: Sequence[Prediction]) -> list[DepthPanel]:
+def modelled(rows: Rows, column: str, predictions: Sequence[Prediction]) -> list[Panel]:
     """Return measured times in ms of the curves that have a model, and what it says of them.
 
     Args:
@@ -125,7 +125,7 @@ def modelled(rows: Rows, column: str, predictions: Sequence[Prediction]) -> list
     ]
 
 
-def of_limit(rows: Rows, column: str) -> list[DepthPanel]:
+def of_limit(rows: Rows, column: str) -> list[Panel]:
     """Return the roofline floor of a case as a percentage of its time, against depth."""
 
     def point(row: Any) -> Point | None:
@@ -134,12 +134,12 @@ def of_limit(rows: Rows, column: str) -> list[DepthPanel]:
     return panels(rows, point)
 
 
-def throughput(rows: Rows, column: str) -> list[DepthPanel]:
+def throughput(rows: Rows, column: str) -> list[Panel]:
     """Return images/s against depth: the batch over the time in ``column``."""
     return panels(rows, lambda row: _over(row, row.batch, column))
 
 
-def traced_operations(rows: Rows) -> list[DepthPanel]:
+def traced_operations(rows: Rows) -> list[Panel]:
     """Return operations of one call in the timelines against depth, and the line through them."""
 
     def point(row: Any) -> Point | None:
@@ -151,7 +151,7 @@ def traced_operations(rows: Rows) -> list[DepthPanel]:
     ]
 
 
-def memory(rows: Rows) -> list[DepthPanel]:
+def memory(rows: Rows) -> list[Panel]:
     """Return peak memory of one call and the weights in it, in MiB, against depth."""
 
     def point(row: Any) -> Point | None:
@@ -162,7 +162,7 @@ def memory(rows: Rows) -> list[DepthPanel]:
     return [replace(panel, weights=weights[panel.group]) for panel in panels(rows, point)]
 
 
-def energy(rows: Rows) -> list[DepthPanel]:
+def energy(rows: Rows) -> list[Panel]:
     """Return joules for one image against depth."""
 
     def point(row: Any) -> Point | None:
@@ -172,7 +172,7 @@ def energy(rows: Rows) -> list[DepthPanel]:
     return panels([row for row in rows if row.energy_joules > 0], point)
 
 
-def speedup(rows: Rows, verdicts: Iterable[Verdict]) -> list[DepthPanel]:
+def speedup(rows: Rows, verdicts: Iterable[Verdict]) -> list[Panel]:
     """Return the serial net's time over each curve's at equal depth, paired by block.
 
     Args:
@@ -189,7 +189,7 @@ def speedup(rows: Rows, verdicts: Iterable[Verdict]) -> list[DepthPanel]:
     return panels([row for row in rows if row.curve_id in curves], point, absent="no serial")
 
 
-def panels(rows: Rows, point: Callable[[Any], Point | None], absent: str = "") -> list[DepthPanel]:
+def panels(rows: Rows, point: Callable[[Any], Point | None], absent: str = "") -> list[Panel]:
     """Return one panel a group; curves that were only skipped are left out.
 
     Args:
@@ -210,10 +210,10 @@ def panels(rows: Rows, point: Callable[[Any], Point | None], absent: str = "") -
             }
             lost = {depth: fate for depth, fate in fates.items() if fate}
             if drawn or set(lost.values()) - {"skipped"}:
-                series.append(DepthSeries(held[0].curve, drawn, lost))
+                series.append(Series(held[0].curve, drawn, lost))
         if series:
             ordered = tuple(sorted(series, key=lambda one: one.curve.sort_key))
-            found.append(DepthPanel(group, ordered[0].curve.regime.device, ordered))
+            found.append(Panel(group, ordered[0].curve.regime.device, ordered))
     return found
 
 

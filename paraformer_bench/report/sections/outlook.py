@@ -10,7 +10,7 @@ from math import log2
 from paraformer_bench.analysis.outlook import DEEPEST, Outlook, outlooks, typical_error
 from paraformer_bench.report import html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.words import count, percent
 
 ORDER = 80
@@ -63,9 +63,9 @@ def _table(
 ) -> Block:
     """Show the methods under conditions that differ in the batch alone."""
 
-    def who(row: Outlook) -> TableCell:
+    def who(row: Outlook) -> Cell:
         basis = f"{row.verdict.basis} time" if data.several_bases else ""
-        return TableCell(html.method(row.verdict.curve), basis)
+        return Cell(html.method(row.verdict.curve), basis)
 
     batches = sorted({at.batch for row in rows for at in row.batches})
     columns = [
@@ -84,16 +84,14 @@ def _table(
     )
 
 
-def _at(row: Outlook, batch: int) -> TableCell | str:
+def _at(row: Outlook, batch: int) -> Cell | str:
     """A depth; its shade goes from 0 (depth 1) to 1 (as deep as any curve is followed)."""
     at = next((one for one in row.batches if one.batch == batch), None)
     if at is None:
         return ""
     shade = {"style": f"--shade:{log2(at.up_to) / log2(DEEPEST):.2f}"}
     measured = "" if at.measured is None else f"measured {at.measured} of {at.deepest}"
-    return TableCell(
-        f"over {at.up_to}" if at.beyond else str(at.up_to), measured, attributes=shade
-    )
+    return Cell(f"over {at.up_to}" if at.beyond else str(at.up_to), measured, attributes=shade)
 
 
 def _error(found: Sequence[Outlook]) -> str:

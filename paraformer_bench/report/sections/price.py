@@ -15,7 +15,7 @@ from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.words import MIB, NONE, count, depth_list, short, time, times
@@ -131,13 +131,13 @@ def _table(
     rows = [row for row in timed if row.depth == depth]
     twins = {row.runtime: row for row in rows if row.model == SERIAL}
 
-    def cell(row: Any, quantity: Quantity) -> TableCell:
+    def cell(row: Any, quantity: Quantity) -> Cell:
         value, twin = quantity.value(row, data.column), twins.get(row.runtime)
         if not value > 0:
-            return TableCell(NONE)
+            return Cell(NONE)
         of_twin = quantity.value(twin, data.column) if twin and twin is not row else math.nan
         detail = times(value / of_twin) if of_twin > 0 else ""
-        return TableCell(quantity.text(value), detail, value)
+        return Cell(quantity.text(value), detail, value)
 
     columns = [
         Column[Any]("method", lambda row: html.method(row.curve)),

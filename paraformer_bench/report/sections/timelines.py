@@ -14,13 +14,11 @@ from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.timeline import Picture, picture
-from paraformer_bench.report.section import Block, Column, Fold, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Fold, Section, Table
 from paraformer_bench.report.sections.latency import GROWTH
 from paraformer_bench.report.traces import Traced
 from paraformer_bench.study.words import MIB, NONE, count, short, size, time, times, upper_first
-from paraformer_bench.timeline.curve import along
-from paraformer_bench.timeline.timeline import INCOMPLETE, Timeline
-from paraformer_bench.timeline.words import say
+from paraformer_bench.timeline.timeline import INCOMPLETE, Timeline, along, say
 
 ORDER = 50
 
@@ -257,12 +255,12 @@ def _how_to_read(drawing: Picture) -> str:
 def _numbers(
     data: ReportData, regime: Conditions, traced: list[Traced], shown: list[Quantity]
 ) -> Block:
-    def value(one: Traced, quantity: Quantity) -> TableCell | str | None:
+    def value(one: Traced, quantity: Quantity) -> Cell | str | None:
         name, _, written, _ = quantity
         timeline = one.view.timeline
         if timeline.kind == INCOMPLETE:  # the first cell reaches over all of them
             first = quantity is shown[0]
-            return TableCell(say(timeline), "", None, {"colspan": len(shown)}) if first else None
+            return Cell(say(timeline), "", None, {"colspan": len(shown)}) if first else None
         number = getattr(timeline, name)
         return NONE if number is None else written(number)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.record import FLAGS, STATUSES, Record, Status
 from paraformer_bench.study.words import count, depth_list, upper_first
@@ -111,7 +111,7 @@ def failures(records: Iterable[Record], regimes: Mapping[str, Conditions]) -> li
 def _flags(counts: list[tuple[str, int]], records: int) -> Block:
     columns: list[Column[tuple[str, int]]] = [
         Column("flag", lambda row: html.rich("<bdi>{}</bdi>", row[0])),
-        Column("records", lambda row: TableCell(f"{row[1]} of {records}", key=row[1])),
+        Column("records", lambda row: Cell(f"{row[1]} of {records}", key=row[1])),
         Column("what it means", lambda row: FLAGS.get(row[0], "unknown to this version")),
     ]
     return Table(columns, counts)
@@ -122,7 +122,7 @@ def _failures(failed: list[Failure], several: bool) -> Block:
         Column("status", lambda row: html.rich("<b>{}</b>", row.status)),
         Column("method", lambda row: html.method(row.curve)),
         Column("depths L", lambda row: row.depths),
-        Column("records", lambda row: TableCell(str(row.records), key=row.records)),
+        Column("records", lambda row: Cell(str(row.records), key=row.records)),
         Column("reason", lambda row: html.prose(row.reason)),
     ]
     if several:

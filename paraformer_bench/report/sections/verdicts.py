@@ -12,7 +12,7 @@ from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData, shared
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import NONE, count, depth_list, percent, power, span, times
 
@@ -41,41 +41,37 @@ class VerdictRow:
         return self.verdict.basis if self.verdict else ""
 
 
-def _up_to(row: VerdictRow) -> TableCell:
+def _up_to(row: VerdictRow) -> Cell:
     if not row.verdict:
-        return TableCell(NONE)
+        return Cell(NONE)
     depth = row.verdict.constant_up_to
-    return TableCell(f"L = {depth}", f"of {row.verdict.depths[-1]}", depth)
+    return Cell(f"L = {depth}", f"of {row.verdict.depths[-1]}", depth)
 
 
-def _worst(row: VerdictRow) -> TableCell:
+def _worst(row: VerdictRow) -> Cell:
     if not (rise := row.verdict.worst if row.verdict else None):
-        return TableCell(NONE)
+        return Cell(NONE)
     where = [span(rise.low, rise.high), f"L {rise.shallow} to {rise.deep}"]
-    return TableCell(times(rise.ratio), ", ".join(filter(None, where)), rise.ratio)
+    return Cell(times(rise.ratio), ", ".join(filter(None, where)), rise.ratio)
 
 
-def _exponent(row: VerdictRow) -> TableCell:
+def _exponent(row: VerdictRow) -> Cell:
     if not (found := row.verdict.exponent if row.verdict else None):
-        return TableCell(NONE)
+        return Cell(NONE)
     ends = [power(end) for end in (found.low, found.high) if end is not None]
-    return TableCell(power(found.value), " to ".join(ends), found.value)
+    return Cell(power(found.value), " to ".join(ends), found.value)
 
 
-def _speedup(row: VerdictRow) -> TableCell:
+def _speedup(row: VerdictRow) -> Cell:
     if not (row.verdict and row.verdict.speedup):
-        return TableCell(NONE)
+        return Cell(NONE)
     gain = row.verdict.speedup[-1]
     where = [span(gain.low, gain.high), f"at L = {gain.depth}"]
-    return TableCell(times(gain.ratio), ", ".join(filter(None, where)), gain.ratio)
+    return Cell(times(gain.ratio), ", ".join(filter(None, where)), gain.ratio)
 
 
-def _blocks(row: VerdictRow) -> TableCell:
-    return (
-        TableCell(str(row.verdict.blocks), key=row.verdict.blocks)
-        if row.verdict
-        else TableCell(NONE)
-    )
+def _blocks(row: VerdictRow) -> Cell:
+    return Cell(str(row.verdict.blocks), key=row.verdict.blocks) if row.verdict else Cell(NONE)
 
 
 NUMBERS: tuple[Column[VerdictRow], ...] = (
@@ -135,7 +131,7 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
         for regime, rows in tables
     ]
 
-    def cell(place: Place, label: str) -> TableCell | str:
+    def cell(place: Place, label: str) -> Cell | str:
         regime, row = place[0], place[1].get(label)
         if row is None:
             return ""
@@ -152,7 +148,7 @@ def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]
             row.words,
             up_to.text,
         )
-        return TableCell(mark, worst.text if worst.key is not None else "", up_to.key)
+        return Cell(mark, worst.text if worst.key is not None else "", up_to.key)
 
     link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
     columns: list[Column[Place]] = [

@@ -21,7 +21,7 @@ from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
-from paraformer_bench.report.section import Block, Column, Section, Table, TableCell
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.words import NONE, count, percent, time
 
 ORDER = 40
@@ -113,11 +113,11 @@ def sentence(model: Model) -> str:
 
 
 def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: bool) -> Block:
-    def who(row: Fitted) -> TableCell:
+    def who(row: Fitted) -> Cell:
         basis = f"{row[0].verdict.basis} time" if data.several_bases else ""
-        return TableCell(html.method(row[0].verdict.curve), basis)
+        return Cell(html.method(row[0].verdict.curve), basis)
 
-    def at(row: Fitted, depth: int) -> TableCell | str:
+    def at(row: Fitted, depth: int) -> Cell | str:
         step = next((step for step in row[1].steps if step.depth == depth), None)
         if step is None:
             return ""
@@ -125,7 +125,7 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
         error = "" if step.error is None else f"{step.error:+.1%}"
         words = '{} <small title="measured {}">{} {}</small>'
         told = html.rich(words, time(step.seconds), measured, error, step.limit)
-        return TableCell(told, attributes={"class": "fitted" if step.fitted else None})
+        return Cell(told, attributes={"class": "fitted" if step.fitted else None})
 
     columns = [
         Column[Fitted]("method", who),
