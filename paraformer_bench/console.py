@@ -53,6 +53,7 @@ def print_contrasts(contrasts: Sequence[Contrast], letter: str, shift: str) -> N
     table = Table("case", f"{letter} / A", "interval", "verdict")
     table.columns[0].overflow = "fold"
     order = ["SLOWER", "FASTER", "UNCLEAR", "SAME", "ONLY_A", "ONLY_B"]
+    names = {verdict: verdict.replace("_B", f"_{letter}") for verdict in order}
     for contrast in sorted(contrasts, key=lambda c: order.index(c.verdict)):
         known = contrast.low is not None and contrast.high is not None
         table.add_row(
@@ -71,7 +72,7 @@ def print_contrasts(contrasts: Sequence[Contrast], letter: str, shift: str) -> N
     if shift:
         console.print(Text(f"note: {shift}"), soft_wrap=True)
     verdicts = [contrast.verdict for contrast in contrasts]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in order if v in verdicts)
+    counts = ", ".join(f"{verdicts.count(v)} {names[v]}" for v in order if v in verdicts)
     console.print(f"{letter} against A: {counts or 'no case in common'}", highlight=False)
 
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from paraformer_bench.study.case import Case
@@ -125,8 +126,14 @@ def write_run(
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps(make_info() if info is None else info), "utf-8")
-    (folder / RECORDS).write_bytes(b"".join(record.line() for record in records))
+    lines = "".join(json.dumps(_plain(record)) + "\n" for record in records)
+    (folder / RECORDS).write_text(lines, "utf-8")
     return folder
+
+
+def _plain(record: Record) -> Any:
+    """As `Record.line`, with text that no UTF-8 can hold."""
+    return msgspec.to_builtins(record, enc_hook=Case.flat) | {"case_id": record.case.id}
 
 
 class Page(HTMLParser):
