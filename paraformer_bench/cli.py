@@ -228,9 +228,7 @@ def compare(runs: tuple[Path, ...], threshold: float, out: Path | None) -> int:
     from paraformer_bench.study.run_folder import read_run
 
     comparison = contend([read_run(run) for run in runs], threshold)
-    for one in comparison.further:
-        if len(comparison.further) > 1:
-            click.echo(one.label)
+    for one in comparison.contenders[1:]:
         print_contrasts(one.contrasts, one.letter, one.shift)
     path = out or default_path(comparison)
     click.echo(f"page: {write_comparison(path, comparison)}")

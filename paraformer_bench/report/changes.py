@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paraformer_bench.history.changes import (
-    IMPROVEMENT,
-    REGRESSION,
-    SMALL,
-    Change,
-    Gap,
-    Judgement,
-)
+from paraformer_bench.history.changes import IMPROVEMENT, REGRESSION, SMALL, Change, Gap, Judgement
 from paraformer_bench.history.commits import Commit
 from paraformer_bench.history.results import BYTES, EXACT, SECONDS, Name, first_word
 from paraformer_bench.study.words import MIB, count, percent, printable, short, time, times

@@ -33,16 +33,7 @@ from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import Panel, Series, grouped
 from paraformer_bench.report.headline import Headline, headline
-from paraformer_bench.report.section import (
-    Block,
-    Cell,
-    Chart,
-    Column,
-    Page,
-    Section,
-    Table,
-    alone,
-)
+from paraformer_bench.report.section import Block, Cell, Chart, Column, Page, Section, Table, alone
 from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, REPORTS, Run, RunInfo
@@ -54,9 +45,9 @@ from paraformer_bench.study.words import (
     span,
     time,
     times,
-    upper_first,
 )
 
+Paired = tuple[Case, Contrast]
 ORDER = (SLOWER, FASTER, UNCLEAR, SAME, ONLY_A, ONLY_B)
 LETTERS = string.ascii_uppercase
 """Short for the runs, of which there are so many at most."""
@@ -72,6 +63,11 @@ _RULE = (
     "cases by Holm's procedure, so that two runs that are alike differ anywhere in at most 5% of "
     "comparisons. The same: neither, and the 90% interval lies within the threshold. Anything "
     "else is unclear."
+)
+_RATIOS = (
+    "Time in {0} over time in A, on a logarithmic axis: right of 1 {0} is slower. Bars are 90% "
+    "intervals over blocks; the shaded band is ±{1}. Triangles point to what is slower or faster "
+    "for sure, circles are the same, hollow squares are unclear."
 )
 _LATENCY = (
     "One panel for each way to run a net under the same conditions, whatever the device; one "
@@ -135,11 +131,6 @@ class Comparison:
     contenders: Sequence[Contender]
     threshold: float
 
-    @property
-    def further(self) -> Sequence[Contender]:
-        """All but the first."""
-        return self.contenders[1:]
-
     @cached_property
     def cases(self) -> dict[str, Case]:
         """By id, of all runs."""
@@ -153,11 +144,11 @@ class Comparison:
     @property
     def slower(self) -> bool:
         """Whether any case of any run is slower than in the first one."""
-        return any(one.counts[SLOWER] for one in self.further)
+        return any(one.counts[SLOWER] for one in self.contenders)
 
-    def short(self, contrast: Contrast) -> str:
+    def short(self, case: Case) -> str:
         """Words for the regime of a case."""
-        return self.regimes[self.cases[contrast.case_id].group].short
+        return self.regimes[case.group].short
 
 
 def contend(runs: Sequence[Run], threshold: float) -> Comparison:
@@ -211,30 +202,24 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
 
 
 def _page(comparison: Comparison, folder: Path) -> Page:
-    further = comparison.further
-    every: Counter[str] = sum((one.counts for one in further), Counter())
-    worst = next((verdict for verdict in ORDER if every[verdict]), "")
-    slash = ' <span aria-hidden="true">/</span> '
-    places = [
-        html.rich("{}: {}", c.letter, html.prose(c.name, 120)) for c in comparison.contenders
-    ]
-    claims = [_sentence(one, len(further) > 1) for one in further]
-    claims.append(
+    runs, further = comparison.contenders, comparison.contenders[1:]
+    verdicts = {verdict for one in further for verdict in one.counts}
+    place = [html.rich("<span>{}: {}</span>", c.letter, html.prose(c.name, 120)) for c in runs]
+    about = (
         "A case is slower or faster if that is sure, whatever the number of cases, and the "
         f"estimate is beyond {percent(comparison.threshold)}."
     )
-    who = "B" if len(further) == 1 else "any of them"
+    sections = [section for one in further for section in _against(comparison, one)]
     return Page(
-        title=" and ".join(one.name[:40] for one in comparison.contenders),
-        place=html.joined(slash, [html.rich("Comparison"), *places]),
-        question=f"Is {who} slower than A?",
-        heading=" ".join(_title(one, len(further) > 1) for one in further),
-        tone=_ANSWERS.get(worst, "undecided"),
-        claims=claims if len(further) > 1 else [" ".join(claims)],
-        banners=[html.rich("{}.", _shift(one, len(further) > 1)) for one in further if one.shift],
+        title=" and ".join(one.name[:40] for one in runs),
+        place=html.joined(' <span aria-hidden="true">/</span> ', place),
+        question=f"Is {'B' if len(further) == 1 else 'any of them'} slower than A?",
+        heading=" ".join(map(_title, further)),
+        tone=next((_ANSWERS[v] for v in ORDER[:2] if v in verdicts), "undecided"),
+        claims=[*map(_sentence, further), about],
+        banners=[html.rich("{}: {}.", one.letter, one.shift) for one in further if one.shift],
         sections=[
-            *_ratios(comparison),
-            *_cases(comparison),
+            *sections,
             *_verdicts(comparison),
             *alone(_latency(comparison)),
             _runs(comparison, folder),
@@ -243,147 +228,102 @@ def _page(comparison: Comparison, folder: Path) -> Page:
     )
 
 
-def _shift(one: Contender, named: bool) -> str:
-    return f"{one.letter}: {one.shift}" if named else upper_first(one.shift)
-
-
-def _title(one: Contender, named: bool) -> str:
+def _title(one: Contender) -> str:
     slower, faster = one.counts[SLOWER], one.counts[FASTER]
     if slower:
         return f"{one.letter} is slower in {count(slower, 'case')}."
     if faster:
         return f"{one.letter} is faster in {count(faster, 'case')}, and slower in none."
     if one.counts[UNCLEAR]:
-        return f"No case{f' of {one.letter}' if named else ''} is slower or faster for sure."
-    if not one.contrasts:
-        return f"{one.letter} shares no case with A."
-    return f"{one.letter} is as fast as A."
+        return f"No case of {one.letter} is slower or faster for sure."
+    return f"{one.letter} {'is as fast as' if one.contrasts else 'shares no case with'} A."
 
 
-def _sentence(one: Contender, named: bool) -> str:
+def _sentence(one: Contender) -> str:
     """Say how many cases came out how."""
-    words = {
-        SLOWER: "slower",
-        FASTER: "faster",
-        SAME: "the same",
-        UNCLEAR: "unclear",
-        ONLY_A: "in A alone",
-        ONLY_B: f"in {one.letter} alone",
-    }
+    if not one.contrasts:
+        why = "devices and conditions are part of a case"
+        return f"{one.letter} shares no measured case with A: {why}."
+    words = {SLOWER: "slower", FASTER: "faster", SAME: "the same", UNCLEAR: "unclear"}
+    words |= {ONLY_A: "in A alone", ONLY_B: f"in {one.letter} alone"}
     told = ", ".join(f"{one.counts[v]} {words[v]}" for v in ORDER if one.counts[v])
-    where = f" of {one.letter} against A" if named else ""
-    if not told:
-        device = "devices and conditions are part of a case"
-        return f"{one.letter} shares no measured case with A: {device}."
-    return f"Of {count(len(one.contrasts), 'case')}{where}: {told}."
+    return f"Of {count(len(one.contrasts), 'case')} of {one.letter} against A: {told}."
 
 
-def _ratios(comparison: Comparison) -> list[Section]:
-    """Draw a figure a regime for each further run: one ratio with its interval a row."""
-    known = [c for one in comparison.further for c in one.contrasts if c.ratio is not None]
-    if not known:
-        return []
-    limits = ratios.limits_of(known, comparison.threshold)
-    words = (
-        "Time in {} over time in A, on a logarithmic axis: right of 1 {} is slower. Bars are 90% "
-        "intervals over blocks; the shaded band is ±{}. Triangles point to what is slower or "
-        "faster for sure, circles are the same, hollow squares are unclear."
-    )
-    who = ("B", "B") if len(comparison.further) == 1 else ("each run", "it")
-    body: list[Block] = [html.text(words.format(*who, percent(comparison.threshold)))]
-    number = 0
-    for one in comparison.further:
-        groups: dict[str, list[Contrast]] = {}
-        for contrast in one.contrasts:
-            if contrast.ratio is not None:
-                groups.setdefault(comparison.short(contrast), []).append(contrast)
-        if groups and len(comparison.further) > 1:
-            body.append(html.heading(html.rich("{} over A", one.label)))
-        for regime, contrasts in sorted(groups.items()):
-            number += 1
-            pairs = [(comparison.cases[contrast.case_id], contrast) for contrast in contrasts]
-            pairs.sort(key=lambda pair: (pair[0].curve.label, pair[0].depth))
-            rows = [(f"{case.curve.label}, L = {case.depth}", held) for case, held in pairs]
-            told = "; ".join(f"{label}: {_ratio(held)} {held.verdict}" for label, held in rows)
+def _against(comparison: Comparison, one: Contender) -> list[Section]:
+    """Return the ratios of a run over the first one as figures, and its cases as a table."""
+    rows = [(comparison.cases[contrast.case_id], contrast) for contrast in one.contrasts]
+    rows.sort(key=lambda row: (comparison.short(row[0]), row[0].curve.label, row[0].depth))
+    groups: dict[str, list[Paired]] = {}
+    for case, contrast in rows:
+        if contrast.ratio is not None:
+            groups.setdefault(comparison.short(case), []).append((case, contrast))
+    threshold, number = comparison.threshold, one.letter.lower()
+    body: list[Block] = [html.text(_RATIOS.format(one.letter, percent(threshold)))]
+    limits = ratios.limits_of(one.contrasts, threshold)
+    for place, (regime, pairs) in enumerate(groups.items(), start=1):
+        named = [(f"{case.curve.label}, L = {case.depth}", held) for case, held in pairs]
+        told = "; ".join(f"{label}: {_ratio(held)} {held.verdict}" for label, held in named)
+        with style.drawing():
+            figure = ratios.draw(named, one.letter, threshold, limits)
             title = f"{one.letter} over A: {regime}"
-            with style.drawing():
-                figure = ratios.draw(rows, one.letter, comparison.threshold, limits)
-                drawing = svg.to_svg(figure, f"forest-{number}", title, told)
-            body.append(html.drawing(drawing, regime, regime))
-    return [Section("ratios", "Ratios", body)]
+            drawing = svg.to_svg(figure, f"forest-{number}-{place}", title, told)
+        body.append(html.drawing(drawing, regime, regime))
+    found = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if groups else []
+    if rows:
+        title = f"Cases of {one.letter} against A"
+        found.append(Section(f"cases-{number}", title, [_table(comparison, one, rows)]))
+    return found
 
 
 def _ratio(contrast: Contrast) -> str:
     return NONE if contrast.ratio is None else f"{contrast.ratio:.3f}×"
 
 
-def _cases(comparison: Comparison) -> list[Section]:
-    """Return a table of the cases of each further run, the clear changes first."""
-    body: list[Block] = []
-    for one in comparison.further:
-        if one.contrasts:
-            if len(comparison.further) > 1:
-                body.append(html.heading(html.rich("{} against A", one.label)))
-            body.append(_table(comparison, one))
-    return [Section("cases", "Cases", body)] if body else []
+def _table(comparison: Comparison, one: Contender, rows: list[Paired]) -> Block:
+    """Show the cases of a run, the clear changes first."""
 
+    def verdict(row: Paired) -> Cell:
+        name, why = row[1].verdict, row[1].reason
+        symbol = one.letter if name == ONLY_B else _SYMBOLS[name]
+        shown = name.replace("_B", f"_{one.letter}")
+        tone = _TONES.get(name, "inconclusive")
+        return Cell(html.badge(shown, symbol, tone), html.prose(why) if why else "")
 
-def _table(comparison: Comparison, one: Contender) -> Block:
-    def who(contrast: Contrast) -> str:
-        return comparison.cases[contrast.case_id].curve.label
-
-    def depth(contrast: Contrast) -> int:
-        return comparison.cases[contrast.case_id].depth
-
-    def verdict(contrast: Contrast) -> Cell:
-        symbol = one.letter if contrast.verdict == ONLY_B else _SYMBOLS[contrast.verdict]
-        tone = _TONES.get(contrast.verdict, "inconclusive")
-        named = f"ONLY_{one.letter}" if contrast.verdict == ONLY_B else contrast.verdict
-        return Cell(
-            html.badge(named, symbol, tone), html.prose(contrast.reason) if contrast.reason else ""
-        )
-
-    def seconds(contrast: Contrast) -> Cell:
-        pair = contrast.seconds_a, contrast.seconds_b
+    def seconds(row: Paired) -> Cell:
+        pair = row[1].seconds_a, row[1].seconds_b
         told = " → ".join(NONE if one is None else time(one) for one in pair)
-        return Cell(told, f"{contrast.basis} time" if contrast.basis else "")
+        return Cell(told, f"{row[1].basis} time" if row[1].basis else "")
 
-    def ratio(contrast: Contrast) -> Cell:
-        return Cell(html.rich("<b>{}</b>", _ratio(contrast)), key=contrast.ratio)
-
-    columns: list[Column[Contrast]] = [
-        Column("method", lambda c: html.rich("<bdi>{}</bdi>", who(c))),
-        Column("depth L", lambda c: Cell(str(depth(c)), key=depth(c))),
+    columns: list[Column[Paired]] = [
+        Column("method", lambda row: html.rich("<bdi>{}</bdi>", row[0].curve.label)),
+        Column("depth L", lambda row: Cell(str(row[0].depth), key=row[0].depth)),
         Column("verdict", verdict),
-        Column(f"{one.letter} / A", ratio),
-        Column("interval", lambda c: span(c.low, c.high)),
+        Column(
+            f"{one.letter} / A",
+            lambda row: Cell(html.rich("<b>{}</b>", _ratio(row[1])), key=row[1].ratio),
+        ),
+        Column("interval", lambda row: span(row[1].low, row[1].high)),
         Column(f"A → {one.letter}", seconds),
-        Column("blocks", lambda c: f"{c.blocks_a}, {c.blocks_b}"),
+        Column("blocks", lambda row: f"{row[1].blocks_a}, {row[1].blocks_b}"),
     ]
-    if len({comparison.short(contrast) for contrast in one.contrasts}) > 1:
-        words = "<small><bdi>{}</bdi></small>"
-        columns.append(Column("where", lambda c: html.rich(words, comparison.short(c))))
-    rows = sorted(one.contrasts, key=lambda c: (comparison.short(c), who(c), depth(c)))
-    return Table(columns, sorted(rows, key=lambda c: ORDER.index(c.verdict)))
-
-
-Shared = tuple[Curve, str, list[Verdict | None]]
-"""A way to run a net, words for its conditions but the device, and its verdict in each run."""
+    if len({comparison.short(case) for case, _ in rows}) > 1:
+        where = "<small><bdi>{}</bdi></small>"
+        columns.append(Column("where", lambda row: html.rich(where, comparison.short(row[0]))))
+    return Table(columns, sorted(rows, key=lambda row: ORDER.index(row[1].verdict)))
 
 
 def _verdicts(comparison: Comparison) -> list[Section]:
     """Return the verdicts of every curve that at least two runs have, side by side."""
-    curves: dict[tuple[str, str], Shared] = {}
+    curves: dict[tuple[str, str], dict[int, Verdict]] = {}
     for place, one in enumerate(comparison.contenders):
         for verdict in deciding(one.verdicts):
-            curve, where = verdict.curve, _where(verdict.curve.regime)
-            nothing: list[Verdict | None] = [None] * len(comparison.contenders)
-            held = curves.setdefault((where, curve.label), (curve, where, nothing))
-            held[2][place] = verdict
-    rows = [row for row in curves.values() if sum(v is not None for v in row[2]) > 1]
+            key = _where(verdict.curve.regime), verdict.curve.label
+            curves.setdefault(key, {})[place] = verdict
+    rows = [held for held in curves.values() if len(held) > 1]
     if not rows:
-        words = "No two of these runs have a curve in common."
-        return [Section("verdicts", "Verdicts", [html.text(words)])]
+        nothing = html.text("No two of these runs have a curve in common.")
+        return [Section("verdicts", "Verdicts", [nothing])]
     words = (
         "Deepest depth up to which each curve is constant, and its largest growth, judged run by "
         "run."
@@ -391,10 +331,17 @@ def _verdicts(comparison: Comparison) -> list[Section]:
     if lonely := len(curves) - len(rows):
         words += f" {html.be(lonely, 'curve', ' that one run alone has')} left out."
 
-    def mark(row: Shared, place: int) -> Cell | str:
-        verdict = row[2][place]
-        if verdict is None:
+    def curve(held: dict[int, Verdict]) -> Curve:
+        return next(iter(held.values())).curve
+
+    def who(held: dict[int, Verdict]) -> str:
+        where = _where(curve(held).regime)
+        return html.rich("{} <small><bdi>{}</bdi></small>", html.method(curve(held)), where)
+
+    def mark(held: dict[int, Verdict], place: int) -> Cell | str:
+        if place not in held:
             return NONE
+        verdict = held[place]
         told = html.rich(
             '<span class="mark {0}"><span aria-hidden="true">{1}</span> {0}, '
             "L = {2} of {3}</span>",
@@ -405,12 +352,11 @@ def _verdicts(comparison: Comparison) -> list[Section]:
         )
         return Cell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
 
-    where = "{} <small><bdi>{}</bdi></small>"
-    columns = [Column[Shared]("curve", lambda row: html.rich(where, html.method(row[0]), row[1]))]
+    columns = [Column("curve", who)]
     for place, one in enumerate(comparison.contenders):
         head = html.rich("{}: <bdi>{}</bdi>", one.letter, one.name[:40])
         columns.append(Column(head, partial(mark, place=place)))
-    rows.sort(key=lambda row: (row[1], row[0].sort_key))
+    rows.sort(key=lambda held: (_where(curve(held).regime), curve(held).sort_key))
     table = Table(columns, rows, look="grid sortable", label="Verdicts of every run")
     return [Section("verdicts", "Verdicts", [html.text(words), table])]
 

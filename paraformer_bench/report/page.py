@@ -67,10 +67,7 @@ def _environment() -> Environment:
     script = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals.update(
-        theme=style.THEME,
-        script=Markup(script),
-        script_digest=digest,
-        version=__version__,
+        theme=style.THEME, script=Markup(script), script_digest=digest, version=__version__
     )
     environment.filters |= {"count": words.count, "prose": prose, "legend": legend}
     return environment

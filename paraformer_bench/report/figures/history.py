@@ -29,11 +29,7 @@ _APART = 0.01
 
 
 def draw(
-    track: Track,
-    commits: Sequence[Commit],
-    verdicts: Mapping[str, str],
-    scale: float,
-    label: str,
+    track: Track, commits: Sequence[Commit], verdicts: Mapping[str, str], scale: float, label: str
 ) -> Figure:
     """Draw one benchmark; call it within `style.drawing`.
 

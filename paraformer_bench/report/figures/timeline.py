@@ -367,11 +367,7 @@ def _numbers(axes: Axes, parts: Sequence[Stretch], y: float, seconds: float) -> 
 
 
 def _memory(
-    name: str,
-    curves: Sequence[MemoryCurve],
-    seconds: float,
-    what: str,
-    looks: Mapping[str, Look],
+    name: str, curves: Sequence[MemoryCurve], seconds: float, what: str, looks: Mapping[str, Look]
 ) -> tuple[Markup | None, Swatches]:
     if not curves:
         return None, []

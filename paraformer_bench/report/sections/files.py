@@ -142,11 +142,7 @@ def citation(info: RunInfo, name: str, devices: Iterable[str]) -> str:
     told = facts.hardware(devices, info), f"commit {commit}" if commit else "", started[:10]
     note = ", ".join(filter(None, told))
     key = re.sub(r"[^A-Za-z0-9-]", "", name) or "run"
-    fields = {
-        "title": f"paraformer_bench {__version__}: run {name}",
-        "year": year,
-        "note": note,
-    }
+    fields = {"title": f"paraformer_bench {__version__}: run {name}", "year": year, "note": note}
     lines = [f"  {field:<7}= {{{_plain(value)}}}," for field, value in fields.items() if value]
     return "\n".join(
         (
