@@ -19,7 +19,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from paraformer_bench.history.change import THRESHOLD
+from paraformer_bench.history.changes import THRESHOLD
 from paraformer_bench.history.detect import detect
 
 try:

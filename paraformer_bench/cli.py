@@ -275,7 +275,7 @@ def regressions(
     out: Path | None,
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
-    from paraformer_bench.history.command import look
+    from paraformer_bench.history.judge import look
     from paraformer_bench.report.change_lines import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 

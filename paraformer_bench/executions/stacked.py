@@ -1,14 +1,22 @@
-"""All branches in a number of operations that does not depend on how many there are."""
+"""All branches in a number of operations that does not depend on how many there are.
+
+Shapes: L branches, N rows (batch x tokens), D width, H hidden units. An input with a leading axis
+of one is shared by all branches. L-fold results are overwritten where they can be and freed as
+soon as they are used: touching fresh memory costs a CPU as much as the arithmetic on it. In
+training nothing is overwritten that a gradient needs, and nothing is folded, so that the same
+parameters are trained as under ``loop``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from paraformer_bench.executions._branches import Forward, Make, alike, run_branches
-from paraformer_bench.executions._stacked_parts import StackedAttention, StackedMlp
+from paraformer_bench.executions._branches import Forward, Make, adopt, alike, run_branches
 from paraformer_bench.models._blocks import (
     Attention,
     AttentionSublayer,
@@ -17,6 +25,7 @@ from paraformer_bench.models._blocks import (
     Linear,
     Mlp,
     MlpSublayer,
+    attend,
 )
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock
@@ -119,11 +128,7 @@ class StackedBlocks:
 
 
 class _Level:
-    """The blocks that stand at one place of every branch.
-
-    Shapes below: L branches, N rows (batch x tokens), D width. An input with a leading axis of
-    one is shared by all branches.
-    """
+    """The blocks that stand at one place of every branch."""
 
     def __init__(self, blocks: Sequence[Block], normed: bool, sums: bool, fold: bool) -> None:
         self._normed = normed
@@ -177,3 +182,174 @@ class SummedSublayers:
         else:
             out = self.part.products(normed)
         return out.sum(0, keepdim=True).add_(self.part.last_bias).view(batch, tokens, width)
+
+
+class StackedAttention:
+    """The attention sublayers of L branches.
+
+    Args:
+        norms: The norm before each attention.
+        attentions: The attentions.
+        fold: Move the norms' gains and biases into the projections.
+        sums: `last_bias` shall be the sum over branches.
+    """
+
+    def __init__(
+        self,
+        norms: Sequence[LayerNorm],
+        attentions: Sequence[Attention],
+        fold: bool,
+        sums: bool = False,
+    ) -> None:
+        self._heads = attentions[0].heads
+        if fold:
+            for norm, attention in zip(norms, attentions, strict=True):
+                _fold(norm, attention.qkv)
+        self.norm = _Norms(norms, fold)
+        self._qkv, self._qkv_bias = _side_by_side([a.qkv for a in attentions])
+        self._project, self._bias = _products([a.project for a in attentions])
+        self._last_bias = _LastBias(self._bias, sums)
+        self.wide = self._qkv.is_cuda
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters."""
+        own = [self._qkv, self._qkv_bias, self._project, self._bias]
+        return [self.norm.gain, self.norm.bias, *own]
+
+    @property
+    def last_bias(self) -> Tensor:
+        """Biases of the output projections, (L, 1, D), or their sum, (1, 1, D)."""
+        return self._last_bias()
+
+    def add_to(self, residual: Tensor, normed: Tensor, batch: int) -> Tensor:
+        """Add every branch's attention of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D)."""
+        return _add_products(residual, self._attend(normed, batch), self._project)
+
+    def products(self, normed: Tensor, batch: int) -> Tensor:
+        """Every branch's attention of ``normed``, (L, N, D), without its last bias."""
+        return torch.bmm(self._attend(normed, batch), self._project)
+
+    def _attend(self, x: Tensor, batch: int) -> Tensor:
+        """Attention of every branch on rows ``x`` (L or 1, N, D): (L, N, D) before projection."""
+        width, branches, outputs = self._qkv.shape
+        rows = x.shape[1]
+        tokens = rows // batch
+        if self.wide and len(x) == 1:
+            # On a GPU, one wide product adds its bias for free and is one launch. On a CPU it
+            # took a quarter longer than L small ones.
+            wide = torch.addmm(self._qkv_bias.view(-1), x[0], self._qkv.view(width, -1))
+            out = attend(wide.view(batch, tokens, -1), branches * self._heads)
+            return out.view(rows, branches, width).transpose(0, 1)
+        each = torch.baddbmm(self._qkv_bias, x.expand(branches, -1, -1), self._qkv.transpose(0, 1))
+        out = attend(each.view(branches * batch, tokens, outputs), self._heads)
+        return out.view(branches, rows, width)
+
+
+class StackedMlp:
+    """The MLP sublayers of L branches; the arguments are those of `StackedAttention`."""
+
+    def __init__(
+        self, norms: Sequence[LayerNorm], mlps: Sequence[Mlp], fold: bool, sums: bool = False
+    ) -> None:
+        if fold:
+            for norm, mlp in zip(norms, mlps, strict=True):
+                _fold(norm, mlp.expand)
+        self.norm = _Norms(norms, fold)
+        self._expand, self._expand_bias = _products([mlp.expand for mlp in mlps])
+        self._contract, self._bias = _products([mlp.contract for mlp in mlps])
+        self._last_bias = _LastBias(self._bias, sums)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters."""
+        own = [self._expand, self._expand_bias, self._contract, self._bias]
+        return [self.norm.gain, self.norm.bias, *own]
+
+    @property
+    def last_bias(self) -> Tensor:
+        """Biases of the last products, (L, 1, D), or their sum, (1, 1, D)."""
+        return self._last_bias()
+
+    def add_to(self, residual: Tensor, normed: Tensor) -> Tensor:
+        """Add every branch's MLP of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D)."""
+        return _add_products(residual, self._hidden(normed), self._contract)
+
+    def products(self, normed: Tensor) -> Tensor:
+        """Every branch's MLP of ``normed``, (L, N, D), without its last bias."""
+        return torch.bmm(self._hidden(normed), self._contract)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        shared = x.expand(len(self._expand), -1, -1)
+        hidden = torch.baddbmm(self._expand_bias, shared, self._expand)
+        return F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
+
+
+class _Norms:
+    """One layer norm a branch.
+
+    Args:
+        norms: The norms.
+        folded: Their gains and biases have moved into what follows.
+    """
+
+    def __init__(self, norms: Sequence[LayerNorm], folded: bool) -> None:
+        self._folded = folded
+        self._eps = norms[0].eps
+        self.gain = _vectors([norm.weight for norm in norms])
+        self.bias = _vectors([norm.bias for norm in norms])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        normed = F.layer_norm(x, x.shape[-1:], eps=self._eps)
+        return normed if self._folded else torch.addcmul(self.bias, normed, self.gain)
+
+
+class _LastBias:
+    """The biases of the last product of every branch, or their sum, made once if it can be."""
+
+    def __init__(self, biases: Tensor, sums: bool) -> None:
+        self._biases = biases
+        self._ready = None if biases.requires_grad or not sums else biases.sum(0, keepdim=True)
+        self._sums = sums
+
+    def __call__(self) -> Tensor:
+        if not self._sums:
+            return self._biases
+        return self._biases.sum(0, keepdim=True) if self._ready is None else self._ready
+
+
+def _add_products(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.baddbmm(total, left, right)
+    return total.baddbmm_(left, right)
+
+
+def _fold(norm: LayerNorm, linear: Linear) -> None:
+    """Move a norm's gain and bias into the affine map that follows it, in place."""
+    linear.bias.addmv_(linear.weight, norm.bias)
+    linear.weight.mul_(norm.weight)
+    norm.weight.fill_(1)
+    norm.bias.zero_()
+
+
+def _products(maps: Sequence[Linear]) -> tuple[Tensor, Tensor]:
+    """Weights as right factors of batched products, (L, in, out), and biases (L, 1, out)."""
+    outputs, inputs = maps[0].weight.shape
+    storage = maps[0].weight.new_empty(len(maps), inputs, outputs)
+    adopt([part.weight for part in maps], storage, storage.mT)
+    return storage, _vectors([part.bias for part in maps])
+
+
+def _side_by_side(maps: Sequence[Linear]) -> tuple[Tensor, Tensor]:
+    """Weights as one wide right factor, (in, L, out), and biases (L, 1, out)."""
+    outputs, inputs = maps[0].weight.shape
+    storage = maps[0].weight.new_empty(inputs, len(maps), outputs)
+    adopt([part.weight for part in maps], storage, storage.permute(1, 2, 0))
+    return storage, _vectors([part.bias for part in maps])
+
+
+def _vectors(parameters: Sequence[Tensor]) -> Tensor:
+    """Vectors (n) below each other, (L, 1, n)."""
+    storage = parameters[0].new_empty(len(parameters), 1, len(parameters[0]))
+    adopt(parameters, storage, storage.squeeze(1))
+    return storage

@@ -51,10 +51,10 @@ class VmappedBranches:
             place.branches[0], {id(tensor): _hollow(tensor) for tensor in first.values()}
         )
 
-        def one(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        def run_branch(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(skeleton, dict(weights), (x,))
 
-        self._all: Callable[..., Tensor] = vmap(one, in_dims=(0, None if self._sums else 0))
+        self._all: Callable[..., Tensor] = vmap(run_branch, in_dims=(0, None if self._sums else 0))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run all branches on ``x``; see `SumOfBranches` and `EachBranch` for the shapes."""

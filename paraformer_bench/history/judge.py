@@ -1,95 +1,324 @@
-"""From results to changes: which benchmark changed at which commit, and which had no data."""
+"""From asv's results to changes: what changed at which commit, and what had no data there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
-from paraformer_bench.history.change import (
+import numpy as np
+from scipy.special import ndtri
+
+from paraformer_bench.analysis.intervals import Array
+from paraformer_bench.history import scatter
+from paraformer_bench.history.changes import (
     NO_RESULT,
     NOT_THERE,
     THRESHOLD,
     TOO_FEW,
+    Change,
     Gap,
     Judgement,
+    Moved,
+    Track,
+    verdict_of,
 )
-from paraformer_bench.history.history import History
-from paraformer_bench.history.kinds import EXACT, TIME, device_of, first_word, kind_of
-from paraformer_bench.history.panel import Panel, held
+from paraformer_bench.history.commits import Commit, History, judged, order
+from paraformer_bench.history.detect import Fit, detect
 from paraformer_bench.history.results import (
+    EXACT,
     FAILED,
     NOT_APPLICABLE,
     OK,
-    Cell,
+    PLAIN,
+    RATIO,
+    TIME,
+    BenchmarkSeries,
+    Measurement,
     Name,
     Results,
-    Series,
+    find_results,
+    first_word,
+    read_results,
 )
-from paraformer_bench.history.scatter import FEWEST_BLOCKS
+from paraformer_bench.history.scatter import FEWEST_BLOCKS, Booleans
 
+_QUARTILES = 2 * 0.6745
+"""Standard deviations of a normal variable between its quartiles."""
+_LARGEST = 700.0
+"""Largest exponent that a float can hold."""
 _HAS_DATA = ""
 
 
+def look(
+    results: Path | None,
+    machine: str | None,
+    threshold: float,
+    last: int | None,
+    commits: str | None,
+) -> tuple[Judgement, list[str]]:
+    """Read the results, put their commits in order and judge them; also return the warnings.
+
+    Args:
+        results: asv's folder of results; null for the one of the configuration here.
+        machine: Judge this machine alone.
+        threshold: Change that counts.
+        last: Tell of the last so many commits alone.
+        commits: Tell of a range ``A..B`` alone.
+
+    Raises:
+        UsageError: There is nothing to judge, or a name is not known.
+    """
+    folder, repository = find_results(results, Path.cwd())
+    read = read_results(folder, machine)
+    history = order(set().union(*read.measured.values()), read.dates, repository)
+    told = judged(history, last, commits, repository)
+    return judge(read, history, told, threshold), read.warnings
+
+
 def judge(
-    results: Results, history: History, judged: frozenset[str], threshold: float = THRESHOLD
+    results: Results, history: History, told: frozenset[str], threshold: float = THRESHOLD
 ) -> Judgement:
     """Find every change in the history of every benchmark.
 
     The whole history is looked at, and the chance of a false alarm is bounded over all of it;
-    ``judged`` says of which commits the changes are told.
+    ``told`` says of which commits the changes are told.
     """
-    judgement = Judgement(history, judged, threshold)
-    panels: dict[tuple[str, ...], list[Series]] = {}
-    kinds = {series.name: kind_of(series) for series in results.series}
+    judgement = Judgement(history, told, threshold)
+    kinds = {series.name: series.kind for series in results.series}
+    members: dict[tuple[str, ...], list[BenchmarkSeries]] = {}
     for series in results.series:
-        panels.setdefault(_panel(series, kinds[series.name]), []).append(series)
-    known = {key: Panel(key[0], members, history) for key, members in panels.items()}
-    scattering = [panel for panel in known.values() if panel.kind != EXACT]
-    judgement.tests = sum(panel.places for panel in scattering)
+        members.setdefault(_shared(series, kinds[series.name]), []).append(series)
+    groups = {key: SeriesGroup(key[0], each, history) for key, each in members.items()}
+    scattering = [group for group in groups.values() if group.kind != EXACT]
+    judgement.tests = sum(group.places for group in scattering)
     restless = {
-        key[1:4]: panel.restlessness()
-        for key, panel in known.items()
-        if panel.kind == TIME and panel.members[0].tracked
+        key[1:4]: scatter.restlessness(group.blocks, group.paired)
+        for key, group in groups.items()
+        if group.kind == TIME and group.tracked
     }
-    for key, panel in known.items():
-        if panel.kind == EXACT:
-            panel.follow(judgement)
-        elif panel.places:
-            apart = panel.kind == TIME and not panel.members[0].tracked
-            panel.fit(judgement, restless.get(key[1:4]) if apart else None)
-        else:
-            panel.show(judgement, None)
+    for key, group in groups.items():
+        fit = None
+        if group.kind != EXACT and group.places:
+            apart = group.kind == TIME and not group.tracked
+            fit = group.fit(judgement.tests, restless.get(key[1:4]) if apart else None)
+            judgement.moved += group.moved(fit)
+        changes = group.steps(fit, threshold) if fit else group.differences()
+        judgement.changes += (change for change in changes if change.commit.hash in told)
+        judgement.tracks += group.tracks(fit)
     order = {series.name: place for place, series in enumerate(results.series)}
     places = {commit.hash: place for place, commit in enumerate(history.commits)}
     judgement.tracks.sort(key=lambda track: order[track.series.name])
     judgement.changes.sort(key=lambda c: (places[c.commit.hash], -c.size, order[c.name]))
-    judgement.unjudged = [
-        series.name for panel in scattering for series in panel.without_scatter()
-    ]
-    judgement.gaps = list(_gaps(results, history, kinds, judgement))
+    judgement.unjudged = [name for group in scattering for name in group.without_scatter()]
+    judgement.gaps = list(_gaps(results, kinds, judgement))
     return judgement
 
 
-def _panel(series: Series, kind: str) -> tuple[str, ...]:
+def _shared(series: BenchmarkSeries, kind: str) -> tuple[str, ...]:
     """What must be equal for series to be judged together."""
     shared = (kind, series.name.machine, series.name.environment)
     if kind == TIME:  # of a GPU and of a CPU one can be slow without the other
         apart = "" if series.tracked else "apart"  # at another minute than all others
-        return (*shared, device_of(series.name), apart)
+        return (*shared, series.name.device, apart)
     return (*shared, first_word(series.unit))
 
 
-def _gaps(
-    results: Results, history: History, kinds: Mapping[Name, str], judgement: Judgement
-) -> Iterable[Gap]:
-    groups: dict[tuple[str, str], list[Series]] = {}
-    skipped = set(judgement.unjudged)
+class SeriesGroup:
+    """Series that are judged together, as arrays.
+
+    Args:
+        kind: Of all of them.
+        members: The series.
+        history: Commits that make the columns.
+
+    Attributes:
+        blocks: Block medians, or their logarithms: series x commits x blocks, NaN for missing.
+        usable: Where there are enough blocks: series x commits.
+        places: Where a series may have changed, over all of them.
+        paired: Where blocks stand in the order in which they were measured: series x commits.
+        tracked: Whether the first of them returns its samples itself; then all times do.
+    """
+
+    def __init__(self, kind: str, members: Sequence[BenchmarkSeries], history: History) -> None:
+        self.kind = kind
+        self.members = members
+        self.commits = history.commits
+        self._in_logs = kind in (TIME, RATIO)
+        cells = [
+            [_block_values(series.seen_at(commit.hash), kind) for commit in self.commits]
+            for series in members
+        ]
+        most = max((len(blocks) for row in cells for blocks, _ in row), default=0)
+        self.blocks = np.full((len(members), len(self.commits), max(most, 1)), np.nan)
+        self._measured = np.array([[measured for _, measured in row] for row in cells])
+        for k, row in enumerate(cells):
+            for commit, (blocks, _) in enumerate(row):
+                self.blocks[k, commit, : len(blocks)] = blocks
+        self.usable: Booleans = np.isfinite(self.blocks).sum(axis=2) >= FEWEST_BLOCKS
+        self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
+        tracked = np.array([[series.tracked] for series in members])
+        self.paired: Booleans = self._measured & tracked
+        self.tracked = members[0].tracked
+
+    def fit(self, tests: int, restless: Array | None) -> Fit:
+        """Find the steps of series with scatter.
+
+        Args:
+            tests: Places for a step in all groups.
+            restless: How much the machine's speed varied at each commit, for times that were
+                measured at other minutes than those that tell it.
+        """
+        timed = self.kind == TIME
+        least = np.full(len(self.commits), scatter.PLAIN**2) if self.kind == PLAIN else restless
+        sentinels = [k for k, series in enumerate(self.members) if series.name.is_sentinel]
+        sentinel = sentinels[0] if timed and sentinels else None
+        return detect(self.blocks, timed, tests, self.paired, least, sentinel)
+
+    def steps(self, fit: Fit, threshold: float) -> Iterator[Change]:
+        """Yield the steps of a fit as changes."""
+        for step in fit.steps:
+            [*_, previous] = np.flatnonzero(self.usable[step.series, : step.commit])
+            commits = self.commits[previous : step.commit + 1]
+            levels = self._plain(step.before), self._plain(step.after)
+            ratios: tuple[float | None, ...] = (None, None, None)
+            if self._in_logs:
+                ratios = tuple(map(_exp, (step.change, step.low, step.high)))
+            yield self._change(self.members[step.series], commits, levels, ratios, threshold)
+
+    def differences(self) -> Iterator[Change]:
+        """Yield the changes of series without scatter: any difference is one."""
+        if self.kind != EXACT:
+            return
+        for series in self.members:
+            seen = [
+                (place, cell.value)
+                for place, commit in enumerate(self.commits)
+                if (cell := series.seen_at(commit.hash)) is not None
+            ]
+            for (first, before), (place, after) in pairwise(seen):
+                if after != before:
+                    ratio = after / before if before > 0 and after > 0 else math.inf
+                    ratios = (None if math.isinf(ratio) else ratio,) * 3
+                    commits = self.commits[first : place + 1]
+                    yield self._change(series, commits, (before, after), ratios, 0.0)
+
+    def _change(
+        self,
+        series: BenchmarkSeries,
+        commits: Sequence[Commit],
+        levels: tuple[float, float],
+        ratios: tuple[float | None, ...],
+        threshold: float,
+    ) -> Change:
+        """A change from the first to the last of some commits."""
+        return Change(
+            commits[-1],
+            commits[0],
+            sum(commit.between + 1 for commit in commits[1:]) - 1,
+            series.name,
+            series.unit,
+            self.kind,
+            verdict_of(*levels, ratios[0], threshold),
+            *levels,
+            *ratios,
+        )
+
+    def moved(self, fit: Fit) -> list[Moved]:
+        """What the machine did to the times of each commit."""
+        if self.kind != TIME:
+            return []
+        name = self.members[0].name
+        return [
+            Moved(self.commits[place], name.machine, name.environment, _exp(fit.shift[place]))
+            for place in np.flatnonzero(self.usable.any(axis=0))
+        ]
+
+    def without_scatter(self) -> list[Name]:
+        """Return what has values but nowhere enough samples."""
+        return [
+            series.name
+            for series, usable in zip(self.members, self.usable, strict=True)
+            if not usable.any() and any(cell.status == OK for cell in series.cells.values())
+        ]
+
+    def tracks(self, fit: Fit | None) -> Iterator[Track]:
+        """Yield what the figures need of each series."""
+        for k, series in enumerate(self.members):
+            cells = {
+                place: cell
+                for place, commit in enumerate(self.commits)
+                if (cell := series.seen_at(commit.hash)) is not None
+                and (fit is None or self.usable[k, place])
+            }
+            if not cells:
+                continue
+            commits = tuple(self.commits[place] for place in cells)
+            if fit is None:
+                measured = tuple(cell.value for cell in cells.values())
+                samples = tuple(cell.samples for cell in cells.values())
+                yield Track(series, self.kind, commits, samples, measured, measured, measured)
+                continue
+            plain, shift = self._plain, fit.shift
+            yield Track(
+                series,
+                self.kind,
+                commits,
+                blocks=tuple(
+                    tuple(plain(block - shift[place]) for block in self._seen(k, place))
+                    for place in cells
+                ),
+                values=tuple(plain(fit.values[k, place]) for place in cells),
+                measured=tuple(plain(fit.values[k, place] + shift[place]) for place in cells),
+                levels=tuple(plain(fit.levels[k, place]) for place in cells),
+            )
+
+    def _seen(self, series: int, commit: int) -> Array:
+        if not self._measured[series, commit]:
+            return np.array([])  # they stand for quartiles
+        row = self.blocks[series, commit]
+        return np.asarray(row[np.isfinite(row)], dtype=np.float64)
+
+    def _plain(self, value: float) -> float:
+        return _exp(value) if self._in_logs else float(value)
+
+
+def _block_values(cell: Measurement | None, kind: str) -> tuple[list[float], bool]:
+    """Block medians on the scale on which they are judged, and whether they were measured so.
+
+    Where asv has kept the quartiles alone, as many values with these quartiles stand for them.
+    """
+    if cell is None or cell.count < FEWEST_BLOCKS:
+        return [], False
+    middle, measured = cell.value, len(cell.samples) >= FEWEST_BLOCKS
+    values = cell.samples if measured else cell.quartiles
+    if values is None or not all(map(math.isfinite, values)):
+        return [], False
+    if kind != PLAIN:
+        if min(middle, *values, *cell.samples) <= 0:
+            return [], False
+        middle, values = math.log(middle), tuple(map(math.log, values))
+    if measured:
+        return list(values), True
+    spread = max(values[1] - values[0], 0.0) / _QUARTILES
+    count = min(cell.count, 1000)
+    return [middle + spread * float(ndtri((k + 0.5) / count)) for k in range(count)], False
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, _LARGEST))
+
+
+def _gaps(results: Results, kinds: Mapping[Name, str], judgement: Judgement) -> Iterator[Gap]:
+    groups: dict[tuple[str, str], list[BenchmarkSeries]] = {}
     for series in results.series:
-        if series.name not in skipped:
+        if series.name not in judgement.unjudged:
             groups.setdefault((series.name.machine, series.name.environment), []).append(series)
-    for commit in history.commits:
+    for commit in judgement.history.commits:
         if commit.hash not in judgement.judged:
             continue
-        found: dict[tuple[str, bool], list[Name]] = {}
+        names: dict[tuple[str, bool], list[Name]] = {}
         for key, members in groups.items():
             if commit.hash not in results.measured.get(key, ()):
                 continue
@@ -97,16 +326,16 @@ def _gaps(
             whole = len(set(reasons.values()) - {NOT_APPLICABLE}) == 1
             for name, reason in reasons.items():
                 if reason not in (_HAS_DATA, NOT_APPLICABLE):
-                    found.setdefault((reason, whole), []).append(name)
-        for (reason, whole), names in found.items():
-            yield Gap(commit, reason, tuple(names), whole)
+                    names.setdefault((reason, whole), []).append(name)
+        for (reason, whole), without in names.items():
+            yield Gap(commit, reason, tuple(without), whole)
 
 
-def _reason(cell: Cell | None, kind: str) -> str:
+def _reason(cell: Measurement | None, kind: str) -> str:
     """Why a series has no data at a commit, or that it has."""
     if cell is None:
         return NOT_THERE
     if cell.status != OK:
         return NO_RESULT if cell.status == FAILED else NOT_APPLICABLE
-    enough = kind == EXACT or len(held(cell, kind)[0]) >= FEWEST_BLOCKS
+    enough = kind == EXACT or len(_block_values(cell, kind)[0]) >= FEWEST_BLOCKS
     return _HAS_DATA if enough else TOO_FEW

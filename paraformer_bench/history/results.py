@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
 
 from paraformer_bench.study.errors import UsageError, unknown_name
 
@@ -20,11 +23,38 @@ BENCHMARKS, MACHINE = "benchmarks.json", "machine.json"
 FORMAT = 2
 """Version of asv's result files and of its list of benchmarks that is understood."""
 
+CONFIGURATIONS = ("asv.conf.json", "asv.conf.jsonc")
+_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+
 OK, NOT_APPLICABLE, FAILED = "ok", "n/a", "failed"
+
+TIME, RATIO, PLAIN, EXACT = "time", "ratio", "plain", "exact"
+"""Kinds of values. Times, which share the speed of a machine. Other positive values, such as
+memory. Values that can be zero or negative, such as exponents. Values without any scatter, such as
+counts."""
+
+SECONDS = (
+    dict.fromkeys(("s", "second", "seconds"), 1.0)
+    | dict.fromkeys(("ms", "millisecond", "milliseconds"), 1e-3)
+    | dict.fromkeys(("us", "µs", "microseconds"), 1e-6)
+    | dict.fromkeys(("ns", "nanoseconds"), 1e-9)
+)
+"""Unit of time -> seconds."""
+BYTES = {
+    **dict.fromkeys(("b", "byte", "bytes"), 1.0),
+    **{"kb": 1e3, "kib": 2.0**10, "mb": 1e6, "mib": 2.0**20, "gb": 1e9, "gib": 2.0**30},
+}
+"""Unit of size -> bytes."""
+COUNTS = {
+    *("calls", "count", "flop", "flops", "kernels", "launches"),
+    *("operation", "operations", "ops", "parameter", "parameters"),
+}
+"""Units of what is counted and not measured."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class Measurement:
     """What one benchmark gave at one commit.
 
     Attributes:
@@ -67,9 +97,23 @@ class Name:
         values = [value.strip("'") for name, value in self.params if name not in self.fixed]
         return f"{self.benchmark}({', '.join(values)})" if values else self.benchmark
 
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``gpu``: whose speed a time depends on."""
+        device = dict(self.params).get("device", "").strip("'")
+        if not device:
+            on_gpu = any(part.startswith("Gpu") for part in self.benchmark.split("."))
+            device = "gpu" if on_gpu else "cpu"
+        return "cpu" if device == "cpu" else "gpu"
+
+    @property
+    def is_sentinel(self) -> bool:
+        """Whether it is the time of something that never changes."""
+        return "sentinel" in self.benchmark.lower()
+
 
 @dataclass
-class Series:
+class BenchmarkSeries:
     """One benchmark with one set of parameters over all commits.
 
     Attributes:
@@ -82,7 +126,39 @@ class Series:
     name: Name
     unit: str
     tracked: bool = True
-    cells: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[str, Measurement] = field(default_factory=dict)
+
+    def seen_at(self, commit: str) -> Measurement | None:
+        """What was measured at a commit; None if it failed or does not apply there."""
+        cell = self.cells.get(commit)
+        return cell if cell is not None and cell.status == OK else None
+
+    @property
+    def kind(self) -> str:
+        """Kind of its values: from the unit, and from whether the samples ever differ.
+
+        Samples that are all alike at every commit are exact. Of counts one sample will do. Sizes
+        are exact if there is but one, such as that of the parameters: memory in use may be the
+        same in all blocks of a commit, and a page more later.
+        """
+        unit = first_word(self.unit)
+        if unit in SECONDS:
+            return TIME
+        cells = [cell for cell in self.cells.values() if cell.status == OK]
+        if unit in BYTES:
+            exact = all(cell.count == 1 for cell in cells)
+        else:
+            fewest = 1 if unit in COUNTS else 2
+            exact = all(
+                cell.count >= fewest
+                and len(set(cell.samples)) <= 1
+                and (cell.quartiles is None or cell.quartiles[0] == cell.quartiles[1])
+                for cell in cells
+            )
+        if exact:
+            return EXACT
+        values = (value for cell in cells for value in (cell.value, *cell.samples))
+        return RATIO if all(value > 0 for value in values) else PLAIN
 
 
 @dataclass
@@ -96,10 +172,79 @@ class Results:
         warnings: A line for each file or part of a file that could not be read.
     """
 
-    series: list[Series] = field(default_factory=list)
+    series: list[BenchmarkSeries] = field(default_factory=list)
     dates: dict[str, float] = field(default_factory=dict)
     measured: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+class _Benchmark(msgspec.Struct):
+    """What asv's list says of one benchmark."""
+
+    unit: str | None = None
+    type: str | None = None
+    version: str | None = None
+    param_names: list[str] = []
+
+
+class _ResultFile(msgspec.Struct):
+    """What asv saw at one commit; each result is a list of what ``result_columns`` names."""
+
+    commit_hash: Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z]{7,}$")]
+    result_columns: list[str]
+    results: dict[str, Any]
+    env_name: str | None = None
+    date: float | None = None
+
+
+_Column: TypeAlias = list[float | None] | None
+
+
+class _Result(msgspec.Struct):
+    """What one benchmark gave: of each combination of parameters. Nulls alone make a null."""
+
+    result: _Column = None
+    params: list[list[str]] = []
+    version: str | None = None
+    samples: list[list[float] | None] | None = None
+    stats_q_25: _Column = None
+    stats_q_75: _Column = None
+    stats_repeat: list[int | None] | None = None
+
+
+def first_word(unit: str) -> str:
+    """Return the unit without what it is per: ``seconds`` of ``seconds per image``."""
+    words = unit.lower().replace("/", " ").split()
+    return words[0] if words else ""
+
+
+def find_results(results: Path | None, folder: Path) -> tuple[Path, Path]:
+    """Return asv's folder of results, and one in the repository whose commits were measured.
+
+    Args:
+        results: Folder of results, if one was named.
+        folder: Where a configuration of asv is looked for.
+
+    Raises:
+        UsageError: There is no configuration, or it cannot be read.
+    """
+    if results is not None:
+        return results, folder
+    path = next((folder / name for name in CONFIGURATIONS if (folder / name).is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"there is no {CONFIGURATIONS[0]} here: name the folder of results with --results"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(_LAST_COMMA.sub(r"\1", _COMMENT.sub(r"\1", text)))
+        place, repository = content.get("results_dir", "results"), content.get("repo", ".")
+        if not isinstance(place, str) or not isinstance(repository, str):
+            raise ValueError
+    except (OSError, ValueError, AttributeError, RecursionError):
+        raise UsageError(f"cannot read {path.name}: name the results with --results") from None
+    local = folder / repository
+    return folder / place, local if local.is_dir() else folder
 
 
 def read_results(folder: Path, machine: str | None = None) -> Results:
@@ -118,16 +263,16 @@ def read_results(folder: Path, machine: str | None = None) -> Results:
     if machine is not None and machine not in machines:
         raise unknown_name("machine", machine, machines)
     results = Results()
-    known = _known_benchmarks(folder / BENCHMARKS, results.warnings)
-    found: dict[Name, Series] = {}
+    benchmarks = _listed(folder / BENCHMARKS, results.warnings)
+    series: dict[Name, BenchmarkSeries] = {}
     for each in [machine] if machine is not None else machines:
         for path in sorted((folder / each).glob("*.json")):
             if path.name != MACHINE:
-                _read_file(path, each, known, results, found)
+                _read_file(path, each, benchmarks, results, series)
     if not results.measured:
         broken = f" ({results.warnings[0]})" if results.warnings else ""
         raise UsageError(f"{folder} holds no result of asv that can be read{broken}")
-    results.series = [found[name] for name in sorted(found, key=_order)]
+    results.series = [series[name] for name in sorted(series, key=_order)]
     return results
 
 
@@ -136,18 +281,18 @@ def _order(name: Name) -> tuple[Any, ...]:
     return (name.machine, name.environment, name.benchmark, values)
 
 
-def _known_benchmarks(path: Path, warnings: list[str]) -> dict[str, Mapping[str, Any]] | None:
+def _listed(path: Path, warnings: list[str]) -> dict[str, _Benchmark] | None:
     """What asv knows of each benchmark; None where its list cannot be read."""
     try:
-        content = _load(path)
+        entries = {name: entry for name, entry in _load(path).items() if isinstance(entry, dict)}
+        return msgspec.convert(entries, dict[str, _Benchmark])
     except ValueError as error:
         warnings.append(f"{path}: {error}; units and versions of benchmarks are not known")
         return None
-    return {name: entry for name, entry in content.items() if isinstance(entry, dict)}
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read one of asv's files.
+    """Read one of asv's files, which hold NaN and infinity too.
 
     Raises:
         ValueError: It cannot be read; the message says why.
@@ -168,95 +313,82 @@ def _load(path: Path) -> dict[str, Any]:
 def _read_file(
     path: Path,
     machine: str,
-    known: Mapping[str, Mapping[str, Any]] | None,
+    benchmarks: Mapping[str, _Benchmark] | None,
     results: Results,
-    found: dict[Name, Series],
+    every: dict[Name, BenchmarkSeries],
 ) -> None:
     try:
-        content = _load(path)
-        commit, columns, rows = (
-            content.get(key) for key in ("commit_hash", "result_columns", "results")
-        )
-        if not (isinstance(commit, str) and len(commit) >= 7 and commit.isalnum()):
-            raise ValueError("names no commit")
-        if not isinstance(columns, list) or not isinstance(rows, dict):
-            raise ValueError("holds no results")
-        environment = str(content.get("env_name") or "")
-    except ValueError as error:
+        file = msgspec.convert(_load(path), _ResultFile)
+    except (ValueError, OverflowError) as error:
         results.warnings.append(f"{path}: {error}")
         return
+    commit, environment = file.commit_hash, file.env_name or ""
     results.measured.setdefault((machine, environment), set()).add(commit)
-    date = content.get("date")
-    if isinstance(date, (int, float)) and math.isfinite(date):
-        results.dates[commit] = date / 1e3  # asv counts milliseconds
-    for benchmark, row in rows.items():
-        entry: Mapping[str, Any] = {}
-        if known is not None:
-            if benchmark not in known:
-                continue  # a benchmark that is no more
-            entry = known[benchmark]
+    if file.date is not None and math.isfinite(file.date):
+        results.dates[commit] = file.date / 1e3  # asv counts milliseconds
+    for name, row in file.results.items():
+        if benchmarks is not None and name not in benchmarks:
+            continue  # a benchmark that is no more
+        listed = _Benchmark() if benchmarks is None else benchmarks[name]
         try:
             if not isinstance(row, list):
                 raise ValueError("is not what asv writes")
-            values = dict(zip(map(str, columns), row, strict=False))
-            version = values.get("version")
-            if version is not None and entry.get("version", version) != version:
+            columns = {
+                column: value
+                for column, value in zip(file.result_columns, row, strict=False)
+                if value is not None
+            }
+            result = msgspec.convert(columns, _Result)
+            if None not in (result.version, listed.version) and result.version != listed.version:
                 continue  # what it measured then is not what it measures now
-            for params, fixed, cell in _cells(values, entry):
-                name = Name(machine, environment, benchmark, params, fixed)
-                series = Series(name, str(entry.get("unit") or ""), entry.get("type") == "track")
-                found.setdefault(name, series).cells[commit] = cell
-        except (ValueError, TypeError, OverflowError) as error:
-            results.warnings.append(f"{path}: {benchmark} {error}")
+            for params, fixed, cell in _cells(result, listed.param_names):
+                key = Name(machine, environment, name, params, fixed)
+                series = BenchmarkSeries(key, listed.unit or "", listed.type == "track")
+                every.setdefault(key, series).cells[commit] = cell
+        except (ValueError, OverflowError) as error:
+            results.warnings.append(f"{path}: {name} {error}")
 
 
 def _cells(
-    values: Mapping[str, Any], entry: Mapping[str, Any]
-) -> Iterator[tuple[tuple[tuple[str, str], ...], frozenset[str], Cell]]:
-    """Yield each set of parameters, those of one value only, and its cell.
+    result: _Result, names: list[str]
+) -> Iterator[tuple[tuple[tuple[str, str], ...], frozenset[str], Measurement]]:
+    """Yield each set of parameters, those of one value only, and what was measured with it.
 
     Raises:
-        ValueError: The row contradicts itself.
+        ValueError: The result contradicts itself.
     """
-    axes = values.get("params") or []
-    if not isinstance(axes, list) or not all(isinstance(axis, list) for axis in axes):
-        raise ValueError("has parameters that are no lists")
-    names = entry.get("param_names")
-    names = names if isinstance(names, list) and len(names) == len(axes) else []
-    names = [str(name) for name in names] or [f"param{k + 1}" for k in range(len(axes))]
-    combinations = list(product(*(map(str, axis) for axis in axes)))
+    axes = result.params
+    if len(names) != len(axes):
+        names = [f"param{k + 1}" for k in range(len(axes))]
+    combinations = list(product(*axes))
     fixed = frozenset(name for name, axis in zip(names, axes, strict=True) if len(axis) == 1)
-    columns: dict[str, list[Any]] = {}
-    for key in ("result", "samples", "stats_q_25", "stats_q_75", "stats_repeat"):
-        column = values.get(key)
-        if column is None:  # asv writes null for a list of nulls
-            column = [None] * len(combinations)
-        if not isinstance(column, list) or len(column) != len(combinations):
-            raise ValueError(f"has not one {key} for each of {len(combinations)} parameters")
-        columns[key] = column
-    for k, combination in enumerate(combinations):
-        params = tuple(zip(names, combination, strict=True))
-        yield params, fixed, _cell(*(columns[key][k] for key in columns))
+    nulls: list[None] = [None] * len(combinations)
+    columns = (
+        column or nulls
+        for column in (
+            *(result.result, result.samples),
+            *(result.stats_q_25, result.stats_q_75, result.stats_repeat),
+        )
+    )
+    try:
+        rows = list(zip(combinations, *columns, strict=True))
+    except ValueError:
+        raise ValueError(f"has not one value for each of {len(combinations)} parameters") from None
+    for values, *cell in rows:
+        yield tuple(zip(names, values, strict=True)), fixed, _measurement(*cell)
 
 
-def _cell(result: object, samples: object, q25: object, q75: object, count: object) -> Cell:
-    if result is None:
-        return Cell(FAILED)
-    value = _number(result)
+def _measurement(
+    value: float | None,
+    samples: list[float] | None,
+    q25: float | None,
+    q75: float | None,
+    count: int | None,
+) -> Measurement:
+    if value is None:
+        return Measurement(FAILED)
     if not math.isfinite(value):
-        return Cell(NOT_APPLICABLE)
-    if samples is not None and not isinstance(samples, list):
-        raise ValueError("has samples that are no list")
-    numbers = [_number(sample) for sample in samples or ()]
-    finite = tuple(number for number in numbers if math.isfinite(number))
-    quartiles = None
-    if q25 is not None and q75 is not None:
-        quartiles = (_number(q25), _number(q75))
-    seen = count if isinstance(count, int) and not isinstance(count, bool) else 1
-    return Cell(OK, value, finite, quartiles, len(finite) or max(seen, 1))
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"holds {str(value)[:40]!r}, which is no number")
-    return float(value)
+        return Measurement(NOT_APPLICABLE)
+    finite = tuple(sample for sample in samples or () if math.isfinite(sample))
+    quartiles = None if q25 is None or q75 is None else (q25, q75)
+    return Measurement(OK, value, finite, quartiles, len(finite) or max(count or 1, 1))

@@ -150,7 +150,7 @@ def common_shift(values: Array, levels: Array, counts: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Gaps:
+class GapScatter:
     """By how much values differ from commit to commit beyond what the blocks of both explain.
 
     Attributes:
@@ -164,7 +164,7 @@ class Gaps:
     dof: float
 
 
-def gaps(values: Array, variances: Array, fewest: int) -> Gaps:
+def gaps(values: Array, variances: Array, fewest: int) -> GapScatter:
     """Compare each commit with the next.
 
     Where most series differ by more than their errors, the machine did not slow all cases alike.
@@ -180,8 +180,9 @@ def gaps(values: Array, variances: Array, fewest: int) -> Gaps:
     told = np.isfinite(steps).sum(axis=0) >= fewest
     each = np.where(told, _beyond(steps, expected), np.nan)
     usual = _beyond(steps[:, told].reshape(-1, 1), expected[:, told].reshape(-1, 1))
-    known = float(np.isfinite(steps[:, told]).sum())
-    return Gaps(each, float(np.nan_to_num(usual[0])) if told.any() else 0.0, max(known / 2, 1.0))
+    count = float(np.isfinite(steps[:, told]).sum())
+    typical = float(np.nan_to_num(usual[0])) if told.any() else 0.0
+    return GapScatter(each, typical, max(count / 2, 1.0))
 
 
 def _beyond(squares: Array, expected: Array) -> Array:
@@ -193,28 +194,31 @@ def _beyond(squares: Array, expected: Array) -> Array:
     return np.maximum(_mean(np.where(near, squares - expected, np.nan), axis=0), 0.0)
 
 
-def own_scatter(found: Gaps) -> Array:
+def own_scatter(gaps: GapScatter) -> Array:
     """Variance that each commit adds by itself, of times that share a machine.
 
     As much as is usual, or more: what scatters on both sides of a commit is its own, while a
     change of the code scatters on one side. So the smaller side counts. The first and the last
     commit have one side only.
     """
-    usual = found.usual / 2
-    left, right = np.concatenate([[np.nan], found.each]), np.concatenate([found.each, [np.nan]])
+    usual = gaps.usual / 2
+    left, right = (
+        np.concatenate([[np.nan], gaps.each]),
+        np.concatenate([gaps.each, [np.nan]]),
+    )
     own = np.nan_to_num(np.fmin(left, right) - usual)
     return np.asarray(np.maximum(own, usual), dtype=np.float64)
 
 
-def usual_scatter(found: Gaps) -> Array:
+def usual_scatter(gaps: GapScatter) -> Array:
     """Variance that every commit adds, of values that share no machine speed, such as memory.
 
     From the median gap, the lower one of two: a change of the code may move all series at once,
     at fewer than half of the commits. With a single gap nothing is known of it.
     """
-    known = np.sort(found.each[np.isfinite(found.each)])
-    usual = known[(len(known) - 1) // 2] / 2 if len(known) >= 2 else 0.0
-    return np.full(len(found.each) + 1, usual)
+    several = np.isfinite(gaps.each).sum() >= 2
+    usual = _lower_median(gaps.each) / 2 if several else 0.0
+    return np.full(len(gaps.each) + 1, usual)
 
 
 def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> Array:
@@ -230,8 +234,8 @@ def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> 
         own_dof: Degrees of freedom of ``own``.
     """
     share = np.nan_to_num(_mean(own / (blocks + own), axis=1))
-    known = np.where(np.isfinite(blocks_dof), blocks_dof, 1.0)
-    return np.asarray(1 / ((1 - share) ** 2 / known + share**2 / own_dof), dtype=np.float64)
+    dof = np.where(np.isfinite(blocks_dof), blocks_dof, 1.0)
+    return np.asarray(1 / ((1 - share) ** 2 / dof + share**2 / own_dof), dtype=np.float64)
 
 
 def unevenness(shift: Array, sentinel: Array | None) -> Array:
@@ -262,8 +266,8 @@ def median(values: Array, axis: int) -> Array:
 
 
 def _lower_median(values: Array) -> float:
-    known = np.sort(values[np.isfinite(values)])
-    return float(known[(len(known) - 1) // 2])
+    ordered = np.sort(values[np.isfinite(values)])
+    return float(ordered[(len(ordered) - 1) // 2])
 
 
 def _mean(values: Array, axis: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paraformer_bench.history.change import (
+from paraformer_bench.history.changes import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -13,9 +13,8 @@ from paraformer_bench.history.change import (
     Gap,
     Judgement,
 )
-from paraformer_bench.history.history import Commit
-from paraformer_bench.history.kinds import BYTES, EXACT, SECONDS, first_word
-from paraformer_bench.history.results import Name
+from paraformer_bench.history.commits import Commit
+from paraformer_bench.history.results import BYTES, EXACT, SECONDS, Name, first_word
 from paraformer_bench.report import units
 
 _MOST_NAMES = 3

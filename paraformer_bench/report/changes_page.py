@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from paraformer_bench.history.change import (
+from paraformer_bench.history.changes import (
     IMPROVEMENT,
     REGRESSION,
     SMALL,
@@ -18,9 +18,8 @@ from paraformer_bench.history.change import (
     Judgement,
     Track,
 )
-from paraformer_bench.history.history import Commit
-from paraformer_bench.history.kinds import BYTES, SECONDS, first_word
-from paraformer_bench.history.results import Name
+from paraformer_bench.history.commits import Commit
+from paraformer_bench.history.results import BYTES, SECONDS, Name, first_word
 from paraformer_bench.report import change_lines, history_chart, page, style, svg, units
 from paraformer_bench.study.errors import UsageError
 

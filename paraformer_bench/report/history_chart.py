@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from paraformer_bench.history.change import IMPROVEMENT, REGRESSION, Track
-from paraformer_bench.history.history import Commit
+from paraformer_bench.history.changes import IMPROVEMENT, REGRESSION, Track
+from paraformer_bench.history.commits import Commit
 from paraformer_bench.report import units
 from paraformer_bench.report.style import GRID, INK, MUTED, PAPER
 

@@ -15,9 +15,7 @@ from paraformer_bench.report.style import Look
 from paraformer_bench.report.timeline_numbers import Column, absent, shown
 from paraformer_bench.report.timeline_picture import Picture, picture
 from paraformer_bench.report.traces import Traced, Traces
-from paraformer_bench.timeline.curve import CurveTimeline, along
-from paraformer_bench.timeline.timeline import INCOMPLETE
-from paraformer_bench.timeline.words import say
+from paraformer_bench.timeline.timeline import INCOMPLETE, CurveTimeline, along, say
 
 MOST_BYTES = 400_000
 """Pictures of timelines may take this much of a page; regimes that come later go without."""

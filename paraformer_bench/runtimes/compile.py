@@ -119,8 +119,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     rest: list[BaseException | None] = [error]
     while rest:
-        one = rest.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            rest += [one.__cause__, one.__context__, getattr(one, "inner_exception", None)]
+        cause = rest.pop()
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            rest += [cause.__cause__, cause.__context__, getattr(cause, "inner_exception", None)]

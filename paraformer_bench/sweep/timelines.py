@@ -185,7 +185,7 @@ def profile_one(
 def _told(profile: Profile, out: Path, on_gpu: bool) -> list[str]:
     """What was taken and how to look at it."""
     from paraformer_bench.timeline.metrics import examine
-    from paraformer_bench.timeline.words import say
+    from paraformer_bench.timeline.timeline import say
 
     under, free = profile.seconds_per_call_profiled, profile.seconds_per_call_unprofiled
     assert profile.file is not None

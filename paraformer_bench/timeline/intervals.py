@@ -37,9 +37,9 @@ def time_at_depth(starts: Times, ends: Times) -> list[int]:
     depth = np.cumsum(change[order])[:-1]
     waits = np.diff(times[order])
     lasting = waits > 0
-    held = np.zeros(int(depth[lasting].max(initial=0)) + 1, dtype=np.int64)
-    np.add.at(held, depth[lasting], waits[lasting])
-    return [int(one) for one in held]
+    times_at = np.zeros(int(depth[lasting].max(initial=0)) + 1, dtype=np.int64)
+    np.add.at(times_at, depth[lasting], waits[lasting])
+    return [int(time) for time in times_at]
 
 
 def longest_chain(starts: Times, ends: Times) -> list[int]:
@@ -83,6 +83,6 @@ def enclosing(starts: Times, ends: Times, at: Times) -> npt.NDArray[np.intp]:
     """
     if not len(starts):
         return np.full(len(at), -1, dtype=np.intp)
-    found = np.searchsorted(starts, at, "right") - 1
-    inside = (found >= 0) & (at < ends[found])
-    return np.where(inside, found, -1)
+    before = np.searchsorted(starts, at, "right") - 1
+    inside = (before >= 0) & (at < ends[before])
+    return np.where(inside, before, -1)

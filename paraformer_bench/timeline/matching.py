@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from paraformer_bench.timeline.event import ANNOTATION, CALLS, ON_DEVICE
-from paraformer_bench.timeline.host import host_operations
 from paraformer_bench.timeline.intervals import Times, enclosing
-from paraformer_bench.timeline.steps import Step
+from paraformer_bench.timeline.operations import host_operations
+from paraformer_bench.timeline.trace import ANNOTATION, CALLS, ON_DEVICE
+
+PREFIX = "ProfilerStep#"
+"""Of the annotation around one profiled call."""
 
 PARTS = {"branch": "branch/", "layer": "layer/", "place": "branches/"}
 """Column and annotation: ``branch/3`` is around what the host does for branch 3. A place is where
@@ -27,8 +29,29 @@ _GRAPH = "GraphLaunch"
 _Array: TypeAlias = npt.NDArray[Any]
 
 
+class ProfiledStep(NamedTuple):
+    """One profiled call, on the host's clock.
+
+    Attributes:
+        name: As the profiler calls it.
+        start: Nanoseconds.
+        end: Nanoseconds.
+    """
+
+    name: str
+    start: int
+    end: int
+
+
+def steps(events: pd.DataFrame) -> list[ProfiledStep]:
+    """Return the steps without the first, which still pays for the profiler's start."""
+    marks = events[(events["kind"] == ANNOTATION) & events["name"].str.startswith(PREFIX)]
+    fields = zip(marks["name"], marks["start"], marks["end"], strict=True)
+    return [ProfiledStep(str(name), int(start), int(end)) for name, start, end in fields][1:]
+
+
 @dataclass(frozen=True)
-class Work:
+class TracedWork:
     """What ran in the steps of a trace.
 
     Attributes:
@@ -36,9 +59,8 @@ class Work:
             ``kind name start end lane device stream blocks node`` as in the trace; ``step`` is
             its position in the list of steps; ``operation`` the name of the host's operation
             that it belongs to (empty: not known), ``elements`` how many go into that, at the
-            first one that belongs to it;
-            ``branch``, ``layer`` and ``place`` are the numbers of those it is part of (-1: none);
-            ``launch`` says when the call that launched it had
+            first one that belongs to it; ``branch``, ``layer`` and ``place`` are the numbers of
+            those it is part of (-1: none); ``launch`` says when the call that launched it had
             returned and ``correlation`` which call that was (0: none, then ``launch`` is the
             operation's own start).
         calls: Calls that put work on a device: ``step``, ``correlation``, ``graph``.
@@ -49,17 +71,13 @@ class Work:
     calls: pd.DataFrame
     on_gpu: bool
 
-    def of(self, step: int) -> pd.DataFrame:
-        """The operations of one step."""
-        return self.operations[self.operations["step"] == step]
-
     @property
     def replays(self) -> bool:
         """Whether CUDA graphs were replayed."""
         return bool(self.calls["graph"].any() or (self.operations["node"] != 0).any())
 
 
-def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
+def match(events: pd.DataFrame, steps: Sequence[ProfiledStep]) -> TracedWork:
     """Find the operations of each step, the calls that launched them and their branches."""
     of_host = host_operations(events)
     calls = _calls(events)
@@ -69,11 +87,11 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
     if on_gpu:
         # Not by a join, which turns times into floats where something is missing.
         call = pd.Index(calls["correlation"]).get_indexer(done["correlation"])
-        known, start = call >= 0, done["start"].to_numpy()
-        done.loc[~known, "correlation"] = 0
-        done["launch"] = np.where(known, _take(calls["end"].to_numpy(), call, 0), start)
+        is_known, start = call >= 0, done["start"].to_numpy()
+        done.loc[~is_known, "correlation"] = 0
+        done["launch"] = np.where(is_known, _take(calls["end"].to_numpy(), call, 0), start)
         # A device's clock may be off by a little, so the call decides in which step it ran.
-        asked_at = np.where(known, _take(calls["start"].to_numpy(), call, 0), start)
+        asked_at = np.where(is_known, _take(calls["start"].to_numpy(), call, 0), start)
         thread = _take(calls["thread"].to_numpy(), call, "")
         done["lane"] = [
             f"GPU {device} stream {stream}"
@@ -91,7 +109,7 @@ def match(events: pd.DataFrame, steps: Sequence[Step]) -> Work:
     for column, mark in PARTS.items():
         done[column] = _part(events, mark, thread, asked_at)
     within = done["step"] >= 0
-    return Work(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
+    return TracedWork(done[within].reset_index(drop=True), calls[calls["step"] >= 0], on_gpu)
 
 
 def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
@@ -102,13 +120,13 @@ def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _calls(events: pd.DataFrame) -> pd.DataFrame:
-    found = events[events["kind"].isin(CALLS) & (events["correlation"] != 0)]
-    found = found[found["name"].str.contains(LAUNCHES)].drop_duplicates("correlation")
-    graph = found["name"].str.contains(_GRAPH)
-    return found[["start", "end", "thread", "correlation"]].assign(graph=graph)
+    calls = events[events["kind"].isin(CALLS) & (events["correlation"] != 0)]
+    calls = calls[calls["name"].str.contains(LAUNCHES)].drop_duplicates("correlation")
+    graph = calls["name"].str.contains(_GRAPH)
+    return calls[["start", "end", "thread", "correlation"]].assign(graph=graph)
 
 
-def _step(steps: Sequence[Step], at: Times) -> Times:
+def _step(steps: Sequence[ProfiledStep], at: Times) -> Times:
     starts = np.array([step.start for step in steps], dtype=np.int64)
     ends = np.array([step.end for step in steps], dtype=np.int64)
     return enclosing(starts, ends, at).astype(np.int64)
@@ -124,15 +142,15 @@ def _part(events: pd.DataFrame, mark: str, thread: _Array, at: Times) -> _Array:
 
 def _within(around: pd.DataFrame, thread: _Array, at: Times) -> _Array:
     """Return for each time on a thread the position in ``around`` it lies in, or -1."""
-    found = np.full(len(at), -1, dtype=np.int64)
+    positions = np.full(len(at), -1, dtype=np.int64)
     threads = around["thread"].to_numpy()
     starts, ends = around["start"].to_numpy(), around["end"].to_numpy()
-    for one in pd.unique(threads):
-        there = np.flatnonzero(threads == one)
-        asked = np.flatnonzero(thread == one)
+    for name in pd.unique(threads):
+        there = np.flatnonzero(threads == name)
+        asked = np.flatnonzero(thread == name)
         inside = enclosing(starts[there], ends[there], at[asked])
-        found[asked] = np.where(inside >= 0, there[inside], -1)
-    return found
+        positions[asked] = np.where(inside >= 0, there[inside], -1)
+    return positions
 
 
 def _take(values: _Array, positions: Times, missing: object) -> _Array:

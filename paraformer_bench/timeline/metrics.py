@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from paraformer_bench.timeline import intervals
-from paraformer_bench.timeline.event import KERNEL
-from paraformer_bench.timeline.gates import fault, matched
 from paraformer_bench.timeline.intervals import Times
-from paraformer_bench.timeline.matching import PARTS, Work, match
-from paraformer_bench.timeline.memory import live_bytes
-from paraformer_bench.timeline.steps import Step, middle, steps
-from paraformer_bench.timeline.timeline import DeviceTime, Timeline, incomplete
-from paraformer_bench.timeline.trace import OK, Trace, read_trace
-from paraformer_bench.timeline.waves import waves
-from paraformer_bench.timeline.words import classify
+from paraformer_bench.timeline.matching import PARTS, ProfiledStep, TracedWork, match, steps
+from paraformer_bench.timeline.timeline import DeviceActivity, Timeline, classify, incomplete
+from paraformer_bench.timeline.trace import KERNEL, MEMORY, Trace, read_trace
 
-_ON_CPU = "the operations are the host's own: nothing is launched"
-_NO_THREADS = "the threads that work within an operation do not show in a trace"
-_NO_LANES = "the lanes of a graph replay are no streams"
+FEWEST_STEPS = 2
+"""With fewer, nobody knows whether steps are alike."""
+
+LEAST_MATCHED = 0.99
+"""Share of launches and operations that must have each other."""
+
+_REGISTERS_AT_ONCE = 256
+"""Registers are given to warps in portions of this many."""
+
+_RESERVED_SHARED_BYTES = 1024
+"""Shared memory that CUDA keeps for itself in every block, since compute capability 8.0."""
+
+_MOST_BLOCKS = {(7, 5): 16, (8, 6): 16, (8, 7): 16, (8, 9): 24}
+"""Blocks that one multiprocessor holds, by compute capability; elsewhere 32.
+
+Source: CUDA C++ Programming Guide, Technical Specifications per Compute Capability.
+"""
 
 _DRAWN = ["kind", "name", "operation", *PARTS, "lane", "correlation"]
 
@@ -39,12 +49,22 @@ class View(NamedTuple):
             or empty), ``branch``, ``layer`` and ``place`` (-1: none; see `matching.PARTS`),
             ``lane``, ``kind``, ``launch_seconds`` and ``correlation``, the same for what one
             call launched.
-        memory: See `memory.live_bytes`.
+        memory: After each allocation and release within the step, ``seconds`` since its start and
+            ``live_bytes`` above what was in use then, of the GPUs together or of the host;
+            negative where more was freed than allocated.
     """
 
     timeline: Timeline
     operations: pd.DataFrame
     memory: pd.DataFrame
+
+
+class _Null(str):
+    """Why a metric has no value."""
+
+
+_Metrics: TypeAlias = dict[str, Any]
+"""Fields of a `Timeline` by their names; `_Null` for those without a value."""
 
 
 def examine(path: Path, on_gpu: bool = False) -> View:
@@ -54,40 +74,82 @@ def examine(path: Path, on_gpu: bool = False) -> View:
         path: Of the trace.
         on_gpu: It is known that a GPU worked: a trace of the host alone is incomplete.
     """
-    return view(read_trace(path), on_gpu)
-
-
-def view(trace: Trace, on_gpu: bool = False) -> View:
-    """Reduce a trace to the metrics of its step of median length; see `examine`."""
-    if trace.status != OK:
+    trace = read_trace(path)
+    if trace.reason:
         return _nothing(incomplete(trace.reason))
-    found = steps(trace.events)
-    work = match(trace.events, found)
-    reason = fault(work, found, trace.malformed)
+    every_step = steps(trace.events)
+    work = match(trace.events, every_step)
+    reason = fault(work, every_step, trace.malformed)
     if on_gpu and not work.on_gpu:
         reason = "it holds nothing that ran on the GPU"
     if reason:
-        return _nothing(incomplete(reason, on_gpu=work.on_gpu, steps=len(found)))
-    step = middle(found)
-    done = work.of(found.index(step))
-    memory = live_bytes(trace.events, step, work.on_gpu)
-    known: dict[str, Any] = {
+        return _nothing(incomplete(reason, work.on_gpu, len(every_step)))
+    # All numbers are of the step of (lower) median length.
+    by_length = sorted(every_step, key=lambda step: step.end - step.start)
+    step = by_length[(len(by_length) - 1) // 2]
+    done = work.operations[work.operations["step"] == every_step.index(step)]
+    memory = _memory(trace.events, step, work.on_gpu)
+    metrics = {
         "on_gpu": work.on_gpu,
-        "steps": len(found),
+        "steps": len(every_step),
         "step": step.name,
         "step_seconds": _seconds(step.end - step.start),
         "graph": work.replays,
+        **_times(done, step),
+        **_branches(done, work),
+        **(_on_gpu(done, work, step, trace) if work.on_gpu else _on_cpu()),
+        "elements": _elements(done, work),
+        "peak_live_bytes": _peak(memory),
     }
-    why: dict[str, str] = {}
-    known |= _times(done, step) | _branches(done, work, why)
-    known |= _on_gpu(done, work, step, trace, why) if work.on_gpu else _on_cpu(why)
-    known["elements"] = _elements(done, work, why)
-    known["peak_live_bytes"] = _peak(memory, why)
-    timeline = Timeline(classify(known), **known, null_reasons=why)
-    return View(timeline, _drawn(done, step), memory)
+    reasons = {name: str(value) for name, value in metrics.items() if isinstance(value, _Null)}
+    values = metrics | dict.fromkeys(reasons)
+    timeline = Timeline("", **values, null_reasons=reasons)
+    return View(replace(timeline, kind=classify(timeline)), _drawn(done, step), memory)
 
 
-def _times(done: pd.DataFrame, step: Step) -> dict[str, Any]:
+def fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
+    """Return why a trace says nothing; an empty text if it is whole.
+
+    Args:
+        work: What ran in the steps.
+        every_step: Without the first.
+        malformed: Events that could not be read.
+    """
+    if malformed:
+        return f"{malformed} events have fields that make no sense"
+    if len(every_step) < FEWEST_STEPS:
+        return f"only {len(every_step)} steps are left after the first, {FEWEST_STEPS} are needed"
+    kinds = work.operations["kind"]
+    counted = work.operations[kinds == KERNEL] if work.on_gpu else work.operations
+    what = "kernels" if work.on_gpu else "operations"
+    counts = np.bincount(counted["step"], minlength=len(every_step))
+    if not counts.all():
+        return f"{int((counts == 0).sum())} of {len(every_step)} steps ran no {what}"
+    if len(set(counts)) > 1:
+        return f"steps ran between {counts.min()} and {counts.max()} {what}"
+    if work.on_gpu and _matched(work) < LEAST_MATCHED:
+        return f"only {_matched(work):.1%} of launches and operations could be matched"
+    nodes = counted[counted["node"] != 0].groupby("step")["node"].agg(frozenset)
+    if nodes.nunique() > 1:
+        return "graph replays ran different nodes in different steps"
+    return ""
+
+
+def _matched(work: TracedWork) -> float:
+    """Share of launching calls with operations, or of operations with calls if that is smaller.
+
+    A profiler can lose either.
+    """
+    calls, done = work.calls["correlation"], work.operations["correlation"]
+    shares = [1.0]
+    if len(calls):
+        shares.append(float(calls.isin(done).mean()))
+    if len(done):
+        shares.append(float(done.isin(calls).mean()))
+    return min(shares)
+
+
+def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
     starts, ends = _bounds(done)
     busy, union = int((ends - starts).sum()), intervals.length(starts, ends)
     chain = intervals.longest_chain(starts, ends)
@@ -105,27 +167,25 @@ def _times(done: pd.DataFrame, step: Step) -> dict[str, Any]:
     }
 
 
-def _branches(done: pd.DataFrame, work: Work, why: dict[str, str]) -> dict[str, Any]:
+def _branches(done: pd.DataFrame, work: TracedWork) -> _Metrics:
     """How long different branches ran at once; each branch counts once at any time."""
     numbers = sorted(set(done["branch"]) - {-1})
-    known: dict[str, Any] = {"branches": len(numbers), "branch_overlap_seconds": None}
+    overlap: float | _Null
     if not work.on_gpu:
-        why["branch_overlap_seconds"] = _NO_THREADS
+        overlap = _NO_THREADS
     elif work.replays:
-        why["branch_overlap_seconds"] = "a graph replay calls no branches"
+        overlap = _Null("a graph replay calls no branches")
     elif len(numbers) < 2:
-        why["branch_overlap_seconds"] = f"{len(numbers)} branches are called one by one"
+        overlap = _Null(f"{len(numbers)} branches are called one by one")
     else:
         times = [_bounds(done[done["branch"] == number]) for number in numbers]
         merged = [intervals.union(starts, ends) for starts, ends in times]
         starts, ends = (np.concatenate(side) for side in zip(*merged, strict=True))
-        known["branch_overlap_seconds"] = _seconds(sum(intervals.time_at_depth(starts, ends)[2:]))
-    return known
+        overlap = _seconds(sum(intervals.time_at_depth(starts, ends)[2:]))
+    return {"branches": len(numbers), "branch_overlap_seconds": overlap}
 
 
-def _on_gpu(
-    done: pd.DataFrame, work: Work, step: Step, trace: Trace, why: dict[str, str]
-) -> dict[str, Any]:
+def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Trace) -> _Metrics:
     starts, ends = _bounds(done)
     depth = intervals.time_at_depth(starts, ends)
     depth[0] += int(starts.min()) - _begin(done, step)
@@ -133,33 +193,37 @@ def _on_gpu(
     for_host = _waiting_for_host(done, step)
     idle, span = depth[0], int(ends.max()) - _begin(done, step)
     kernels = done[done["kind"] == KERNEL]
-    if work.replays:
-        why["streams"] = _NO_LANES
+    no_lanes = _Null("the lanes of a graph replay are no streams")
     return {
         "kernels": len(kernels),
-        "matched": matched(work),
-        "streams": None if work.replays else done["lane"].nunique(),
+        "matched": _matched(work),
+        "streams": no_lanes if work.replays else done["lane"].nunique(),
         "concurrency": int((ends - starts).sum()) / union if union else 1.0,
-        "overlap_seconds": [_seconds(one) for one in depth],
+        "overlap_seconds": [_seconds(time) for time in depth],
         "idle_host_seconds": _seconds(for_host),
         "idle_device_seconds": _seconds(idle - for_host),
         "launch_bound": for_host / span if span else 0.0,
         "queue_seconds": _seconds(_queued(done)),
-        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy(), "blocks_per_sm", why),
-        "waves": _mean(kernels, waves(kernels, trace.devices), "waves", why),
+        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
+        "waves": _mean(kernels, _waves(kernels, trace.devices)),
         "devices": {int(n): _device(done[done["device"] == n]) for n in done["device"].unique()},
     }
 
 
-def _on_cpu(why: dict[str, str]) -> dict[str, Any]:
-    threads = ("concurrency", "overlap_seconds")
+_NO_THREADS = _Null("the threads that work within an operation do not show in a trace")
+
+
+def _on_cpu() -> _Metrics:
     launches = ("idle_host_seconds", "idle_device_seconds", "launch_bound", "queue_seconds")
     device = ("kernels", "matched", "streams", "blocks_per_sm", "waves")
-    why |= dict.fromkeys(threads, _NO_THREADS) | dict.fromkeys((*launches, *device), _ON_CPU)
-    return {}
+    own = _Null("the operations are the host's own: nothing is launched")
+    return {
+        **dict.fromkeys(("concurrency", "overlap_seconds"), _NO_THREADS),
+        **dict.fromkeys((*launches, *device), own),
+    }
 
 
-def _waiting_for_host(done: pd.DataFrame, step: Step) -> int:
+def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
     """Nanoseconds without any operation before the call that launched the next one returned.
 
     A call may return when what it launched is already running, as that of a graph does: then the
@@ -182,48 +246,39 @@ def _queued(done: pd.DataFrame) -> int:
     return int(waits[(len(waits) - 1) // 2])
 
 
-def _mean(
-    kernels: pd.DataFrame, values: npt.NDArray[np.float64], name: str, why: dict[str, str]
-) -> float | None:
-    """Mean over the kernels' time; None if some kernel has no value."""
+def _mean(kernels: pd.DataFrame, values: npt.NDArray[np.float64]) -> float | _Null:
+    """Mean over the kernels' time; none if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()
     if np.isfinite(values).all() and lengths.sum():
         mean = float(np.average(values, weights=lengths))
         if math.isfinite(mean):
             return mean
-    why[name] = "the trace does not say it of every kernel"
-    return None
+    return _Null("the trace does not say it of every kernel")
 
 
-def _elements(done: pd.DataFrame, work: Work, why: dict[str, str]) -> int | None:
-    total = int(done["elements"].sum())
+def _elements(done: pd.DataFrame, work: TracedWork) -> int | _Null:
     if work.replays:
-        why["elements"] = "a graph replay shows no shapes"
-    elif not total:
-        why["elements"] = "the trace holds no shapes"
-    else:
-        return total
-    return None
+        return _Null("a graph replay shows no shapes")
+    return int(done["elements"].sum()) or _Null("the trace holds no shapes")
 
 
-def _peak(memory: pd.DataFrame, why: dict[str, str]) -> int | None:
+def _peak(memory: pd.DataFrame) -> int | _Null:
     if memory.empty:
-        why["peak_live_bytes"] = "nothing was allocated in the step, or it was not recorded"
-        return None
+        return _Null("nothing was allocated in the step, or it was not recorded")
     return max(int(memory["live_bytes"].max()), 0)
 
 
-def _device(done: pd.DataFrame) -> DeviceTime:
+def _device(done: pd.DataFrame) -> DeviceActivity:
     starts, ends = _bounds(done)
     busy = int((ends - starts).sum())
-    return DeviceTime(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
+    return DeviceActivity(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
 
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
     return done["start"].to_numpy(), done["end"].to_numpy()
 
 
-def _begin(done: pd.DataFrame, step: Step) -> int:
+def _begin(done: pd.DataFrame, step: ProfiledStep) -> int:
     """Return where the span begins; a device whose clock is off may seem to run before it."""
     return min(step.start, int(done["start"].min()))
 
@@ -232,10 +287,22 @@ def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def _drawn(done: pd.DataFrame, step: Step) -> pd.DataFrame:
+def _memory(events: pd.DataFrame, step: ProfiledStep, on_gpu: bool) -> pd.DataFrame:
+    """`View.memory` of a step, from the allocator's events."""
+    inside = (events["start"] >= step.start) & (events["start"] < step.end)
+    changes = events[(events["kind"] == MEMORY) & inside & (events["on_gpu"] == int(on_gpu))]
+    return pd.DataFrame(
+        {
+            "seconds": (changes["start"].to_numpy() - step.start) / 1e9,
+            "live_bytes": changes["bytes"].cumsum().to_numpy(),
+        }
+    )
+
+
+def _drawn(done: pd.DataFrame, step: ProfiledStep) -> pd.DataFrame:
     drawn = done[_DRAWN].copy()
-    for column, source in (("start", "start"), ("end", "end"), ("launch", "launch")):
-        drawn[f"{column}_seconds"] = (done[source] - step.start) / 1e9
+    for column in ("start", "end", "launch"):
+        drawn[f"{column}_seconds"] = (done[column] - step.start) / 1e9
     return drawn.sort_values("start_seconds", kind="stable", ignore_index=True)
 
 
@@ -243,3 +310,55 @@ def _nothing(timeline: Timeline) -> View:
     columns = [*_DRAWN, "start_seconds", "end_seconds", "launch_seconds"]
     memory = pd.DataFrame(columns=["seconds", "live_bytes"])
     return View(timeline, pd.DataFrame(columns=columns), memory)
+
+
+def resident_blocks(
+    threads: int, registers: int, shared: int, device: Mapping[str, Any]
+) -> int | None:
+    """Return how many blocks of a kernel one multiprocessor can hold at once.
+
+    Args:
+        threads: In a block.
+        registers: Per thread.
+        shared: Bytes of shared memory per block.
+        device: Kineto's properties of the GPU.
+
+    Returns:
+        None where the trace does not say enough.
+    """
+    try:
+        warp = int(device["warpSize"])
+        most_threads = int(device["maxThreadsPerMultiprocessor"])
+        most_registers = int(device["regsPerMultiprocessor"])
+        most_shared = int(device["sharedMemPerMultiprocessor"])
+        capability = (int(device["computeMajor"]), int(device["computeMinor"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    if threads < 1 or warp < 1:
+        return None
+    warps = math.ceil(threads / warp)
+    limits = [_MOST_BLOCKS.get(capability, 32), most_threads // (warps * warp)]
+    if registers > 0:
+        portions = math.ceil(registers * warp / _REGISTERS_AT_ONCE)
+        limits.append(most_registers // (portions * _REGISTERS_AT_ONCE * warps))
+    reserved = _RESERVED_SHARED_BYTES if capability >= (8, 0) else 0
+    if shared + reserved > 0:
+        limits.append(most_shared // (shared + reserved))
+    return max(min(limits), 1)
+
+
+def _waves(
+    kernels: pd.DataFrame, devices: Mapping[int, Mapping[str, Any]]
+) -> npt.NDArray[np.float64]:
+    """Return the waves of each kernel: its blocks per multiprocessor over the resident ones.
+
+    At one the GPU is full; below it has room for more branches, above they queue.
+    """
+    shape = ["device", "threads", "registers", "shared"]
+    resident = {
+        key: resident_blocks(key[1], key[2], key[3], devices.get(key[0], {}))
+        for key in kernels[shape].drop_duplicates().itertuples(index=False, name=None)
+    }
+    keys = kernels[shape].itertuples(index=False, name=None)
+    per_kernel = np.array([resident[key] for key in keys], dtype=np.float64)
+    return kernels["blocks"].to_numpy() / per_kernel

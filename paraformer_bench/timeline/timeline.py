@@ -1,4 +1,4 @@
-"""What a trace says of one case, as numbers."""
+"""What traces say: of one case as numbers, a class and a sentence, and along a curve's depths."""
 
 from __future__ import annotations
 
@@ -6,15 +6,55 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+# Classes of a timeline
 INCOMPLETE = "incomplete"
 CHAIN = "chain"
 CONCURRENT = "concurrent"
 LAUNCH_BOUND = "launch-bound"
 NO_OVERLAP = "streams without overlap"
+# and of a curve, beside that of its deepest timeline.
+BATCHED = "batched"
+FLAT = "flat"
+
+OVERLAPPING = 0.05
+"""Share of the busy time with several at once from which on they count as concurrent.
+
+Neighbours in one stream overlap a little too: the tail of a kernel and the head of the next.
+"""
+
+WAITING = 0.5
+"""Share of the span that the device waits for the host from which on a case is launch-bound."""
+
+SAME = 1.1
+"""Sizes that grow by less than this factor from the shallowest to the deepest timeline do not."""
+
+LEAST_SLOPE = 0.5
+"""Fewer further operations for each block than this are none.
+
+Libraries take other kernels for larger operands, and a split product is two: a few more in all.
+"""
+
+WORDS = {
+    INCOMPLETE: "trace incomplete",
+    CHAIN: "one operation after another; whether there is work side by side inside them, only "
+    "other depths can show",
+    CONCURRENT: "operations ran side by side",
+    LAUNCH_BOUND: "the device waited for the host most of the time",
+    NO_OVERLAP: "several streams, but their operations never ran at the same time",
+}
+
+CURVE_WORDS = WORDS | {
+    CHAIN: "one operation after another, and with depth more of them",
+    BATCHED: "one operation after another and hardly more of them at greater depth, but larger "
+    "ones: what depth adds runs side by side inside them",
+    FLAT: "hardly more operations at greater depth, and none that the trace shows to be larger",
+}
 
 
 @dataclass(frozen=True)
-class DeviceTime:
+class DeviceActivity:
     """One GPU in one step.
 
     Attributes:
@@ -36,7 +76,7 @@ class Timeline:
     copies and fills of a GPU; on a CPU the host's operations, without views and allocations.
 
     Attributes:
-        kind: One of the classes above; `words.WORDS` says each in a sentence.
+        kind: One of the classes above; `WORDS` says each in a sentence.
         reason: Why the timeline is ``incomplete``; empty otherwise.
         on_gpu: Whether the operations are a GPU's.
         steps: Steps that were looked at, the first one left out.
@@ -100,7 +140,7 @@ class Timeline:
     waves: float | None = None
     elements: int | None = None
     peak_live_bytes: int | None = None
-    devices: Mapping[int, DeviceTime] = field(default_factory=dict)
+    devices: Mapping[int, DeviceActivity] = field(default_factory=dict)
     null_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -108,8 +148,112 @@ class Timeline:
         return asdict(self)
 
 
-def incomplete(reason: str, **known: Any) -> Timeline:
+def incomplete(reason: str, on_gpu: bool = False, steps: int = 0) -> Timeline:
     """Return a timeline without numbers, and why."""
-    empty = Timeline(INCOMPLETE, reason, **known)
-    missing = {name: reason for name, value in vars(empty).items() if value is None}
-    return Timeline(INCOMPLETE, reason, **known, null_reasons=missing)
+    empty = vars(Timeline(INCOMPLETE))
+    reasons = {name: reason for name, value in empty.items() if value is None}
+    return Timeline(INCOMPLETE, reason, on_gpu, steps, null_reasons=reasons)
+
+
+def classify(timeline: Timeline) -> str:
+    """Return the class of a complete timeline.
+
+    Branches that overlap are what is looked for. Where none are annotated, any operations that
+    do count instead.
+    """
+    if not timeline.on_gpu:
+        return CHAIN
+    together = timeline.branch_overlap_seconds
+    if together is None:
+        together = sum((timeline.overlap_seconds or [])[2:])
+    if together >= OVERLAPPING * (timeline.union_seconds or 0.0) and together > 0:
+        return CONCURRENT
+    if (timeline.streams or 1) > 1:
+        return NO_OVERLAP
+    return LAUNCH_BOUND if (timeline.launch_bound or 0.0) >= WAITING else CHAIN
+
+
+def say(timeline: Timeline) -> str:
+    """Return the sentence for one timeline, with the number that decided."""
+    words = WORDS[timeline.kind]
+    if timeline.kind == INCOMPLETE:
+        return f"{words}: {timeline.reason}"
+    if timeline.kind == CONCURRENT:
+        return f"{words}: {timeline.concurrency:.2f} at once on average"
+    if timeline.kind in (LAUNCH_BOUND, NO_OVERLAP):
+        return f"{words} ({timeline.launch_bound:.0%} of the span was spent waiting for the host)"
+    return words
+
+
+@dataclass(frozen=True)
+class CurveTimeline:
+    """What the timelines of one curve say together.
+
+    Attributes:
+        kind: A class of `Timeline`, ``batched`` or ``flat``.
+        words: The sentence for it.
+        depths: Of complete timelines, ascending.
+        operations: Per step at these depths: kernels on a GPU.
+        operations_per_block: Slope of the least-squares line of them against depth; None with
+            fewer than two depths.
+        blocks_per_sm: At these depths; None where a timeline has none.
+        waves: The same.
+        elements: The same.
+    """
+
+    kind: str
+    words: str
+    depths: list[int]
+    operations: list[int]
+    operations_per_block: float | None
+    blocks_per_sm: list[float | None]
+    waves: list[float | None]
+    elements: list[int | None]
+
+
+def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
+    """Judge the timelines of one curve: does depth add operations, or work inside them?
+
+    Branches that are batched run one kernel after another, as a serial net does. What tells them
+    apart is that the number of kernels does not grow with depth, and the work inside each does.
+
+    Args:
+        timelines: By depth.
+
+    Returns:
+        The class of the deepest complete timeline, unless the depths together say more.
+    """
+    complete = {d: t for d, t in sorted(timelines.items()) if t.kind != INCOMPLETE}
+    depths, whole = list(complete), list(complete.values())
+    operations = [int((t.kernels if t.on_gpu else t.operations) or 0) for t in whole]
+    blocks, elements = [t.blocks_per_sm for t in whole], [t.elements for t in whole]
+    kind = whole[-1].kind if whole else INCOMPLETE
+    slope = None
+    if len(depths) > 1:
+        slope = float(np.polyfit(depths, operations, 1)[0])
+        if kind != CONCURRENT and slope < LEAST_SLOPE:
+            larger = _grows(blocks[0], blocks[-1]) or _grows(elements[0], elements[-1])
+            kind = BATCHED if larger else FLAT
+    if whole:
+        words = _curve_words(kind, slope, whole[-1])
+    else:
+        reasons = dict.fromkeys(timeline.reason for timeline in timelines.values())
+        words = f"{WORDS[INCOMPLETE]}: {'; '.join(reasons) or 'there is none'}"
+    waves = [timeline.waves for timeline in whole]
+    return CurveTimeline(kind, words, depths, operations, slope, blocks, waves, elements)
+
+
+def _grows(shallow: float | None, deep: float | None) -> bool:
+    return shallow is not None and deep is not None and deep > SAME * shallow
+
+
+def _curve_words(kind: str, slope: float | None, deepest: Timeline) -> str:
+    if slope is None:
+        return say(deepest)
+    if kind in (BATCHED, FLAT):
+        bound = deepest.kind == LAUNCH_BOUND
+        return f"{CURVE_WORDS[kind]}; {say(deepest)}" if bound else CURVE_WORDS[kind]
+    if kind == CHAIN:
+        return f"{CURVE_WORDS[kind]} ({slope:.3g} more for each block)"
+    more = f"{slope:.3g} more of them for each block" if slope > LEAST_SLOPE else ""
+    return f"{say(deepest)}; {more or 'hardly more of them at greater depth'}"

@@ -1,25 +1,55 @@
-"""Reading a trace: Kineto's Chrome JSON, packed or not, to a table of its events."""
+"""Reading a trace: Kineto's Chrome JSON, packed or not, to a table of its events.
+
+The fields are those of Kineto's ``output_json.cpp`` and ``CuptiActivity.h``.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from paraformer_bench.timeline.event import COLUMNS, Columns
+HOST_OPERATION, ANNOTATION, MEMORY = "cpu_op", "user_annotation", "cpu_instant_event"
+CALLS = ("cuda_runtime", "cuda_driver")
+KERNEL = "kernel"
+ON_DEVICE = (KERNEL, "gpu_memcpy", "gpu_memset")
+
+_SPANS = frozenset((HOST_OPERATION, ANNOTATION, *CALLS, *ON_DEVICE))
+_MOST_NANOSECONDS = 1 << 62
+
+COLUMNS = {
+    "kind": "object",  # one of the names above
+    "name": "object",
+    "start": "int64",  # ns
+    "end": "int64",  # ns
+    "thread": "object",  # process and thread of the host
+    "device": "int64",  # number of the GPU; -1: none
+    "stream": "int64",  # -1: none
+    "correlation": "int64",  # the same for a call and what it launched; 0: none
+    "node": "int64",  # of a CUDA graph; 0: none
+    "blocks": "float64",  # thread blocks per SM; NaN: not said
+    "threads": "int64",  # in a block
+    "registers": "int64",  # per thread
+    "shared": "int64",  # bytes of shared memory per block
+    "elements": "int64",  # of all tensors that go into a host operation
+    "bytes": "int64",  # that were allocated, negative: freed
+    "on_gpu": "int64",  # whether these bytes are a GPU's
+}
+"""Columns of the table of events and their types."""
 
 MOST_BYTES = 400_000_000
 """Unpacked traces beyond this are refused; reading takes up to four times their size in memory."""
 
 _CHUNK = 1 << 20
-
-OK, UNREADABLE = "ok", "unreadable"
 
 
 @dataclass(frozen=True)
@@ -27,21 +57,19 @@ class Trace:
     """The events of one trace that timelines are made of.
 
     Attributes:
-        status: ``ok`` or ``unreadable``.
         reason: Why it cannot be read, in one line; empty otherwise.
-        events: One row each, see `event.COLUMNS`; times in whole nanoseconds.
+        events: One row each, see `COLUMNS`; times in whole nanoseconds.
         devices: Kineto's properties of each GPU, by its number.
         malformed: Events that were left out because a field of theirs makes no sense.
     """
 
-    status: str
     reason: str
     events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     devices: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     malformed: int = 0
 
 
-class _Refused(Exception):
+class _UnreadableError(Exception):
     """The file is no trace, or not one that can be read; the message says why."""
 
 
@@ -54,8 +82,8 @@ def read_trace(path: Path, most_bytes: int = MOST_BYTES) -> Trace:
     """
     try:
         return _parse(_text(path, most_bytes))
-    except _Refused as refused:
-        return Trace(UNREADABLE, str(refused))
+    except _UnreadableError as error:
+        return Trace(str(error))
 
 
 def _text(path: Path, most_bytes: int) -> str:
@@ -68,44 +96,152 @@ def _text(path: Path, most_bytes: int) -> str:
                 size += len(chunk)
                 if size > most_bytes:
                     limit = f"{most_bytes / 1e6:.0f} MB"
-                    raise _Refused(f"the trace is too large: more than {limit} unpacked")
+                    raise _UnreadableError(f"the trace is too large: more than {limit} unpacked")
                 chunks.append(chunk)
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise _Refused("the packed trace is cut off or damaged") from None
+        raise _UnreadableError("the packed trace is cut off or damaged") from None
     except OSError as error:
-        raise _Refused(f"the trace cannot be opened: {error.strerror or error}") from None
+        raise _UnreadableError(f"the trace cannot be opened: {error.strerror or error}") from None
     if not size:
-        raise _Refused("the trace is empty")
+        raise _UnreadableError("the trace is empty")
     # Names of kernels can hold any byte; none of them decides anything.
     return b"".join(chunks).decode("utf-8", errors="replace")
 
 
 def _parse(text: str) -> Trace:
-    columns = Columns()
+    events = _Events()
 
     def keep(value: dict[str, Any]) -> dict[str, Any] | None:
         """Take each event when it is complete, so that the tree of all is never in memory."""
         if "ph" not in value:
             return value
-        columns.add(value)
+        events.add(value)
         return None
 
     try:
         # Times are kept as text: microseconds since 1970 as floats are off by up to 125 ns.
         root = json.loads(text, object_hook=keep, parse_float=str, strict=False)
     except (ValueError, RecursionError) as error:
-        raise _Refused(f"the trace is no whole JSON: {error}") from None
+        raise _UnreadableError(f"the trace is no whole JSON: {error}") from None
     if not isinstance(root, dict) or not isinstance(root.get("traceEvents"), list):
-        raise _Refused("the file is JSON, but no trace: it has no list of events")
-    if not columns.any:
-        raise _Refused("the trace holds no operations, only what describes it")
-    return Trace(OK, "", columns.table(), _devices(root), columns.malformed)
+        raise _UnreadableError("the file is JSON, but no trace: it has no list of events")
+    if not events.any:
+        raise _UnreadableError("the trace holds no operations, only what describes it")
+    return Trace("", events.table(), _devices(root), events.malformed)
 
 
 def _devices(root: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     listed = root.get("deviceProperties")
     return {
-        one["id"]: one
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, dict) and isinstance(one.get("id"), int)
+        device["id"]: device
+        for device in (listed if isinstance(listed, list) else [])
+        if isinstance(device, dict) and isinstance(device.get("id"), int)
     }
+
+
+class _Events:
+    """Collects those events that count.
+
+    Attributes:
+        malformed: Events that were left out because a field of theirs makes no sense.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
+        self.malformed = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything that ran."""
+        return any(row[0] not in (ANNOTATION, MEMORY) for row in self._rows)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Keep an event if it is of a kind that counts."""
+        kind = event.get("cat")
+        try:
+            if event["ph"] == "X" and kind in _SPANS:
+                self._rows.append(_span(str(kind), event))
+            elif kind == MEMORY and event.get("name") == "[memory]":
+                self._rows.append(_allocation(event))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            self.malformed += 1
+
+    def table(self) -> pd.DataFrame:
+        """Return the events, ordered by start, those around others first."""
+        frame = pd.DataFrame(self._rows, columns=list(COLUMNS)).astype(COLUMNS)
+        order = {"start": True, "end": False}
+        return frame.sort_values(
+            list(order), ascending=list(order.values()), kind="stable", ignore_index=True
+        )
+
+
+def _span(kind: str, event: Mapping[str, Any]) -> tuple[Any, ...]:
+    start = nanoseconds(event["ts"])
+    length = nanoseconds(event.get("dur", 0))
+    if length < 0:
+        raise ValueError("an event ends before it starts")
+    args = event.get("args") or {}
+    return (
+        kind,
+        sys.intern(event["name"]),  # there are few names and many events
+        start,
+        start + length,
+        _thread(event),
+        _whole(args.get("device", -1)),
+        _whole(args.get("stream", -1)),
+        _whole(args.get("correlation", 0)),
+        _whole(args.get("graph node id", 0)),
+        float(args.get("blocks per SM", math.nan)),
+        _whole(math.prod(int(side) for side in args.get("block", ()))),
+        _whole(args.get("registers per thread", 0)),
+        _whole(args.get("shared memory", 0)),
+        _whole(_elements(args.get("Input Dims", ()))),
+        0,
+        0,
+    )
+
+
+def _allocation(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    at = nanoseconds(event["ts"])
+    args = event["args"]
+    # Device types are numbered as in c10/core/DeviceType.h: 0 is the CPU.
+    on_gpu = int(args.get("Device Type", 0)) != 0
+    device, size = _whole(args.get("Device Id", -1)), _whole(args["Bytes"])
+    unused = (-1, 0, 0, math.nan, 0, 0, 0, 0)
+    return (MEMORY, "[memory]", at, at, _thread(event), device, *unused, size, on_gpu)
+
+
+def _thread(event: Mapping[str, Any]) -> str:
+    return sys.intern(f"{event.get('pid')}/{event.get('tid')}")
+
+
+def nanoseconds(microseconds: int | str) -> int:
+    """Return a time as whole nanoseconds, exactly.
+
+    Raises:
+        ValueError: It is no number, or none that a clock can show.
+    """
+    try:
+        time = (Decimal(microseconds) * 1000).to_integral_value()
+    except InvalidOperation:
+        raise ValueError(f"{microseconds!r} is no time") from None
+    if not time.is_finite() or abs(time) >= _MOST_NANOSECONDS:
+        raise ValueError(f"{microseconds!r} is no time")
+    return int(time)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number that fits the table."""
+    number = int(value)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{value!r} is out of range")
+    return number
+
+
+def _elements(shapes: Any) -> int:
+    """Elements of all tensors in Kineto's ``Input Dims``: lists of shapes, nested for lists."""
+    if not shapes:
+        return 0
+    if isinstance(shapes[0], int):
+        return math.prod(shapes)
+    return sum(map(_elements, shapes))

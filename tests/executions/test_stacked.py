@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.executions._stacked_parts import StackedAttention
+from paraformer_bench.executions.stacked import StackedAttention
 from paraformer_bench.models._blocks import Block, Net
 from paraformer_bench.models._branches import Branches, SumOfBranches
 from paraformer_bench.models.paraformer_code import NormedResidualBlock

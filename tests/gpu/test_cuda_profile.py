@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paraformer_bench.study.profiling import Profile, ProfileJob
 
 from paraformer_bench.instrument.capture import wake
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.case import Case
-from paraformer_bench.timeline.curve import BATCHED, SAME, along
 from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.timeline import CHAIN, CONCURRENT, LAUNCH_BOUND, Timeline
+from paraformer_bench.timeline.timeline import (
+    BATCHED,
+    CHAIN,
+    CONCURRENT,
+    LAUNCH_BOUND,
+    SAME,
+    Timeline,
+    along,
+)
 from paraformer_bench.workers.profile import profile_case
 
 pytestmark = pytest.mark.gpu

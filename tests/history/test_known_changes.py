@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.history.change import IMPROVEMENT, REGRESSION, SMALL, Judgement
-from paraformer_bench.history.command import look
+from paraformer_bench.history.changes import IMPROVEMENT, REGRESSION, SMALL, Judgement
+from paraformer_bench.history.judge import look
 
 
 @pytest.fixture

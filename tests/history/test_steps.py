@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from paraformer_bench.history.steps import Sums, find_steps
+from paraformer_bench.history.detect import Sums, find_steps
 
 COMMITS = 7
 
@@ -29,7 +29,7 @@ def test_no_other_steps_cost_less(seed: int) -> None:
     values[rng.random(values.shape) < 0.1] = np.nan
     variances = rng.uniform(0.5, 2, values.shape)
     prices = rng.uniform(2, 10, 6)
-    found = find_steps(Sums(values, variances), prices, COMMITS)
+    found = find_steps(Sums(values, variances), prices)
     assert any(found)
     for row, v, price, cuts in zip(values, variances, prices, found, strict=True):
         every = (c for n in range(COMMITS) for c in combinations(range(1, COMMITS), n))

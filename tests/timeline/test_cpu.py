@@ -14,10 +14,9 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from paraformer_bench.instrument.counts import _NO_KERNEL, count
 from paraformer_bench.study.case import ModelSpec
 from paraformer_bench.study.registry import EXECUTIONS, MODELS
-from paraformer_bench.timeline.curve import BATCHED, along
 from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.names import ALLOCATIONS, COMPOSITES, VIEWS, counts
-from paraformer_bench.timeline.timeline import CHAIN, Timeline
+from paraformer_bench.timeline.operations import ALLOCATIONS, COMPOSITES, VIEWS, counts
+from paraformer_bench.timeline.timeline import BATCHED, CHAIN, Timeline, along
 
 
 def test_by_hand(builder: Any) -> None:

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from paraformer_bench.timeline.curve import BATCHED, FLAT, along
 from paraformer_bench.timeline.timeline import (
+    BATCHED,
     CHAIN,
     CONCURRENT,
+    FLAT,
     INCOMPLETE,
     LAUNCH_BOUND,
     Timeline,
+    along,
     incomplete,
 )
 

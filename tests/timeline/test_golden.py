@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.timeline.curve import BATCHED, along
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.timeline import (
+    BATCHED,
     CHAIN,
     CONCURRENT,
     INCOMPLETE,
     LAUNCH_BOUND,
     NO_OVERLAP,
-    DeviceTime,
+    DeviceActivity,
     Timeline,
+    along,
+    say,
 )
-from paraformer_bench.timeline.words import say
 from tests.traces import Builder
 
 
@@ -70,7 +71,7 @@ def test_serial(builder: Any) -> None:
         idle_device_seconds=7_301,
         launch_bound=3_000 / 40_304,
         queue_seconds=14_101,
-        devices={0: DeviceTime(3, 30_003 / 1e9, 30_003 / 1e9)},
+        devices={0: DeviceActivity(3, 30_003 / 1e9, 30_003 / 1e9)},
     )
     blocks = (1 * 10_000 + 2 * 10_000 + 4 * 10_003) / 30_003
     assert timeline.blocks_per_sm == pytest.approx(blocks, rel=1e-15)
@@ -298,8 +299,8 @@ def test_several_devices(builder: Any) -> None:
         idle_host_seconds=2_000,  # until the first of the two that start together was launched
         idle_device_seconds=3_000,
         devices={
-            0: DeviceTime(1, 1e-5, 1e-5),
-            1: DeviceTime(2, 8e-6, 8e-6),
+            0: DeviceActivity(1, 1e-5, 1e-5),
+            1: DeviceActivity(2, 8e-6, 8e-6),
         },
         waves=None,  # nothing is known of the second device
     )

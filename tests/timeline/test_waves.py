@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.timeline.metrics import examine
-from paraformer_bench.timeline.waves import resident_blocks
+from paraformer_bench.timeline.metrics import examine, resident_blocks
 
 H100: dict[str, Any] = {
     "computeMajor": 9,

@@ -60,14 +60,15 @@ def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path)
     wanted = set(measured)
     log = _first_parents(repository)
     places = {commit: place for place, (commit, _) in enumerate(log)}
-    known = sorted(wanted & places.keys(), key=places.__getitem__)
-    if not known:
+    in_log = sorted(places[commit] for commit in wanted & places.keys())
+    if not in_log:
         by_date = sorted(wanted, key=lambda commit: (dates.get(commit, 0.0), commit))
         return History(tuple(map(Commit, by_date)), from_git=False)
-    commits = []
-    for k, commit in enumerate(known):
-        gap = places[commit] - places[known[k - 1]] - 1 if k else 0
-        commits.append(Commit(commit, log[places[commit]][1], gap))
+    befores = [in_log[0] - 1, *in_log]
+    commits = [
+        Commit(*log[place], place - before - 1)
+        for before, place in zip(befores, in_log, strict=False)
+    ]
     return History(tuple(commits), tuple(sorted(wanted - places.keys())))
 
 

@@ -1,4 +1,4 @@
-"""What the history of benchmarks says: changes, gaps, and the tracks they were read from."""
+"""What the history of benchmarks says: changes, gaps, and the series they were read from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from paraformer_bench.history.history import Commit, History
-from paraformer_bench.history.results import Name, Series
+from paraformer_bench.history.commits import Commit, History
+from paraformer_bench.history.results import BenchmarkSeries, Name
 
 THRESHOLD = 0.05
 """Change that counts, if nothing else is said. Of exact values every change counts."""
@@ -26,7 +26,7 @@ class Change:
         between: Commits between the two, of the history or the results, that have no data.
         name: Of the benchmark.
         unit: Of ``before`` and ``after``.
-        kind: `kinds.TIME`, `kinds.RATIO`, `kinds.PLAIN` or `kinds.EXACT`.
+        kind: `results.TIME`, `RATIO`, `PLAIN` or `EXACT`.
         verdict: `REGRESSION`, `IMPROVEMENT` or `SMALL`. Smaller is better.
         before: Old level, what the machine did taken out.
         after: New level, likewise.
@@ -56,25 +56,16 @@ class Change:
         return abs(_relative(self.before, self.after))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return {
-            "commit": self.commit.hash,
-            "subject": self.commit.subject,
+        """Return the fields as JSON-ready values, commits and name flat."""
+        commit, name = self.commit, self.name
+        data: dict[str, Any] = {
+            "commit": commit.hash,
+            "subject": commit.subject,
             "previous": self.previous.hash,
-            "between": self.between,
-            "machine": self.name.machine,
-            "environment": self.name.environment,
-            "benchmark": self.name.benchmark,
-            "params": dict(self.name.params),
-            "unit": self.unit,
-            "kind": self.kind,
-            "verdict": self.verdict,
-            "before": self.before,
-            "after": self.after,
-            "ratio": self.ratio,
-            "low": self.low,
-            "high": self.high,
         }
+        data |= {"between": self.between, "machine": name.machine, "environment": name.environment}
+        data |= {"benchmark": name.benchmark, "params": dict(name.params)}
+        return data | {k: v for k, v in vars(self).items() if k not in (*data, "name")}
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ class Track:
         levels: Level at each commit.
     """
 
-    series: Series
+    series: BenchmarkSeries
     kind: str
     commits: tuple[Commit, ...]
     blocks: tuple[tuple[float, ...], ...]

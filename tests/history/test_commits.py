@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.history.history import judged, order
+from paraformer_bench.history.commits import judged, order
 from paraformer_bench.study.errors import UsageError
 
 
