@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.study import wire
 from paraformer_bench.study.calibration import Calibration
-from paraformer_bench.study.case import Case, digest
+from paraformer_bench.study.case import digest
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import (
@@ -60,17 +60,15 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     # The result must not depend on the order of the command.
     sources = sorted(map(_read, folders), key=lambda source: (source.number, str(source.folder)))
     _refuse_mixture(sources)
-    joined = _join_records(sources)
-    info = _join_info(sources, joined, out.resolve().name, command)
-    _write(out, info, joined.lines, sources)
+    records, repeated = _join_records(sources)
+    info = _join_info(sources, records.values(), out.resolve().name, command)
+    _write(out, info, records, sources)
     for source in sources:
         yield from (f"warning: {source.folder}: {warning}" for warning in source.warnings)
-    if joined.repeated:
-        yield (
-            f"{joined.repeated} records that stood in several folders to the letter are kept once"
-        )
+    if repeated:
+        yield f"{repeated} records that stood in several folders to the letter are kept once"
     shards = {part.shard.number: part.shard.of for part in info.parts or [] if part.shard}
-    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(joined.lines)} records"
+    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(records)} records"
     if info.missing:
         missing = ", ".join(info.missing)
         yield f"the run is unfinished without {missing}: finish them and merge again"
@@ -106,23 +104,6 @@ class _Source:
     number: int
     records: list[tuple[Record, bytes]]
     warnings: list[str]
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """The records of several folders.
-
-    Attributes:
-        lines: Every record once, block by block.
-        keys: Case id and block of each.
-        cases: Every case with a record.
-        repeated: How many were there more than once.
-    """
-
-    lines: list[bytes]
-    keys: set[tuple[str, int]]
-    cases: list[Case]
-    repeated: int
 
 
 def _read(folder: Path) -> _Source:
@@ -204,8 +185,8 @@ def _fixed(source: _Source) -> Tree:
         raise UsageError(f"cannot merge {source.folder}: its {RUN} makes no sense") from None
 
 
-def _join_records(sources: Sequence[_Source]) -> _Joined:
-    """Return the records of all folders.
+def _join_records(sources: Sequence[_Source]) -> tuple[dict[bytes, Record], int]:
+    """Return every record once by its line, block by block, and how many were there more often.
 
     What stands in two folders to the letter (a copy, or a run that was merged before and its
     parts) is kept once.
@@ -213,35 +194,33 @@ def _join_records(sources: Sequence[_Source]) -> _Joined:
     Raises:
         UsageError: Two folders measured the same case in the same block.
     """
-    kept: dict[tuple[str, int], tuple[bytes, _Source]] = {}
-    cases: dict[str, Case] = {}
+    kept: dict[tuple[str, int], tuple[Record, bytes, _Source]] = {}
     repeated = 0
     for source in sources:
         for record, line in source.records:
-            case_id, block = record.key
-            before, owner = kept.setdefault(record.key, (line, source))
-            cases.setdefault(case_id, record.case)
+            _, before, owner = kept.setdefault(record.key, (record, line, source))
             if before != line:
+                case_id, block = record.key
                 raise UsageError(
                     f"cannot merge {owner.folder} and {source.folder}: both measured {case_id} "
                     f"in block {block}; give one of them"
                 )
             repeated += owner is not source
-    ordered = sorted(kept.items(), key=lambda item: item[0][1])  # a run is written so
-    return _Joined([line for _, (line, _) in ordered], set(kept), list(cases.values()), repeated)
+    ordered = sorted(kept.values(), key=lambda one: one[0].block)  # a run is written so
+    return {line: record for record, line, _ in ordered}, repeated
 
 
 def _join_info(
-    sources: Sequence[_Source], joined: _Joined, name: str, command: Sequence[str]
+    sources: Sequence[_Source], records: Collection[Record], name: str, command: Sequence[str]
 ) -> RunInfo:
     """Return the ``run.json`` of the merged run."""
     longest = max(sources, key=lambda source: source.blocks)
     assert longest.info.identity is not None
     parts = _join_parts(sources)
-    every_case = longest.info.identity.get("cases") in (None, digest(joined.cases))
-    missing = missing_shards(
-        parts, longest.blocks, joined.cases, joined.keys, every_case=every_case
-    )
+    cases = list(dict.fromkeys(record.case for record in records))
+    keys = {record.key for record in records}
+    every_case = longest.info.identity.get("cases") in (None, digest(cases))
+    missing = missing_shards(parts, longest.blocks, cases, keys, every_case=every_case)
     ends = [part.finished for part in parts] + [source.info.finished for source in sources]
     ceilings = [part.ceilings for part in parts if part.ceilings]
     undisturbed = [measured for measured in ceilings if not measured.flags]
@@ -328,11 +307,11 @@ def _profiles(sources: Sequence[_Source]) -> dict[str, Profile]:
     return profiles
 
 
-def _write(out: Path, info: RunInfo, lines: Sequence[bytes], sources: Sequence[_Source]) -> None:
+def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_Source]) -> None:
     """Write a run folder beside its place, and put it there in one step.
 
     Raises:
-        UsageError: ``out`` is there already or cannot be written, or ``info`` is no JSON.
+        UsageError: ``out`` is there already or cannot be written.
     """
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
@@ -348,8 +327,6 @@ def _write(out: Path, info: RunInfo, lines: Sequence[bytes], sources: Sequence[_
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
-    except ValueError as error:  # a number that JSON does not know
-        raise UsageError(f"cannot write {out}: {error}") from None
 
 
 def _refuse_existing(out: Path) -> None:

@@ -1,22 +1,23 @@
 """What a node of a cluster does: one child process as it is started at home, and its events.
 
-What a job names by its path travels with it: plugin files to the node, traces back. Imports neither
-torch nor Ray.
+What a job names by its path travels with it: plugin files to the node, traces back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from paraformer_bench.clusters.side_by_side import Started
-from paraformer_bench.study import child
+from paraformer_bench.study import child, events, wire
 from paraformer_bench.study import job as jobs
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.events import Event, Profiled, Refused
@@ -26,6 +27,12 @@ from paraformer_bench.workers.supervise import LocalWorker, Start, supervise
 
 _LONG = 3600.0
 """For processes whose patience the command has."""
+
+SAID = wire.decoder(events.ANY | Started)
+"""Reads the events of a node."""
+
+Letter = tuple[int, bytes, bytes]
+"""Number of a worker, an event as JSON, and the trace that it speaks of."""
 
 Files = Sequence[tuple[str, bytes]]
 """Names and contents."""
@@ -81,8 +88,8 @@ def run_task(task: NodeTask, start: Start = LocalWorker) -> Iterator[tuple[Event
         job = replace(task.job, plugins=[str(path) for path in plugins])
         if isinstance(job, ProfileJob):
             job = replace(job, folder=str(Path(folder, "traces")))
-        with closing(supervise(start(job), STARTUP_SECONDS, timeout)) as events:
-            for event in events:
+        with closing(supervise(start(job), STARTUP_SECONDS, timeout)) as said:
+            for event in said:
                 trace = b""
                 if isinstance(event, Refused):  # plugins as they are known where they come from
                     for path in plugins:
@@ -92,6 +99,14 @@ def run_task(task: NodeTask, start: Start = LocalWorker) -> Iterator[tuple[Event
                     trace = file.read_bytes()
                     file.unlink()
                 yield event, trace
+
+
+def run_on_node(number: int, data: bytes, mailbox: Any) -> None:
+    """Run a task as a Ray task, and wait until each event has arrived."""
+    import ray
+
+    for event, trace in run_task(wire.decode(data, NodeTask)):
+        ray.get(mailbox.put.remote(number, wire.encode(event), trace))
 
 
 def _take_over(variables: Mapping[str, str]) -> None:
@@ -113,3 +128,27 @@ def _write_plugins(plugins: Files, folder: Path) -> list[Path]:
         path.write_bytes(data)
         paths.append(path)
     return paths
+
+
+class Mailbox:
+    """Events in the order they came. Its methods are called by one thread."""
+
+    def __init__(self) -> None:
+        self._letters: list[Letter] = []
+        self._arrived = asyncio.Event()
+
+    async def put(self, worker: int, event: bytes, trace: bytes) -> None:
+        """Leave an event."""
+        self._letters.append((worker, event, trace))
+        self._arrived.set()
+
+    async def take(self, seconds: float) -> list[Letter]:
+        """Return all events, waiting a while for the first; there may be none."""
+        if not self._letters:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), seconds)
+            except asyncio.TimeoutError:
+                return []
+        letters, self._letters = self._letters, []
+        return letters

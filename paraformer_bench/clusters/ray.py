@@ -1,14 +1,13 @@
 """A Ray cluster: its nodes, and workers as Ray tasks that have a device to themselves.
 
-A task runs one child process (`node.run_task`) and leaves what it says in a mailbox, an actor on the
-head node. (A task could yield events, but not to a command that reaches the cluster from outside
-through Ray Client.)
+A task runs one child process (`node.run_on_node`) and leaves what it says in a mailbox, an actor
+on the head node. (A task could yield events, but not to a command that comes through Ray Client.)
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import importlib
 import math
 import os
 import socket
@@ -19,14 +18,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from paraformer_bench.clusters.machines import Machine, fingerprint, matching, refuse_mixture
-from paraformer_bench.clusters.node import Files, NodeTask, read_plugins, run_task
+from paraformer_bench.clusters.node import (
+    SAID,
+    Files,
+    Letter,
+    Mailbox,
+    NodeTask,
+    read_plugins,
+    run_on_node,
+)
 from paraformer_bench.clusters.side_by_side import Lost, Slot, Started
-from paraformer_bench.study import child, events, wire
+from paraformer_bench.study import child, wire
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.events import (
     CaseEvent,
@@ -51,11 +57,6 @@ _KNOCK_SECONDS = 10.0
 _MAILBOX_SECONDS = 60.0
 _SURVEY_SECONDS = 120.0
 
-_SAID = wire.decoder(events.ANY | Started)
-
-Letter = tuple[int, bytes, bytes]
-"""Number of a worker, an event as JSON, and the trace that it speaks of."""
-
 Say = Callable[[str], None]
 
 
@@ -72,8 +73,7 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
         UsageError: Ray is not installed, or there is no cluster.
     """
     try:
-        import ray
-        import ray.exceptions
+        ray: Any = importlib.import_module("ray")
     except ImportError:
         raise UsageError(_EXTRA) from None
     if address is None:
@@ -114,7 +114,7 @@ class RayCluster:
 
     def __init__(
         self,
-        ray: ModuleType,
+        ray: Any,
         text: str | None,
         say: Say,
         clock: Callable[[], float] = time.monotonic,
@@ -136,7 +136,7 @@ class RayCluster:
         self._sent = 0
         self._tasks: dict[int, _Task] = {}
         # Without max_calls a process would serve one block after another.
-        self._remote = ray.remote(max_calls=1, max_retries=0)(_run_on_node)
+        self._remote = ray.remote(max_calls=1, max_retries=0)(run_on_node)
         mailbox = ray.remote(num_cpus=0)(Mailbox)
         self._mailbox = mailbox.options(resources={_HEAD: 0.001}).remote()
         self._take: Any = None  # what comes next out of the mailbox
@@ -411,30 +411,6 @@ class RayWorker:
         return self._ending
 
 
-class Mailbox:
-    """Events in the order they came. Its methods are called by one thread."""
-
-    def __init__(self) -> None:
-        self._letters: list[Letter] = []
-        self._arrived = asyncio.Event()
-
-    async def put(self, worker: int, event: bytes, trace: bytes) -> None:
-        """Leave an event."""
-        self._letters.append((worker, event, trace))
-        self._arrived.set()
-
-    async def take(self, seconds: float) -> list[Letter]:
-        """Return all events, waiting a while for the first; there may be none."""
-        if not self._letters:
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), seconds)
-            except asyncio.TimeoutError:
-                return []
-        letters, self._letters = self._letters, []
-        return letters
-
-
 @dataclass
 class _Task:
     """A worker on a node.
@@ -453,7 +429,7 @@ class _Task:
 
     def hear(self, data: bytes, trace: bytes) -> Event:
         """Return an event of the worker; write its trace to where the job wanted it."""
-        event: Event = _SAID.decode(data)
+        event: Event = SAID.decode(data)
         if isinstance(event, Done | Ended):
             self.over = True
         if isinstance(event, Started) and event.gpu:
@@ -465,14 +441,6 @@ class _Task:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(trace)
         return event
-
-
-def _run_on_node(number: int, data: bytes, mailbox: Any) -> None:
-    """On a node: run a task, and wait until each event has arrived."""
-    import ray
-
-    for event, trace in run_task(wire.decode(data, NodeTask)):
-        ray.get(mailbox.put.remote(number, wire.encode(event), trace))
 
 
 def _only(survey: Survey, device: str) -> Survey:

@@ -1,7 +1,7 @@
 """Several blocks at once, each on a device of its own; what is lost is begun again elsewhere.
 
-Knows nothing of Ray: a `Cluster` has devices, starts workers on them and says what they say. All of
-it happens in one thread, so that the run folder has one writer and Ctrl-C ends all blocks alike.
+Knows nothing of Ray: a `Cluster` has devices, starts workers on them and says what they say. All
+of it happens in one thread, so that the run folder has one writer and Ctrl-C ends all alike.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def run_side_by_side(
     """
     schedule = _Schedule(iter(blocks), cluster, records, pace)
     try:
-        while not schedule.done():
-            schedule.turn()
+        more = True
+        while more:
+            more = schedule.turn()
             while schedule.finished:
                 schedule.finished -= 1
                 yield
@@ -154,12 +155,10 @@ class _Schedule:
         self._proven: set[Slot] = set()
         self._idle_since: float | None = None
 
-    def done(self) -> bool:
-        """Whether nothing is under way or can be begun."""
-        return not (self._visits or self._waiting or self._peek())
-
-    def turn(self) -> None:
-        """Put blocks where there is room, and hear what is said for a moment."""
+    def turn(self) -> bool:
+        """Put blocks where there is room and hear what is said, unless nothing is left to do."""
+        if not (self._visits or self._waiting or self._peek()):
+            return False
         self._fill()
         now = self._pace.clock()
         if any(visit.started for visit in self._visits.values()):
@@ -173,6 +172,7 @@ class _Schedule:
             if number in self._visits:
                 self._hear(number, event)
         self._look_for_the_silent()
+        return True
 
     def close(self) -> None:
         """End all workers; what was sampled is kept."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from paraformer_bench.study.profiling import ENDING
+from paraformer_bench.study.timelines import ENDING
 
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines
 
@@ -185,5 +185,5 @@ def at_work(run: Path) -> set[str]:
 
 def is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-        return "paraformer_bench.workers.block" in process.cmdline()
+        return {"paraformer_bench.workers", "block"} <= set(process.cmdline())
     return False

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from paraformer_bench.clusters import errand as subject
-from paraformer_bench.clusters.errand import (
-    errand,
-    keep_trace,
-    read_plugins,
-    run_here,
-    survey_here,
-)
-from paraformer_bench.clusters.mailbox import Mailbox
-from paraformer_bench.study import child
+from paraformer_bench.clusters.node import NodeTask, read_plugins, run_task
+from paraformer_bench.clusters.side_by_side import Started
+from paraformer_bench.study import wire
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.survey import Survey
+from paraformer_bench.study.events import Done, Ended, Event, Profiled, Ready, Refused
+from paraformer_bench.study.job import BlockJob, Job, ProfileJob, SurveyJob
+from paraformer_bench.study.timelines import Profile
 
-Event = dict[str, Any]
-READ = "import json, os, sys, time\njob = json.loads(sys.stdin.readline())\n"
-
-
-@dataclass
-class Order:
-    """A job that is only JSON."""
-
-    plugins: list[str] = field(default_factory=list)
-    more: Event = field(default_factory=dict)
-
-    def to_json(self) -> Event:
-        return {"plugins": self.plugins} | self.more
+Said = list[tuple[Event, bytes]]
 
 
 @pytest.fixture(autouse=True)
@@ -46,128 +27,141 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
 
 
+class Child:
+    """A worker that says what ``play`` makes of its job, then ends."""
+
+    def __init__(self, play: Callable[[Any], Iterator[Event]]) -> None:
+        self._play = play
+        self.patience: list[float] = []
+
+    def start(self, job: Job) -> Child:
+        self._events = self._play(job)
+        return self
+
+    def next_event(self, seconds: float) -> Event | None:
+        self.patience.append(seconds)
+        return next(self._events, None)
+
+    def close(self) -> str:
+        return "the worker exited with code 1: no memory"
+
+
+def run(
+    job: Job, play: Callable[[Any], Iterator[Event]], plugins: tuple[Path, ...] = ()
+) -> tuple[Said, Child]:
+    """Run a task as it arrives at a node; return what was said and the child."""
+    child = Child(play)
+    sent = wire.encode(NodeTask.of(job, read_plugins(plugins)))
+    return list(run_task(wire.decode(sent, NodeTask), child.start)), child
+
+
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
-    """Run an errand whose child runs ``code``; return what was put."""
-
-    def run(code: str, order: Order | None = None, startup: float = 60.0, timeout: float = 60.0):
-        monkeypatch.setattr(child, "command", lambda *_: [sys.executable, "-c", READ + code])
-        put: list[Event] = []
-        order = order or Order()
-        plugins = read_plugins(map(Path, order.plugins))
-        packed = errand("workers.block", order, plugins, startup, timeout)
-        run_here(packed, put.append)
-        return put
-
-    return run
+def block(job_of, case_of) -> BlockJob:
+    job: BlockJob = job_of([[case_of(1), case_of(2)]])
+    return job
 
 
-def test_events_of_the_child_come_through(run) -> None:
-    started, *events = run('print(\'{"event": "ready"}\\n{"event": "done"}\')')
-    assert started["event"] == "started"
-    assert events == [{"event": "ready"}, {"event": "done"}]
+def test_events_of_the_child_come_through(block: BlockJob) -> None:
+    jobs = []
+
+    def play(job: Job) -> Iterator[Event]:
+        jobs.append(job)
+        yield Ready()
+        yield Done()
+
+    said, child = run(block, play)
+    assert [event for event, _ in said] == [Started(), Ready(), Done()]
+    assert jobs == [block]
+    assert child.patience == [120.0, block.protocol.timeout_seconds]
 
 
-def test_child_that_dies(run) -> None:
-    *_, ended = run("sys.exit('no memory')")
-    assert ended == {
-        "event": "ended",
-        "status": "error",
-        "reason": "the worker exited with code 1: no memory",
-    }
+def test_child_that_dies(block: BlockJob) -> None:
+    [_, (ended, _)], _ = run(block, lambda job: iter(()))
+    assert ended == Ended(status="error", reason="the worker exited with code 1: no memory")
 
 
-def test_child_that_hangs(run) -> None:
-    code = 'print(\'{"event": "ready"}\', flush=True); time.sleep(3600)'
-    *_, ready, ended = run(code, timeout=0.01)
-    assert ready == {"event": "ready"}
-    reason = "no answer within 0.01 s"
-    assert ended == {"event": "ended", "status": "timeout", "reason": reason}
+def test_child_that_hangs(block: BlockJob) -> None:
+    def play(job: Job) -> Iterator[Event]:
+        yield Ready()
+        raise TimeoutError
+
+    protocol = replace(block.protocol, timeout_seconds=0.5)
+    [_, (ready, _), (ended, _)], _ = run(replace(block, protocol=protocol), play)
+    assert ready == Ready()
+    assert ended == Ended(status="timeout", reason="no answer within 0.5 s")
 
 
-def test_plugin_files_travel(run, tmp_path: Path) -> None:
+def test_plugin_files_travel(block: BlockJob, tmp_path: Path) -> None:
     """They keep their names, which may be the same, and need not be where they were."""
     paths = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         paths.append(tmp_path / folder / "net.py")
         paths[-1].write_text(f"{folder} = 1\n")
-    code = (
-        "files = [[path, open(path).read()] for path in job['plugins']]\n"
-        "print(json.dumps({'event': 'done', 'files': files}))"
-    )
-    *_, done = run(code, Order([str(path) for path in paths]))
-    assert [text for _, text in done["files"]] == ["a = 1\n", "b = 1\n"]
-    assert [Path(path).name for path, _ in done["files"]] == ["net.py", "net.py"]
-    assert not any(Path(path).exists() for path, _ in done["files"])
+    seen: dict[Path, str] = {}
+
+    def play(job: Job) -> Iterator[Event]:
+        seen.update({Path(path): Path(path).read_text() for path in job.plugins})
+        yield Done()
+
+    run(replace(block, plugins=[str(path) for path in paths]), play, tuple(paths))
+    assert list(seen.values()) == ["a = 1\n", "b = 1\n"]
+    assert [path.name for path in seen] == ["net.py", "net.py"]
+    assert not any(path.exists() for path in seen)
     with pytest.raises(UsageError, match=r"cannot read plugin .*: No such file"):
         read_plugins([tmp_path / "none.py"])
 
 
-def test_variables_are_those_of_the_command(run) -> None:
+def test_plugins_are_named_as_they_are_known_at_home(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("bad")
+
+    def play(job: Job) -> Iterator[Event]:
+        yield Refused(message=f"plugin {job.plugins[0]} failed: NameError: bad")
+        yield Done()
+
+    [_, (refused, _), _], _ = run(SurveyJob(), play, (tmp_path / "net.py",))
+    assert refused == Refused(message="plugin net.py failed: NameError: bad")
+
+
+def test_variables_are_those_of_the_command(block: BlockJob) -> None:
     """Ray gives a task as many threads as it has reserved cores: that would be another run."""
-    os.environ["OMP_NUM_THREADS"] = "7"
-    packed = errand("workers.block", Order(), (), 1.0, 1.0)
-    assert packed.variables["OMP_NUM_THREADS"] == "7"
-    code = "print(json.dumps({'event': 'done', 'threads': os.environ.get('OMP_NUM_THREADS')}))"
-    assert run(code)[-1]["threads"] == "7"
-    del os.environ["OMP_NUM_THREADS"]
-    packed = errand("workers.block", Order(), (), 60.0, 60.0)
-    os.environ["OMP_NUM_THREADS"] = "2"  # on the node
-    said: list[Event] = []
-    run_here(packed, said.append)
-    assert said[-1]["threads"] is None
+    seen = []
+
+    def play(job: Job) -> Iterator[Event]:
+        seen.append(os.environ.get("OMP_NUM_THREADS"))
+        yield Done()
+
+    for number in ("7", None):
+        os.environ.pop("OMP_NUM_THREADS", None)
+        if number:
+            os.environ["OMP_NUM_THREADS"] = number
+        task = NodeTask.of(block, ())
+        os.environ["OMP_NUM_THREADS"] = "2"  # on the node
+        list(run_task(task, Child(play).start))
+    assert seen == ["7", None]
 
 
-def test_gpu_that_was_given_is_named(run) -> None:
-    os.environ["CUDA_VISIBLE_DEVICES"] = "3"
-    assert run('print(\'{"event": "done"}\')')[0]["gpu"] == "3"
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    assert "gpu" not in run('print(\'{"event": "done"}\')')[0]
+def test_gpu_that_was_given_is_named(block: BlockJob) -> None:
+    for variable, gpu in (("3", "3"), ("", None)):
+        os.environ["CUDA_VISIBLE_DEVICES"] = variable
+        said, _ = run(block, lambda job: iter([Done()]))
+        assert said[0] == (Started(gpu=gpu), b"")
 
 
-def test_traces_travel_back(run, tmp_path: Path) -> None:
-    code = (
-        "os.makedirs(job['folder'] + '/case')\n"
-        "open(job['folder'] + '/case/t.gz', 'wb').write(b'trace')\n"
-        "for file in ('case/t.gz', None):\n"
-        "    print(json.dumps({'event': 'profiled', 'profile': {'file': file}}))\n"
-        "print(json.dumps({'event': 'done', 'folder': job['folder']}))"
-    )
-    _, taken, none, done = run(code, Order(more={"folder": str(tmp_path)}))
-    assert done["folder"] != str(tmp_path)
-    for event in (taken, none):
-        keep_trace(event, tmp_path)
-        assert "trace" not in event
-    assert (tmp_path / "case" / "t.gz").read_bytes() == b"trace"
+def test_traces_travel_back(case_of, tmp_path: Path) -> None:
+    folders = []
 
+    def play(job: ProfileJob) -> Iterator[Event]:
+        folders.append(Path(job.folder))
+        path = Path(job.folder, "case", "t.gz")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"trace")
+        yield Profiled(case_id="case", profile=Profile(file="case/t.gz"))
+        assert not path.exists()
+        yield Profiled(case_id="case", profile=Profile(reason="no"))
+        yield Done()
 
-def test_survey_names_plugins_as_they_are_known_at_home(
-    monkeypatch: pytest.MonkeyPatch, survey_of: Callable[[], Survey]
-) -> None:
-    seen: list[Path] = []
-
-    def take(paths: list[Path]) -> Survey:
-        seen.extend(paths)
-        if b"bad" in paths[0].read_bytes():
-            raise UsageError(f"plugin {paths[0]} failed: NameError: bad")
-        return survey_of()
-
-    monkeypatch.setattr(subject, "take_survey", take)
-    assert survey_here((("net.py", b"good"),), {}) == survey_of()
-    assert survey_here((("net.py", b"bad"),), {}) == "plugin net.py failed: NameError: bad"
-    assert not any(path.exists() for path in seen)
-
-
-def test_mailbox_hands_out_each_event_once_and_in_order() -> None:
-    async def talk() -> list[list[tuple[int, Event]]]:
-        box = Mailbox()
-        early = asyncio.ensure_future(box.take(60.0))
-        await asyncio.sleep(0)  # it waits now
-        await box.put(1, {"n": 1})
-        first = await early
-        for n in (2, 3):
-            await box.put(n, {"n": n})
-        return [first, await box.take(60.0), await box.take(0.0)]
-
-    assert asyncio.run(talk()) == [[(1, {"n": 1})], [(2, {"n": 2}), (3, {"n": 3})], []]
+    said, _ = run(ProfileJob(cases=[case_of(1)], folder=str(tmp_path)), play)
+    assert [trace for _, trace in said] == [b"", b"trace", b"", b""]
+    assert folders[0] != tmp_path
+    assert not folders[0].exists()
