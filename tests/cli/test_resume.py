@@ -84,7 +84,7 @@ def test_budget_stops_after_a_whole_block(first, files, folder: Path, run: Path)
         ("serial", 2, 0, "ok"),
     ]
     assert "\n1 block in " in first.stdout
-    assert read_run(run).info["finished"]
+    assert read_run(run).info.finished
 
 
 def test_parent_of_a_sweep_imports_no_torch(first, run: Path) -> None:
@@ -103,7 +103,7 @@ def test_torn_line_is_measured_again_and_blocks_are_added(cli, files, run: Path)
     assert len({r.key for r in records}) == len(records) == 2 * 4
     assert {r.block for r in records} == {0, 1}
     info = read_run(run).info
-    assert info["suite"]["protocol"]["blocks"] == info["protocol"]["blocks"] == 2
+    assert info.suite["protocol"]["blocks"] == info.protocol["blocks"] == 2
     assert not (run / JOURNAL).exists()
 
 
@@ -115,8 +115,8 @@ def survey(run: Path, folder: Path) -> Survey:
         {name: ModelTraits(name=name) for name in ("serial", "own")},
         {"loop": ExecutionTraits(name="loop", needs_branches=False)},
         {"eager": RuntimeTraits(name="eager")},
-        info["environment"],
-        info["versions"],
+        info.environment,
+        info.versions,
     )
 
 
@@ -201,7 +201,7 @@ def test_same_study_is_not_refused(
 
 @pytest.mark.parametrize("key", ["suite", "device", "seed", "plugins", "identity"])
 def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: str) -> None:
-    info = read_run(run).info
+    info = json.loads((run / RUN).read_text())
     del info[key]
     (run / RUN).write_text(json.dumps(info))
     error = refused(survey, "sweep", "--resume", "--out", run)
@@ -212,31 +212,50 @@ def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: 
     ("key", "value"),
     [
         *(("suite", value) for value in ("x", [], None)),
-        *(("device", value) for value in (5, None)),
-        *(("seed", value) for value in ("x", None)),
-        *(("plugins", value) for value in (5, "x", [5], None)),
-        *(("identity", value) for value in ([], "x", None)),
+        ("device", 5),
+        ("seed", "x"),
+        *(("plugins", value) for value in (5, "x", [5])),
+        *(("identity", value) for value in ([], "x")),
         *(("efficiency", value) for value in ("x", 5, {}, {"wall_seconds": 1.0})),
         ("efficiency", {"wall_seconds": 1.0, "busy_seconds": "x"}),
         *(("profile", value) for value in ("x", 5, None)),
         *(("profiles", value) for value in ("x", [], {"a": 5})),
         *(("launcher", 5), ("ray_address", 5), ("ray_nodes", 5)),
         *(("machines", value) for value in (5, [5], [{}])),
+        ("started", float("nan")),
     ],
 )
 def test_run_of_which_something_makes_no_sense_is_refused(
     refused: Refuse, survey, run, key: str, value: object
 ) -> None:
-    (run / RUN).write_text(json.dumps(read_run(run).info | {key: value}))
+    """What is not understood would be lost when the file is next written."""
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {key: value}))
     error = refused(survey, "sweep", "--resume", "--out", run)
-    assert error == f"error: cannot resume {run}: {key} in its run.json makes no sense"
+    assert error.startswith(f"error: cannot resume {run}: run.json: {key} makes no sense: ")
+
+
+@pytest.mark.parametrize("key", ["device", "seed", "plugins", "identity"])
+def test_null_is_nothing(refused: Refuse, survey, run, key: str) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {key: None}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == f"error: cannot resume {run}: run.json lacks {key}"
 
 
 def test_run_that_holds_what_is_no_json_is_refused(refused: Refuse, survey, run) -> None:
     """Before anything is measured, not when the file is next written."""
-    (run / RUN).write_text(json.dumps(read_run(run).info | {"started": float("nan")}))
+    info = json.loads((run / RUN).read_text())
+    info["environment"]["cpu"]["clock_hz"] = float("nan")
+    (run / RUN).write_text(json.dumps(info))
     error = refused(survey, "sweep", "--resume", "--out", run)
     assert error.endswith("its run.json holds NaN or infinity, which is no JSON")
+
+
+def test_merged_run_is_refused(refused: Refuse, survey, run) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {"parts": []}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == (
+        f"error: cannot resume {run}: it was merged: resume its shards, and merge them again"
+    )
 
 
 def test_newest_unfinished_run_is_found(
@@ -246,7 +265,7 @@ def test_newest_unfinished_run_is_found(
     assert refused(survey, "sweep", "--resume").startswith("error: nothing to resume")
     for name, finished in (("1-old", None), ("2-open", None), ("3-done", "now"), ("4-bad", None)):
         shutil.copytree(run, Path("reports") / name)
-        info = read_run(run).info | {"finished": finished, "name": name}
+        info = json.loads((run / RUN).read_text()) | {"finished": finished, "name": name}
         (Path("reports") / name / RUN).write_text("{" if name == "4-bad" else json.dumps(info))
     error = refused(survey, "sweep", "--resume", "--depth", "1,4")
     assert error.startswith("error: cannot resume reports/2-open: ")
