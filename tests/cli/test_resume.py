@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from paraformer_bench.__main__ import main
+from paraformer_bench.study.case import REFERENCE_AXES
 from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines, read_run
 from paraformer_bench.study.survey import Survey
@@ -112,7 +113,7 @@ def survey(run: Path, folder: Path) -> Survey:
     """What the child process would say, without loading torch every time."""
     info = read_run(run).info
     return Survey(
-        {name: ModelTraits(name=name) for name in ("serial", "own")},
+        {name: ModelTraits(name=name, axes=REFERENCE_AXES[:-1]) for name in ("serial", "own")},
         {"loop": ExecutionTraits(name="loop", needs_branches=False)},
         {"eager": RuntimeTraits(name="eager")},
         info.environment,
@@ -211,14 +212,13 @@ def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("suite", value) for value in ("x", [], None)),
         ("device", 5),
         ("seed", "x"),
         *(("plugins", value) for value in (5, "x", [5])),
         *(("identity", value) for value in ([], "x")),
         *(("efficiency", value) for value in ("x", 5, {}, {"wall_seconds": 1.0})),
         ("efficiency", {"wall_seconds": 1.0, "busy_seconds": "x"}),
-        *(("profile", value) for value in ("x", 5, None)),
+        *(("profile", value) for value in ("x", 5)),
         *(("profiles", value) for value in ("x", [], {"a": 5})),
         *(("launcher", 5), ("ray_address", 5), ("ray_nodes", 5)),
         *(("machines", value) for value in (5, [5], [{}])),
@@ -234,20 +234,29 @@ def test_run_of_which_something_makes_no_sense_is_refused(
     assert error.startswith(f"error: cannot resume {run}: run.json: {key} makes no sense: ")
 
 
-@pytest.mark.parametrize("key", ["device", "seed", "plugins", "identity"])
+@pytest.mark.parametrize("key", ["suite", "device", "seed", "plugins", "identity"])
 def test_null_is_nothing(refused: Refuse, survey, run, key: str) -> None:
     (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {key: None}))
     error = refused(survey, "sweep", "--resume", "--out", run)
     assert error == f"error: cannot resume {run}: run.json lacks {key}"
 
 
-def test_run_that_holds_what_is_no_json_is_refused(refused: Refuse, survey, run) -> None:
-    """Before anything is measured, not when the file is next written."""
+def test_suite_that_is_no_table_is_refused(refused: Refuse, survey, run) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {"suite": "x"}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == f"error: cannot read {run / RUN}: the suite in it is no table"
+
+
+def test_number_that_is_no_json_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch, survey, run
+) -> None:
+    """It is null when the file is next written."""
     info = json.loads((run / RUN).read_text())
     info["environment"]["cpu"]["clock_hz"] = float("nan")
     (run / RUN).write_text(json.dumps(info))
-    error = refused(survey, "sweep", "--resume", "--out", run)
-    assert error.endswith("its run.json holds NaN or infinity, which is no JSON")
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey)
+    assert main(["sweep", "--resume", "--out", str(run), "--budget", "1s"]) == 0
+    assert json.loads((run / RUN).read_text())["environment"]["cpu"]["clock_hz"] is None
 
 
 def test_merged_run_is_refused(refused: Refuse, survey, run) -> None:
