@@ -26,9 +26,9 @@ from paraformer_bench.analysis.curve import CONSTANT
 from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.report import style, units
-from paraformer_bench.report.series import Line
-from paraformer_bench.study.case import Case
+from paraformer_bench.report.figures import style
+from paraformer_bench.study import words
+from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.run_folder import Run, read_run
 
 TEMPLATE = Path(__file__).with_name("findings.md.j2")
@@ -270,8 +270,10 @@ def _plain(axis: Any, text: Callable[[float], str]) -> None:
 
 
 def _looks() -> dict[tuple[str, str], style.Look]:
-    looks = style.looks(Line(*key, "eager", 1) for key in METHODS)
-    return {(line.model, line.execution): look for line, look in looks.items()}
+    nowhere = Regime((), 1, "float32", "cpu")
+    curves = {key: Curve(Method(*key, "eager"), nowhere) for key in METHODS}
+    looks = style.looks(curves.values())
+    return {key: looks[curve.label] for key, curve in curves.items()}
 
 
 def shape_of(size: Size) -> str:
@@ -283,8 +285,8 @@ def flops_text(flops: float) -> str:
     """Return arithmetic as ``31 kFLOP`` or ``1.7 MFLOP``."""
     for unit, name in ((1e9, "G"), (1e6, "M")):
         if flops >= unit:
-            return f"{units.short(flops / unit)} {name}FLOP"
-    return f"{units.short(flops / 1e3)} kFLOP"
+            return f"{words.short(flops / unit)} {name}FLOP"
+    return f"{words.short(flops / 1e3)} kFLOP"
 
 
 def _listed(values: Iterable[int] | Iterable[str]) -> str:
@@ -298,7 +300,7 @@ def page(ladder: Sequence[Size], star: Run, rows: Sequence[Control], **facts: ob
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )  # Markdown: nothing to escape
     environment.globals.update(
-        time=units.time, short=units.short, shape=shape_of, flops=flops_text, mib=units.MIB
+        time=words.time, short=words.short, shape=shape_of, flops=flops_text, mib=words.MIB
     )
     parallel = [v for v in verdict_file(star) if v.basis == "wall" and v.model != "serial"]
     unseen = [abs(e) for size in ladder for curve in size.curves.values() for e in curve.errors]
@@ -310,7 +312,7 @@ def page(ladder: Sequence[Size], star: Run, rows: Sequence[Control], **facts: ob
         dtypes=_listed({v.dtype for v in parallel}),
         scopes=_listed({v.scope for v in parallel}),
         controls=rows,
-        error=units.percent(round(median(unseen), 3)) if unseen else None,
+        error=words.percent(round(median(unseen), 3)) if unseen else None,
         serial=SERIAL,
         loop=LOOP,
         stacked=STACKED,
@@ -343,7 +345,7 @@ def main() -> int:
         controls(control),
         depth=depth,
         device=run.info["environment"]["devices"][case.device],
-        margin=units.percent(ladder[0].curves[STACKED].verdict.margin),
+        margin=words.percent(ladder[0].curves[STACKED].verdict.margin),
         places=places,
     )
     options.out.write_text(text, encoding="utf-8")
