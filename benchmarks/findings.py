@@ -45,7 +45,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeasuredCurve:
     """A method at one size, by ascending depth.
 
     Attributes:
@@ -85,7 +85,7 @@ class Size:
 
     case: Case
     flops: float
-    curves: dict[tuple[str, str], Curve]
+    curves: dict[tuple[str, str], MeasuredCurve]
 
     @property
     def constant(self) -> bool:
@@ -111,7 +111,7 @@ def sizes(run: Run) -> list[Size]:
     predictions = predict(run, verdicts)
     predicted = {p.verdict.curve_id: p for p in predictions if p.verdict.basis == "wall"}
     table = cases_with_floors(run)
-    found: dict[tuple[int, int], dict[tuple[str, str], Curve]] = {}
+    found: dict[tuple[int, int], dict[tuple[str, str], MeasuredCurve]] = {}
     shapes: dict[tuple[int, int], tuple[Case, float]] = {}
     by_curve = {record.case.curve_id: record.case for record in run.records}
     for verdict in verdicts:
@@ -136,10 +136,10 @@ def sizes(run: Run) -> list[Size]:
     return sorted(whole, key=lambda size: size.flops)
 
 
-def _curve(verdict: Verdict, held: Any, prediction: Prediction | None) -> Curve:
+def _curve(verdict: Verdict, held: Any, prediction: Prediction | None) -> MeasuredCurve:
     model = prediction.model if prediction else None
     unseen = [step for step in model.steps if not step.fitted] if model else []
-    return Curve(
+    return MeasuredCurve(
         verdict,
         dict(zip(map(int, held["depth"]), held["wall"], strict=True)),
         dict(zip(map(int, held["depth"]), held["peak_bytes"], strict=True)),
