@@ -132,7 +132,20 @@ def main() -> int:
         print(torch.cuda.get_device_name(0), f"torch {torch.__version__}", options.dtype)
         for model, execution in NETS:
             for depth in DEPTHS:
-                case = Case.of(model=model, execution=execution, runtime="eager", depth=depth, width=192, batch=1, image=224, patch=16, heads=3, branch_depth=1, dtype=options.dtype, device="cuda:0")  # fmt: skip
+                case = Case.of(
+                    model=model,
+                    execution=execution,
+                    runtime="eager",
+                    depth=depth,
+                    width=192,
+                    batch=1,
+                    image=224,
+                    patch=16,
+                    heads=3,
+                    branch_depth=1,
+                    dtype=options.dtype,
+                    device="cuda:0",
+                )
                 for found in agreements(case, device, theirs, options.turns):
                     print(found.line(), flush=True)
     return 0

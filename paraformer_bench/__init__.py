@@ -10,6 +10,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from paraformer_bench.study import __version__
 from paraformer_bench.study.case import ModelSpec
 from paraformer_bench.study.cost import Cost
 from paraformer_bench.study.errors import Unsupported
@@ -17,8 +18,6 @@ from paraformer_bench.study.registry import register_execution, register_model, 
 
 if TYPE_CHECKING:
     from paraformer_bench.load import LoadedRun
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Cost",

@@ -2,19 +2,122 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from paraformer_bench import __version__, values
+from paraformer_bench.study import __version__
 from paraformer_bench.study.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import MOST_SHARDS
 from paraformer_bench.study.timelines import CHOICES
 
 Command = Callable[..., Any]
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class _Value(click.ParamType):  # type: ignore[type-arg]  # not in click 8.1
+    """What an option holds, and how people write it.
+
+    Attributes:
+        name: What it is, in words.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text of an option; what is no text has been read before."""
+        read = self.read(value) if isinstance(value, str) else value
+        return self.fail(f"{value!r} is not {self.name}", param, ctx) if read is None else read
+
+    @abstractmethod
+    def read(self, text: str) -> Any:
+        """Return the value, or None if the text is none."""
+
+
+class Names(_Value):
+    """A comma list of names."""
+
+    name = "a comma list of names"
+
+    def read(self, text: str) -> list[str] | None:
+        """Return the names."""
+        names = [name.strip() for name in text.split(",")]
+        return names if all(names) else None
+
+
+class Numbers(_Value):
+    """A comma list of whole numbers within the limits of an axis."""
+
+    def __init__(self, axis: str) -> None:
+        self._most = LIMITS[axis]
+        self.name = f"a comma list of whole numbers from 1 to {self._most}"
+
+    def read(self, text: str) -> list[int] | None:
+        """Return the numbers."""
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+            return None
+        numbers = [int(part) for part in parts]
+        return numbers if all(1 <= number <= self._most for number in numbers) else None
+
+
+class Duration(_Value):
+    """Seconds, written as 90s, 8m or 1h; a bare number is seconds."""
+
+    name = "a time such as 90s, 8m or 1h"
+
+    def read(self, text: str) -> float | None:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip(), re.ASCII)
+        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        return seconds if 0 < seconds < math.inf else None  # digits enough make a float infinite
+
+
+class Share(_Value):
+    """A share below 1, written as 5% or 0.05."""
+
+    name = "a share from 0% to below 100%, such as 5% or 0.05"
+
+    def read(self, text: str) -> float | None:
+        """Return the share."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", text.strip(), re.ASCII)
+        share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+        return share if 0 <= share < 1 else None
+
+
+class ShardOf(_Value):
+    """Which shard to do, and of how many, written as 2/5."""
+
+    name = f"a shard such as 2/5: the second of five, {MOST_SHARDS} at most"
+
+    def read(self, text: str) -> tuple[int, int] | None:
+        """Return the two numbers."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
+        number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+        return (number, of) if 1 <= number <= of <= MOST_SHARDS else None
+
+
+def device_of(gpu: int | None, device: str | None) -> str | None:
+    """Return the device that one of the two options names, or None."""
+    if gpu is not None and device is not None:
+        raise UsageError("give --gpu or --device, not both")
+    return device if gpu is None else f"cuda:{gpu}"
+
+
+def _names(option: str, help: str = "Instead of the suite's.") -> Callable[[Command], Command]:
+    """An option for several names."""
+    return click.option(option, type=Names(), metavar="NAME,...", help=help)
+
+
+def _numbers(axis: str, help: str = "Instead of the suite's.") -> Callable[[Command], Command]:
+    """An option for several values of an axis."""
+    return click.option(f"--{axis}", type=Numbers(axis), metavar="N,...", help=help)
 
 
 plugin_option = click.option(
@@ -40,25 +143,19 @@ def cli(ctx: click.Context) -> None:
 @click.option("--gpu", type=click.IntRange(0), metavar="N", help="Measure on GPU N.")
 @click.option("--device", metavar="cpu|cuda:N", help="Measure on this device.")
 @click.option("--suite", metavar="NAME|FILE.toml", help="What to measure (default: quick).")
-@click.option(
-    "--models", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option(
-    "--executions", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option(
-    "--runtimes", metavar="NAME,...", callback=values.names, help="Instead of the suite's."
-)
-@click.option("--depth", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--width", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--batch", metavar="N,...", callback=values.numbers, help="Instead of the suite's.")
-@click.option("--dtype", metavar="NAME,...", callback=values.names, help="Instead of the suite's.")
-@click.option("--devices", metavar="N,...", callback=values.numbers, help="Devices one case uses.")
+@_names("--models")
+@_names("--executions")
+@_names("--runtimes")
+@_numbers("depth")
+@_numbers("width")
+@_numbers("batch")
+@_names("--dtype")
+@_numbers("devices", "Devices one case uses.")
 @click.option("--blocks", type=click.IntRange(1, 10_000), metavar="N", help="Fresh processes.")
 @click.option(
     "--budget",
+    type=Duration(),
     metavar="TIME",
-    callback=values.seconds,
     help="Start no block that would end later (8m).",
 )
 @plugin_option
@@ -73,8 +170,8 @@ def cli(ctx: click.Context) -> None:
 )
 @click.option(
     "--shard",
+    type=ShardOf(),
     metavar="K/N",
-    callback=values.shard,
     help="Do the Kth of N parts, as a job of its own.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and stop.")
@@ -110,12 +207,12 @@ def sweep(
 ) -> int:
     """Measure, judge and report: the main job."""
     from paraformer_bench.sweep import command
-    from paraformer_bench.sweep.study import Settings
+    from paraformer_bench.sweep.plan import Settings
 
     settings = Settings(
         suite=suite,
         axes={name: values for name, values in axes.items() if values is not None},
-        device=values.device_of(gpu, device),
+        device=device_of(gpu, device),
         plugins=plugins,
         blocks=blocks,
         budget_seconds=budget,
@@ -165,9 +262,9 @@ def profile(
     gpu: int | None, device: str | None, plugins: tuple[Path, ...], out: Path, **axes: Any
 ) -> int:
     """Take the kernel timeline of one case."""
-    from paraformer_bench.sweep.profile_one import profile_one
+    from paraformer_bench.sweep.timelines import profile_one
 
-    return profile_one(axes, values.device_of(gpu, device), plugins, out)
+    return profile_one(axes, device_of(gpu, device), plugins, out)
 
 
 @cli.command()
@@ -245,7 +342,7 @@ def compare(runs: tuple[Path, ...], threshold: float, out: Path | None) -> int:
 @click.option("--machine", metavar="NAME", help="Results of this machine alone.")
 @click.option(
     "--threshold",
-    callback=values.share,
+    type=Share(),
     default="5%",
     show_default=True,
     metavar="SHARE",
@@ -305,7 +402,9 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     """Look at this machine: what would spoil a measurement, and how to fix it."""
     from paraformer_bench.console import print_calibration, print_ceilings, print_findings
     from paraformer_bench.doctor import diagnose, judge, look_at_load
-    from paraformer_bench.study.survey import choose_device, take_survey
+    from paraformer_bench.study.survey import choose_device
+    from paraformer_bench.workers.ask import calibrate as read_delays
+    from paraformer_bench.workers.ask import measure_ceilings, take_survey
 
     if device is not None and not (calibrate or ceilings):
         raise UsageError("--device says what to measure: give --calibrate or --ceilings with it")
@@ -314,17 +413,14 @@ def doctor(calibrate: bool, ceilings: bool, device: str | None) -> None:
     findings = diagnose(survey, look_at_load())
     if calibrate:
         from paraformer_bench.study.machine_file import CALIBRATIONS
-        from paraformer_bench.sweep.calibrate import calibrate as read_delays
 
         calibration = read_delays(survey, chosen)
         print_calibration(calibration, CALIBRATIONS.keep(calibration))
         findings.append(judge(calibration))
     if ceilings:
-        from paraformer_bench.study.case import DTYPES
         from paraformer_bench.study.machine_file import CEILINGS
-        from paraformer_bench.sweep.probe import probe, words_of
+        from paraformer_bench.sweep.run import disturbances
 
-        found = probe(survey, chosen, DTYPES)
-        disturbed = [words_of(found)] if found.flags else []
-        print_ceilings(found, [*disturbed, *CEILINGS.keep(found)])
+        measured = measure_ceilings(survey, chosen, DTYPES)
+        print_ceilings(measured, [*disturbances(measured), *CEILINGS.keep(measured)])
     print_findings(findings, survey.versions)

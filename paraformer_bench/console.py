@@ -18,7 +18,7 @@ from paraformer_bench.study.calibration import Calibration
 from paraformer_bench.study.ceilings import Ceilings
 from paraformer_bench.study.registry import ModelTraits, Traits
 from paraformer_bench.study.suite import known_suites, load_suite
-from paraformer_bench.study.survey import take_survey
+from paraformer_bench.workers.ask import take_survey
 
 if TYPE_CHECKING:
     from paraformer_bench.analysis.compare import Contrast

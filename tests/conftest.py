@@ -19,8 +19,9 @@ import pytest
 from paraformer_bench.instrument.environment import cpu_facts, cpu_name, host_facts, versions
 from paraformer_bench.study import child
 from paraformer_bench.study.calibration import DELAYS, Calibration, Reading
-from paraformer_bench.study.case import DTYPES
+from paraformer_bench.study.case import DTYPES, Case
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
+from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.machine_file import CEILINGS
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.registry import (
@@ -31,6 +32,8 @@ from paraformer_bench.study.registry import (
 )
 from paraformer_bench.study.run_folder import RECORDS, read_records
 from paraformer_bench.study.survey import Survey
+from tests import simulated as simulated_module
+from tests.simulated import Events, SimulatedWorker
 
 PATIENCE = 120
 """Seconds after which a command that hangs is killed; none comes near it."""
@@ -137,7 +140,7 @@ class CommandLine:
         found = []
         for one in psutil.Process(process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if "paraformer_bench.workers.block" in one.cmdline():
+                if one.cmdline()[-2:] == ["paraformer_bench.workers", "block"]:
                     found.append(one)
         return found
 
@@ -277,6 +280,30 @@ def make_calibration() -> Callable[..., Calibration]:
         return Calibration(when, "host", "cpu", name, "2.13.0", "0.1.0", readings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def case_of() -> Callable[..., Case]:
+    """`simulated.case_of`."""
+    return simulated_module.case_of
+
+
+@pytest.fixture(scope="session")
+def job_of() -> Callable[..., BlockJob]:
+    """`simulated.job_of`."""
+    return simulated_module.job_of
+
+
+@pytest.fixture(scope="session")
+def events() -> type[Events]:
+    """`simulated.Events`."""
+    return Events
+
+
+@pytest.fixture(scope="session")
+def simulated() -> type[SimulatedWorker]:
+    """`simulated.SimulatedWorker`."""
+    return SimulatedWorker
 
 
 class Files:

@@ -1,6 +1,6 @@
-"""The machines of a cluster: which are of one type, and which a run is measured on.
+"""Which machines are of one kind, and which of a cluster's nodes a run is measured on.
 
-Verdicts are about one type of machine. Records of two must not lie in one run folder, where they
+Verdicts are about one kind of machine. Records of two must not lie in one run folder, where they
 would be judged together, so a mixture is refused and a part of it is asked for.
 """
 
@@ -12,9 +12,59 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paraformer_bench.clusters.machine_kind import kind
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import Node, Tree
 from paraformer_bench.study.survey import Survey
+
+_VERSIONS = ("python", "torch", "triton")
+"""Software that is there while a call is timed."""
+
+_CPU = ("model", "usable_cores", "quota_cores", "physical_cores", "torch_threads")
+_GPU = ("name", "multiprocessors", "compute_capability", "driver", "max_sm_clock_hz")
+"""What makes a kind of machine; clocks, loads and serial numbers of the moment do not."""
+
+_OWN_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES"})
+"""Differ from job to job on a cluster and say nothing of speed."""
+
+_LONGEST = 60
+"""Characters of a value that are worth showing."""
+
+
+def kind(device: str, environment: Tree, versions: Mapping[str, str | None]) -> Tree:
+    """Return what must be equal in all parts of a run, by the name that a reader is told.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+        environment: As ``run.json`` keeps it.
+        versions: As ``run.json`` keeps them.
+
+    Raises:
+        TypeError, ValueError, AttributeError: It makes no sense.
+    """
+    cpu = environment.get("cpu") or {}
+    gpu = (environment.get("gpus") or {}).get(device) or {}
+    variables = environment.get("variables") or {}
+    return {
+        **{name: versions.get(name) for name in _VERSIONS},
+        **{f"CPU {name.replace('_', ' ')}": cpu.get(name) for name in _CPU},
+        **{f"GPU {name.replace('_', ' ')}": gpu.get(name) for name in _GPU},
+        **named("build of torch:", environment.get("torch")),
+        **{f"${name}": value for name, value in variables.items() if name not in _OWN_VARIABLES},
+    }
+
+
+def differences(a: Tree, b: Tree) -> list[str]:
+    """Say in what two tables differ, for instance ``torch 2.13.0 against 2.12.0``."""
+    return [
+        _difference(name, a.get(name), b.get(name))
+        for name in dict.fromkeys([*a, *b])
+        if a.get(name) != b.get(name)
+    ]
+
+
+def named(what: str, table: Tree | None) -> Tree:
+    """Return a table with ``what`` before each name, and blanks for underscores."""
+    return {f"{what} {name.replace('_', ' ')}": value for name, value in (table or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -22,84 +72,95 @@ class Machine:
     """A node of a cluster, as a process there found it.
 
     Attributes:
-        node: Its id in the cluster.
+        id: Its id in the cluster.
         devices: How many blocks it can run at once: its GPUs, or 1.
         survey: What is there.
+        device: What is measured on it: ``cpu`` or ``cuda:0``.
     """
 
-    node: str
+    id: str
     devices: int
     survey: Survey
+    device: str
 
     @property
     def host(self) -> str:
         """Name of the host."""
         return str(self.survey.environment["host"]["name"])
 
-    def device_name(self, device: str) -> str:
+    @property
+    def device_name(self) -> str:
         """Name of the hardware that is measured."""
-        return str(self.survey.environment["devices"].get(device, "no such device"))
+        return str(self.survey.environment["devices"].get(self.device, "no such device"))
 
-    def to_json(self, device: str) -> dict[str, Any]:
-        """Return what ``run.json`` keeps of it, beside what all of its type have in common."""
-        return {
-            "node": self.node,
-            "host": self.host,
-            "device_name": self.device_name(device),
-            "devices": self.devices,
-            "niceness": self.survey.environment["host"].get("niceness"),
-        }
+    @property
+    def kind(self) -> Tree:
+        """What must be equal on all machines of a run, by name."""
+        return _kind_of(self.survey, self.device)
 
-
-def type_of(survey: Survey, device: str) -> dict[str, Any]:
-    """Return what must be equal on all machines of a run, by name."""
-    facts = kind(device, survey.environment, survey.versions)
-    return facts | {"installed plugins": survey.installed_plugins}
+    def node(self) -> Node:
+        """Return what ``run.json`` keeps of it, beside what all of its kind have in common."""
+        niceness = self.survey.environment["host"].get("niceness")
+        return Node(self.id, self.host, self.device_name, self.devices, niceness)
 
 
 def fingerprint(survey: Survey, device: str) -> str:
-    """Return text that two machines share if they are of one type."""
-    data = json.dumps(type_of(survey, device), sort_keys=True).encode()
+    """Return text that two machines share if they are of one kind."""
+    data = json.dumps(_kind_of(survey, device), sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
 
 
-def matching(machines: Iterable[Machine], device: str, part: str | None) -> list[Machine]:
-    """Return the machines whose host or device name contains ``part``, in any case."""
-    wanted = (part or "").lower()
-    return [
-        machine
-        for machine in machines
-        if wanted in f"{machine.host}\n{machine.device_name(device)}".lower()
-    ]
+def matching(machines: Iterable[Machine], text: str | None) -> list[Machine]:
+    """Return the machines whose host or device name contains ``text``, in any case."""
+    wanted = (text or "").lower()
+    return [m for m in machines if wanted in f"{m.host}\n{m.device_name}".lower()]
 
 
-def refuse_mixture(machines: Sequence[Machine], device: str) -> None:
-    """Check that all machines are of one type.
+def refuse_mixture(machines: Sequence[Machine]) -> None:
+    """Check that all machines are of one kind.
 
     Raises:
         UsageError: They are not; the message says how they differ and what to do.
     """
-    types: dict[str, list[Machine]] = {}
+    kinds: list[tuple[Tree, set[str]]] = []
     for machine in machines:
-        types.setdefault(fingerprint(machine.survey, device), []).append(machine)
-    if len(types) < 2:
+        for facts, hosts in kinds:
+            if facts == machine.kind:
+                hosts.add(machine.host)
+                break
+        else:
+            kinds.append((machine.kind, {machine.host}))
+    if len(kinds) < 2:
         return
-    facts = [type_of(group[0].survey, device) for group in types.values()]
-    names = dict.fromkeys(name for fact in facts for name in fact)
-    differing = [name for name in names if len({_word(fact, name) for fact in facts}) > 1]
+    names = dict.fromkeys(name for facts, _ in kinds for name in facts)
+    differing = [name for name in names if len({_word(facts, name) for facts, _ in kinds}) > 1]
     told = "; ".join(
-        f"{', '.join(sorted({machine.host for machine in group}))} ({_words(fact, differing)})"
-        for group, fact in zip(types.values(), facts, strict=True)
+        f"{', '.join(sorted(hosts))} "
+        f"({', '.join(f'{name} {_word(facts, name)}' for name in differing)})"
+        for facts, hosts in kinds
     )
     raise UsageError(
-        f"the nodes are of {len(types)} types, and a run holds one, since its records are judged "
+        f"the nodes are of {len(kinds)} types, and a run holds one, since its records are judged "
         f"together: {told}; choose with --ray-nodes TEXT, a part of the names of hosts or devices"
     )
 
 
-def _words(facts: Mapping[str, Any], names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {_word(facts, name)}" for name in names)
+def _kind_of(survey: Survey, device: str) -> Tree:
+    facts = kind(device, survey.environment, survey.versions)
+    return facts | {"installed plugins": survey.installed_plugins}
 
 
-def _word(facts: Mapping[str, Any], name: str) -> str:
+def _word(facts: Tree, name: str) -> str:
     return str(facts.get(name) or "none")
+
+
+def _difference(name: str, a: Any, b: Any) -> str:
+    if name == "device" and str(a).partition(" ")[2] == str(b).partition(" ")[2]:
+        return (
+            f"device {a} against {b}; let CUDA_VISIBLE_DEVICES name the GPU of each job, so that "
+            "all measure on cuda:0"
+        )
+    shown = [json.dumps(value) if not isinstance(value, str) else value for value in (a, b)]
+    if name == "cases" or max(map(len, shown)) > _LONGEST:
+        return f"{name} not the same"
+    return f"{name} {shown[0]} against {shown[1]}"

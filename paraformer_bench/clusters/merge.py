@@ -1,21 +1,47 @@
-"""The command ``merge``: read, check, join, write, report."""
+"""The command ``merge``: the run folders of shards become one run, whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.words import more_blocks, sentences
-from paraformer_bench.clusters.comparable import refuse_mixture
-from paraformer_bench.clusters.merge_folder import refuse_existing, write_run
-from paraformer_bench.clusters.merge_join import join_info, join_parts, join_records
-from paraformer_bench.clusters.merge_source import Source, read_source
+from paraformer_bench.clusters.machines import differences, kind, named
+from paraformer_bench.clusters.shard import missing_shards
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
+from paraformer_bench.study import wire
+from paraformer_bench.study.calibration import Calibration
+from paraformer_bench.study.case import digest
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.run_folder import REPORTS, RUN, read_run
-from paraformer_bench.sweep.command import resume_command
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import (
+    JOURNAL,
+    RECORDS,
+    REPORTS,
+    RUN,
+    Efficiency,
+    Part,
+    RunInfo,
+    Tree,
+    as_json,
+    read_info,
+    read_lines,
+    read_record_lines,
+    read_run,
+)
+from paraformer_bench.study.suite import parse_protocol
+from paraformer_bench.study.timelines import ENDING, TRACES, Profile
+
+_NEEDED = ("suite", "device", "seed", "identity", "environment", "versions")
 
 
 def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterator[str]:
@@ -30,49 +56,294 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
         UsageError: A folder cannot be read, they are no parts of one run, or ``out`` is there
             already or cannot be written. Nothing is written then.
     """
-    refuse_existing(out)
-    sources = sorted(map(read_source, folders), key=_place)
-    refuse_mixture(sources)
-    joined = join_records(sources)
-    try:
-        parts = join_parts(sources)
-        info = join_info(sources, parts, joined, out.resolve().name, command)
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UsageError(f"cannot merge: a {RUN} among them makes no sense: {error}") from None
-    write_run(out, info, joined.lines, sources)
+    _refuse_existing(out)
+    # The result must not depend on the order of the command.
+    sources = sorted(map(_read, folders), key=lambda source: (source.number, str(source.folder)))
+    _refuse_mixture(sources)
+    records, repeated = _join_records(sources)
+    info = _join_info(sources, records.values(), out.resolve().name, command)
+    _write(out, info, records, sources)
     for source in sources:
-        yield from (f"warning: {warning}" for warning in source.warnings)
-    if joined.repeated:
-        yield (
-            f"{joined.repeated} records that stood in several folders to the letter are kept once"
-        )
-    # What was measured here would be measured twice if its shards were to go on.
-    continued = any(part.shard is None for part in parts)
-    shards = {part.shard.number: part.shard.of for part in parts if part.shard}
-    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(joined.lines)} records"
-    if info["missing"]:
-        others = "" if continued else "finish them and merge again, or "
-        yield (
-            f"the run is unfinished without {', '.join(info['missing'])}: {others}measure the "
-            f"rest here with: {resume_command(out)}"
-        )
+        yield from (f"warning: {source.folder}: {warning}" for warning in source.warnings)
+    if repeated:
+        yield f"{repeated} records that stood in several folders to the letter are kept once"
+    shards = {part.shard.number: part.shard.of for part in info.parts or [] if part.shard}
+    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(records)} records"
+    if info.missing:
+        missing = ", ".join(info.missing)
+        yield f"the run is unfinished without {missing}: finish them and merge again"
     yield f"report: {build_report(out)}"
     if out.resolve().parent.name == REPORTS.name:
         build_index(out.parent)
     run = read_run(out)
     verdicts = verdict_file(run)
     yield from sentences(verdicts, run.info)
-    if not info["missing"] and (more := more_blocks(verdicts)):
+    if not info.missing and (more := more_blocks(verdicts)):
         blocks, sentence = more
-        if continued:
-            yield f"{sentence}: {resume_command(out)} --blocks {blocks}"
-        else:
-            yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
+        yield f"{sentence}: resume every shard with --blocks {blocks}, and merge again"
 
 
-def _place(source: Source) -> tuple[int, str]:
-    """By the first shard in it: the result must not depend on the order of the command."""
-    numbers = [part.shard.number for part in source.parts if part.shard]
+@dataclass(frozen=True)
+class _Source:
+    """A run folder to merge: a shard, or a run that was merged before.
+
+    Attributes:
+        folder: Where it lies.
+        info: What its ``run.json`` says.
+        blocks: Blocks of the whole run, as far as this folder knows.
+        parts: The shard that it is, or those that it was merged from.
+        number: Of the first shard among them.
+        records: Every whole record with its line, in the order of the file.
+        warnings: What was wrong with the files, one line each.
+    """
+
+    folder: Path
+    info: RunInfo
+    blocks: int
+    parts: list[Part]
+    number: int
+    records: list[tuple[Record, bytes]]
+    warnings: list[str]
+
+
+def _read(folder: Path) -> _Source:
+    """Read a folder that is to be merged.
+
+    Raises:
+        UsageError: It holds no readable run, or one that is neither a shard nor merged.
+    """
+    info, odd = read_info(folder)
+    if info.shard is None and info.parts is None and not odd:
+        raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
+    if odd:
+        raise UsageError(f"cannot merge {folder}: {odd[0].replace(' and is ignored', '')}")
+    lacking = [name for name in _NEEDED if getattr(info, name) in (None, {})]
+    try:
+        if lacking:
+            raise UsageError(f"it lacks {', '.join(lacking)}")
+        blocks = parse_protocol(wire.convert(info.suite.get("protocol"), Tree)).blocks
+    except (UsageError, wire.Malformed) as error:
+        raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {error}") from None
+    parts = [_part(info, blocks)] if info.parts is None else info.parts
+    numbers = [part.shard.number for part in parts if part.shard]
     if not numbers:
-        raise UsageError(f"cannot merge {source.folder}: it holds no shard")
-    return min(numbers), str(source.folder)
+        raise UsageError(f"cannot merge {folder}: it holds no shard")
+    records, warnings = read_record_lines(folder / RECORDS)
+    if read_lines(folder / JOURNAL):
+        warnings.append(
+            f"it was killed or is still going; the samples in its {JOURNAL} become records when "
+            "it is resumed"
+        )
+    return _Source(folder, info, blocks, parts, min(numbers), records, warnings)
+
+
+def _part(info: RunInfo, blocks: int) -> Part:
+    """Return what a merged run keeps of a shard."""
+    kept = [name for name in Part.__struct_fields__ if name != "blocks"]
+    return Part(**{name: getattr(info, name) for name in kept}, blocks=blocks)
+
+
+def _refuse_mixture(sources: Sequence[_Source]) -> None:
+    """Check that all folders hold parts of one run: the same plan, code and kind of machine.
+
+    Raises:
+        UsageError: Two of them differ in what a comparison must hold fixed.
+    """
+    first, *others = ((source.folder, _fixed(source)) for source in sources)
+    for folder, facts in others:
+        if differing := differences(first[1], facts):
+            raise UsageError(f"cannot merge {first[0]} and {folder}: {'; '.join(differing)}")
+
+
+def _fixed(source: _Source) -> Tree:
+    """Return what must be equal, by the name that a reader is told.
+
+    Raises:
+        UsageError: The folder's ``run.json`` makes no sense.
+    """
+    info, suite, identity = source.info, source.info.suite, source.info.identity or {}
+    split = next(part.shard for part in source.parts if part.shard)
+    protocol = {name: value for name, value in suite["protocol"].items() if name != "blocks"}
+    try:
+        return {
+            "device": f"{info.device} ({info.environment['devices'].get(info.device)})",
+            "number of shards": split.of,
+            "blocks that the shards were made for": split.blocks,
+            "seed": info.seed,
+            "suite": suite.get("name"),
+            **named("claim", suite.get("claim")),
+            **named("protocol", protocol),
+            "grid": suite.get("grid"),
+            "cases": identity.get("cases"),
+            "plugin files": sorted(dict(identity.get("plugins") or {}).values()),
+            "installed plugins": identity.get("installed_plugins"),
+            "version of this package": info.package,
+            "commit": info.commit,
+            **kind(str(info.device), info.environment, info.versions),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageError(f"cannot merge {source.folder}: its {RUN} makes no sense") from None
+
+
+def _join_records(sources: Sequence[_Source]) -> tuple[dict[bytes, Record], int]:
+    """Return every record once by its line, block by block, and how many were there more often.
+
+    What stands in two folders to the letter (a copy, or a run that was merged before and its
+    parts) is kept once.
+
+    Raises:
+        UsageError: Two folders measured the same case in the same block.
+    """
+    kept: dict[tuple[str, int], tuple[Record, bytes, _Source]] = {}
+    repeated = 0
+    for source in sources:
+        for record, line in source.records:
+            _, before, owner = kept.setdefault(record.key, (record, line, source))
+            if before != line:
+                case_id, block = record.key
+                raise UsageError(
+                    f"cannot merge {owner.folder} and {source.folder}: both measured {case_id} "
+                    f"in block {block}; give one of them"
+                )
+            repeated += owner is not source
+    ordered = sorted(kept.values(), key=lambda one: one[0].block)  # a run is written so
+    return {line: record for record, line, _ in ordered}, repeated
+
+
+def _join_info(
+    sources: Sequence[_Source], records: Collection[Record], name: str, command: Sequence[str]
+) -> RunInfo:
+    """Return the ``run.json`` of the merged run."""
+    longest = max(sources, key=lambda source: source.blocks)
+    assert longest.info.identity is not None
+    parts = _join_parts(sources)
+    cases = list(dict.fromkeys(record.case for record in records))
+    keys = {record.key for record in records}
+    every_case = longest.info.identity.get("cases") in (None, digest(cases))
+    missing = missing_shards(parts, longest.blocks, cases, keys, every_case=every_case)
+    ends = [part.finished for part in parts] + [source.info.finished for source in sources]
+    ceilings = [part.ceilings for part in parts if part.ceilings]
+    undisturbed = [measured for measured in ceilings if not measured.flags]
+    return replace(
+        longest.info,
+        name=name,
+        command=list(command),
+        started=min((part.started for part in parts if part.started), default=None),
+        finished=max(filter(None, ends), default=None) if not missing else None,
+        missing=missing,
+        shard=None,
+        environment=_environment(parts),
+        versions=_common([part.versions for part in parts]),
+        calibration=_worst_calibration(parts),
+        efficiency=_efficiency(parts),
+        ceilings=next(iter([*undisturbed, *ceilings]), None),
+        ceilings_reason=None if ceilings else parts[0].ceilings_reason,
+        profiles=_profiles(sources),
+        parts=parts,
+    )
+
+
+def _join_parts(sources: Sequence[_Source]) -> list[Part]:
+    """Return the parts of all sources by their numbers, each once and in its latest state."""
+
+    def state(part: Part) -> tuple[int, bool]:
+        return part.blocks or 0, part.finished is not None
+
+    latest: dict[tuple[Any, ...], Part] = {}
+    for part in (part for source in sources for part in source.parts):
+        # Older versions could go on with a merged run: that is a part without a number, the last.
+        number = (0, part.shard.number) if part.shard else (1, part.blocks or 0)
+        key = (number, str(part.started), str(part.name))
+        if key not in latest or state(part) > state(latest[key]):
+            latest[key] = part
+    return [latest[key] for key in sorted(latest)]
+
+
+def _environment(parts: Sequence[Part]) -> Tree:
+    """Return what is the same of all machines, and the names of all of them."""
+    common = _common([part.environment for part in parts])
+    hosts = [part.environment.get("host") or {} for part in parts]
+    names = dict.fromkeys(str(host.get("name")) for host in hosts)
+    return common | {"host": common.get("host", {}) | {"name": ", ".join(names)}}
+
+
+def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all tables say alike, at every depth."""
+    common: dict[str, Any] = {}
+    for key, first in tables[0].items():
+        values = [table.get(key) for table in tables]
+        if all(isinstance(value, Mapping) for value in values):
+            common[key] = _common([dict(value) for value in values if value is not None])
+        elif all(value == first for value in values):
+            common[key] = first
+    return common
+
+
+def _worst_calibration(parts: Sequence[Part]) -> Calibration | None:
+    """Return the calibration that is furthest off; none where a part has none."""
+    known = [part.calibration for part in parts if part.calibration]
+    if len(known) < len(parts):
+        return None
+    return max(known, key=lambda c: max(abs(reading.share) for reading in c.readings))
+
+
+def _efficiency(parts: Sequence[Part]) -> Efficiency | None:
+    """Return the time of all jobs together; None where one does not know its own."""
+    known = [part.efficiency for part in parts if part.efficiency]
+    if len(known) < len(parts):
+        return None
+    wall = round(sum(one.wall_seconds for one in known), 3)
+    busy = round(sum(one.busy_seconds for one in known), 3)
+    return Efficiency(wall, busy, round(busy / wall, 4) if wall else None)
+
+
+def _profiles(sources: Sequence[_Source]) -> dict[str, Profile]:
+    """Return what became of each case's timeline; one that was taken before one that was not."""
+    profiles: dict[str, Profile] = {}
+    for source in sources:
+        for case_id, profile in (source.info.profiles or {}).items():
+            if case_id not in profiles or (profile.file and not profiles[case_id].file):
+                profiles[case_id] = profile
+    return profiles
+
+
+def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_Source]) -> None:
+    """Write a run folder beside its place, and put it there in one step.
+
+    Raises:
+        UsageError: ``out`` is there already or cannot be written.
+    """
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        draft.mkdir(parents=True)
+        try:
+            for source in sources:
+                _copy_traces(source.folder, draft)
+            _write_file(draft / RECORDS, b"".join(lines))
+            _write_file(draft / RUN, as_json(info.plain()))
+            _refuse_existing(out)
+            draft.rename(out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from None
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already: name another folder with --out")
+
+
+def _copy_traces(folder: Path, draft: Path) -> None:
+    for path in sorted(folder.glob(f"{TRACES}/*/*{ENDING}")):
+        copy = draft / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():  # their names end in the time: an equal one is the same
+            shutil.copyfile(path, copy)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

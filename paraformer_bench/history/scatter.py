@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, polygamma
 
-from paraformer_bench.analysis.intervals import Array, Means
-from paraformer_bench.analysis.intervals import moderate
+from paraformer_bench.analysis.intervals import Array, Means, moderate
 
 Booleans = npt.NDArray[np.bool_]
 

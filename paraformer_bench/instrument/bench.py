@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.executions._ranks import Ranks
+from paraformer_bench.executions._branches import Forward
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.gate import reference, relative_error
-from paraformer_bench.instrument.gradient_gate import GradientGate
-from paraformer_bench.instrument.memory import Peak
+from paraformer_bench.instrument.gate import References, make_gate
+from paraformer_bench.instrument.memory import make_workspaces, release
 from paraformer_bench.instrument.sampler import warm_up
 from paraformer_bench.instrument.training import get_ready, in_its_mode, make_step, recording
-from paraformer_bench.instrument.workspaces import make_workspaces
-from paraformer_bench.ranks.part import Part
-from paraformer_bench.ranks.team import needs_ranks
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.record import Facts
 from paraformer_bench.study.registry import EXECUTIONS, MODELS, RUNTIMES, THREADS
 
-References = dict[tuple[object, ...], Tensor]
-"""Reference outputs already computed, by model and input: executions share them."""
+Execute = Callable[[Case, nn.Module, Tensor], Forward]
+"""Puts a net under its execution: from case, model and example to what runs the net."""
 
 
 @dataclass
@@ -37,17 +32,52 @@ class Bench:
 
     Attributes:
         call: Runs the net once on its own input, or trains it one step.
-        facts: Record fields known before timing.
+        facts: What is known of it before timing.
         busy: Seconds spent in warm-up calls.
         null_reasons: Why some facts are null.
         compilations: Says how often the runtime has compiled the case so far.
     """
 
     call: Callable[[], object]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     busy: float = 0.0
     null_reasons: dict[str, str] = field(default_factory=dict)
     compilations: Callable[[], int] = lambda: 0
+
+
+class Builder:
+    """Builds the cases of one block on one device.
+
+    Whoever can do more than that derives from it.
+
+    Args:
+        device: Where the cases live.
+        block: Index of the block.
+    """
+
+    def __init__(self, device: Device, block: int) -> None:
+        self.device = device
+        self.block = block
+
+    def use(self, case: Case) -> None:
+        """Make the settings of the whole process that a case needs, before it is called."""
+        precision.use(case.dtype)
+
+    def prepare(self, case: Case, seconds: float, references: References) -> Bench:
+        """Make a case ready for the first time; see `prepare`."""
+        return prepare(case, self.device, self.block, seconds, references)
+
+    def rebuild(self, case: Case) -> Bench:
+        """Make a case ready that has been so before; see `rebuild`."""
+        return rebuild(case, self.device, self.block)
+
+    def drop(self, cases: Iterable[Case]) -> None:
+        """Give back the memory of cases that nobody refers to any more."""
+        release(self.device.torch_device)
+
+    def healthy(self) -> bool:
+        """Whether further cases can be built and called here."""
+        return self.device.healthy()
 
 
 def build_model(case: Case, device: torch.device) -> nn.Module:
@@ -86,9 +116,20 @@ def make_input(case: Case, device: torch.device, seed: int) -> Tensor:
     return torch.randn(shape, device=device, dtype=dtype, generator=generator)
 
 
+def on_one_device(case: Case, model: nn.Module, example: Tensor) -> Forward:
+    """Put a net under its execution, which may rewrite it."""
+    run: Forward = EXECUTIONS.get(case.execution).factory(model, example)
+    return run
+
+
 @in_its_mode
 def prepare(
-    case: Case, device: Device, block: int, seconds: float, references: References
+    case: Case,
+    device: Device,
+    block: int,
+    seconds: float,
+    references: References,
+    execute: Execute = on_one_device,
 ) -> Bench:
     """Build a case, check that it computes the right thing, measure its memory, warm it up.
 
@@ -98,6 +139,7 @@ def prepare(
         block: Index of the block; every block checks against other random inputs.
         seconds: Time for the warm-up.
         references: Filled and used, so that executions of one model share the reference.
+        execute: Puts the net under its execution.
 
     Raises:
         Mismatch: It computes something else than the model's plain loop.
@@ -105,47 +147,35 @@ def prepare(
     """
     where = device.torch_device
     precision.check(case.dtype, where)
-    device.use(case)
+    precision.use(case.dtype)
     get_ready(case, where)
-    device.team.begin(case, block)
-    _load(case)
     make_workspaces(case, where)
     device.memory.mark()
     model = build_model(case, where)
-    size = _size(model)
+    facts = Facts(parameter_bytes=parameter_bytes(model))
     check_input = make_input(case, where, _seed("check", block, case.batch))
-    gate = _gate(case, model, check_input, references)
-    example = make_input(case, where, _seed("example", block, case.batch))
-    spread = _is_spread(case)
-    if spread:
-        counts, null_reasons = _count_apart(model, example)
-    run = _run(case, model, example, *_several(case, device))
+    gate = make_gate(case, model, check_input, references)
+    example = make_example(case, where, block)
+    elsewhere = _dispatches_elsewhere(case)
+    if elsewhere:
+        null_reasons = _count(facts, model, example, flops_alone=True)
+    run = run_or_step(case, model, example, execute)
     if case.mode == "train":
         run(example)  # the optimiser makes its state at its first step and never again
     # Counted before the runtime is there: a graph's gradients must be the last ones made.
-    if not spread:
-        counts, null_reasons = _count(run, example)
+    if not elsewhere:
+        null_reasons = _count(facts, run, example)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    call, part = _lead(case, device, call, example)
-    error = gate(call(check_input))
-    facts = counts | {"parameter_bytes": size, "relative_error": error}
-    facts["compile_seconds"] = getattr(call, "compile_seconds", None)
-    if facts["compile_seconds"] is None:
+    facts.relative_error = gate(call(check_input))
+    facts.compile_seconds = getattr(call, "compile_seconds", None)
+    if facts.compile_seconds is None:
         null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
-    size = _size(model)
     del check_input, gate, model
     timed = _timed(case, call, example)
     times = warm_up(timed, device.clock, seconds)
-    if part is None:
-        peak = device.memory.peak(timed)
-    else:
-        peak, ranks = _of_all_ranks(case, device, part, timed, size)
-        facts["telemetry"] = {"ranks": ranks}
-    facts |= {
-        "warmup_calls": len(times),
-        "peak_bytes": peak.peak_bytes,
-        "reserved_bytes": peak.reserved_bytes,
-    }
+    peak = device.memory.peak(timed)
+    facts.warmup_calls = len(times)
+    facts.peak_bytes, facts.reserved_bytes = peak.peak_bytes, peak.reserved_bytes
     null_reasons |= peak.null_reasons
     return Bench(timed, facts, sum(times), null_reasons, lambda: getattr(call, "compilations", 0))
 
@@ -156,6 +186,7 @@ def rebuild(
     device: Device,
     block: int,
     annotate: Callable[[nn.Module], object] | None = None,
+    execute: Execute = on_one_device,
 ) -> Bench:
     """Build a case again that `prepare` has accepted before, with one warm-up call.
 
@@ -164,111 +195,68 @@ def rebuild(
         device: Where.
         block: Index of the block.
         annotate: Receives the model once its execution is there and before its runtime is.
+        execute: Puts the net under its execution.
     """
     where = device.torch_device
-    device.use(case)
-    device.team.begin(case, block)
-    example = make_input(case, where, _seed("example", block, case.batch))
+    precision.use(case.dtype)
+    example = make_example(case, where, block)
     model = build_model(case, where)
-    run = _run(case, model, example, *_several(case, device))
+    run = run_or_step(case, model, example, execute)
     if annotate is not None:
         annotate(model)
     call = RUNTIMES.get(case.runtime).factory(run, example)
-    call, _ = _lead(case, device, call, example)
     timed = _timed(case, call, example)
     busy = device.clock.wall(timed)
     return Bench(timed, busy=busy, compilations=lambda: getattr(call, "compilations", 0))
 
 
-def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> tuple[Part, int]:
-    """Build what a follower runs of a case, as rank 0 does but for the gate.
-
-    Returns:
-        The part, and the bytes of its parameters.
-    """
-    where = device.torch_device
-    device.use(case)
-    _load(case)
-    make_workspaces(case, where)
-    device.memory.mark()
-    model = build_model(case, where)
-    example = make_input(case, where, _seed("example", block, case.batch))
-    run = _run(case, model, example, ranks)
-    call = RUNTIMES.get(case.runtime).factory(run, example)
-    return Part(ranks, call, example), _size(model)
+def make_example(case: Case, device: torch.device, block: int) -> Tensor:
+    """Draw the input that the timed calls of a case get in a block."""
+    return make_input(case, device, _seed("example", block, case.batch))
 
 
-def _run(
-    case: Case, model: nn.Module, example: Tensor, *several: object
+def run_or_step(
+    case: Case, model: nn.Module, example: Tensor, execute: Execute = on_one_device
 ) -> Callable[[Tensor], Tensor]:
-    """The net under its execution, or the step that trains it so; see `_several`."""
-    execution = EXECUTIONS.get(case.execution).factory
+    """Return the net under its execution, or the step that trains it so."""
     if case.mode == "train":
-        return make_step(model, execution, example, case.scope)
-    run: Callable[[Tensor], Tensor] = execution(model, example, *several)
-    return run
+        return make_step(model, lambda net, x: execute(case, net, x), example, case.scope)
+    return execute(case, model, example)
 
 
-def _several(case: Case, device: Device) -> tuple[object, ...]:
-    """What an execution is given beyond model and example: of several devices ranks, or them."""
-    if case.devices == 1:
-        return ()
-    if needs_ranks(case):
-        return (device.team.ranks(case),)
-    kind = device.torch_device.type
-    return ([torch.device(kind, index) for index in range(case.devices)],)
-
-
-def _load(case: Case) -> None:
-    """Import what an execution needs on several devices, before memory is looked at."""
-    if case.devices > 1:
-        for module in EXECUTIONS.get(case.execution).traits.loads:
-            import_module(module)
-
-
-def _lead(
-    case: Case, device: Device, call: Callable[[Tensor], Tensor], example: Tensor
-) -> tuple[Callable[[Tensor], Tensor], Part | None]:
-    """What calls a case on all its ranks, and rank 0's part; the call itself if it has none."""
-    if not needs_ranks(case):
-        return call, None
-    part = Part(device.team.ranks(case), call, example)
-    return device.team.lead(case, part), part
-
-
-def _of_all_ranks(
-    case: Case, device: Device, part: Part, timed: Callable[[], object], size: int
-) -> tuple[Peak, dict[str, Any]]:
-    """The peak of the rank that needs most, and what is noted of all ranks."""
-    own: list[Peak] = []
-    others = device.team.peaks(case, lambda: own.append(device.memory.peak(timed)))
-    [peak] = own
-    peaks = [peak.peak_bytes, *(other["peak_bytes"] for other in others)]
-    reserved = [peak.reserved_bytes, *(other["reserved_bytes"] for other in others)]
-    noted = {
-        "peak_bytes": peaks,
-        "parameter_bytes": [size, *(other["parameter_bytes"] for other in others)],
-        "communication_seconds": device.team.communication_seconds(case, part, device.clock),
-    }
-    if device.torch_device.type == "cpu":
-        noted["threads_per_rank"] = device.team.threads_of(case)
-    return replace(peak, peak_bytes=_most(peaks), reserved_bytes=_most(reserved)), noted
-
-
-def _most(sizes: Iterable[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return max(known, default=None)
-
-
-def _size(model: nn.Module) -> int:
-    """Bytes of the parameters in this process; PyTorch gives those cut across ranks as wholes."""
+def parameter_bytes(model: nn.Module) -> int:
+    """Bytes of the parameters in this process; PyTorch gives those cut across some as wholes."""
     own = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())
     return sum(p.numel() * p.element_size() for p in own)
 
 
-def _is_spread(case: Case) -> bool:
+def _dispatches_elsewhere(case: Case) -> bool:
     """Whether operations are dispatched in other processes or threads, where none are counted."""
     return case.devices > 1 or EXECUTIONS.get(case.execution).traits.spread == THREADS
+
+
+def _count(
+    facts: Facts, run: Callable[[Tensor], object], x: Tensor, *, flops_alone: bool = False
+) -> dict[str, str]:
+    """Note what one call does, or return why that is not known: what can run can be timed.
+
+    Args:
+        facts: Receives the counts.
+        run: Is called.
+        x: With this.
+        flops_alone: It is the plain loop, whose FLOPs are those of every execution.
+    """
+    try:
+        counts = count(run, x)
+    except Exception as error:
+        reason = f"the call cannot be counted: {type(error).__name__}"
+        return dict.fromkeys(("operations", "flops", "work"), reason)
+    facts.flops = counts.flops
+    if flops_alone:
+        reason = "operations are not counted where a net is spread over processes or threads"
+        return dict.fromkeys(("operations", "work"), reason)
+    facts.operations, facts.work = counts.operations, counts.work
+    return {}
 
 
 def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
@@ -280,36 +268,6 @@ def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[
             return call(x)
 
     return train if case.mode == "train" else infer
-
-
-def _gate(
-    case: Case, model: nn.Module, x: Tensor, references: References
-) -> Callable[[object], float]:
-    """What judges the result of a call on ``x``; to be made before an execution comes."""
-    if case.mode == "train":
-        return GradientGate(model, x, case.scope, case.dtype).relative_error
-    key = (case.model, case.spec, case.batch, case.dtype, case.scope)
-    if key not in references:
-        references[key] = reference(model, x)
-    expected = references[key]
-    return lambda output: relative_error(output, expected, x, case.dtype)
-
-
-def _count(run: Callable[[Tensor], object], x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:
-    """Counts as record fields, or why there are none: what can run can be timed."""
-    try:
-        return asdict(count(run, x)), {}
-    except Exception as error:
-        reason = f"the call cannot be counted: {type(error).__name__}"
-        return {}, dict.fromkeys(("operations", "flops", "work"), reason)
-
-
-def _count_apart(model: nn.Module, x: Tensor) -> tuple[dict[str, Any], dict[str, str]]:
-    """The FLOPs of the plain loop, which are those of every execution, and nothing else."""
-    reason = "operations are not counted where a net is spread over processes or threads"
-    counts, null_reasons = _count(model, x)
-    null_reasons |= dict.fromkeys(("operations", "work"), reason)
-    return {key: counts[key] for key in counts.keys() & {"flops"}}, null_reasons
 
 
 def _seed(*parts: object) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.clock import Clock, CpuClock, CudaClock
-from paraformer_bench.instrument.energy import Meter, NoMeter, open_meter
-from paraformer_bench.instrument.host_load import Host, HostLoad, NoHost
+from paraformer_bench.instrument.energy import Meter, open_meter
+from paraformer_bench.instrument.gate import Mismatch
 from paraformer_bench.instrument.memory import (
     CpuMemory,
     CudaMemory,
@@ -19,9 +19,9 @@ from paraformer_bench.instrument.memory import (
     refuse_the_impossible,
     steady_malloc,
 )
-from paraformer_bench.instrument.telemetry import NoTelemetry, Telemetry, open_telemetry
-from paraformer_bench.ranks.team import Team
-from paraformer_bench.study.case import Case
+from paraformer_bench.instrument.meters import HostLoad, NoTelemetry, Telemetry, open_telemetry
+from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.record import Status
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,8 @@ class Device:
     clock: Clock
     memory: Memory
     telemetry: Telemetry
-    host: Host = field(default_factory=NoHost)
-    team: Team = field(default_factory=Team)
-    meter: Meter = field(default_factory=lambda: NoMeter("no meter was opened"))
-
-    def use(self, case: Case) -> None:
-        """Make the settings of the whole process that a case needs, before it is called."""
-        precision.use(case.dtype)
-        self.team.use_threads(case)
+    host: HostLoad
+    meter: Meter
 
     def synchronize(self) -> None:
         """Wait for the device, raising whatever error its work has left behind."""
@@ -47,9 +41,7 @@ class Device:
             torch.cuda.synchronize(self.torch_device)
 
     def healthy(self) -> bool:
-        """Whether device and team still answer; a CUDA context does not survive a bad kernel."""
-        if self.team.broken:
-            return False
+        """Whether the device still answers; a CUDA context does not survive a bad kernel."""
         try:
             self.synchronize()
             torch.zeros(1, device=self.torch_device).add_(1).cpu()
@@ -77,14 +69,14 @@ def open_device(name: str) -> Device:
     device = torch.device(name)
     if device.type == "cpu":
         nothing = NoTelemetry("the device is no GPU")
-        host = HostLoad(torch.get_num_threads())
-        return Device(device, CpuClock(), CpuMemory(), nothing, host, meter=open_meter(None))
+        host = HostLoad(needed=torch.get_num_threads())
+        return Device(device, CpuClock(), CpuMemory(), nothing, host, open_meter(None))
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     clock, memory = CudaClock(device), CudaMemory(device)
     telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
-    return Device(device, clock, memory, telemetry, host, meter=open_meter(uuid))
+    return Device(device, clock, memory, telemetry, host, open_meter(uuid))
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.
@@ -104,3 +96,15 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
+
+
+def describe(error: Exception) -> tuple[Status, str]:
+    """Return the record status and the one-line reason for what preparing or timing raised."""
+    first = next(iter(str(error).splitlines()), "")
+    if isinstance(error, Unsupported):
+        return "skipped", first
+    if isinstance(error, Mismatch):
+        return "mismatch", first
+    if is_out_of_memory(error):
+        return "oom", first
+    return "error", f"{type(error).__name__}: {first}"

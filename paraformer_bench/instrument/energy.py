@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paraformer_bench.instrument.telemetry import find_gpu
+from paraformer_bench.instrument.meters import find_gpu
 from paraformer_bench.study.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -33,30 +33,6 @@ _PATIENCE_SECONDS = 1.0
 _MOST_QUEUED = 10_000
 _BACKWARDS = 0.5
 """Share of a counter's range: a step between two looks that seems longer was one back."""
-
-
-class Meter(Protocol):
-    """A counter of the energy that a device has taken; tests use a fake one.
-
-    Attributes:
-        source: What is read, as people call it.
-    """
-
-    source: str
-
-    def begin(self) -> None:
-        """Start a window: what the counter did before does not matter.
-
-        Raises:
-            Unsupported: It cannot be read any more.
-        """
-
-    def read(self) -> float:
-        """Joules so far; only differences within a window mean something.
-
-        Raises:
-            Unsupported: It cannot be read any more.
-        """
 
 
 class NoMeter:
@@ -165,6 +141,15 @@ class _Package:
         self._last = now
         self._sum += step
         return self._sum
+
+
+Meter = NoMeter | NvmlMeter | RaplMeter
+"""A counter of the energy that a device has taken.
+
+``begin`` starts a window: what the counter did before does not matter. ``read`` returns joules, of
+which only differences within a window mean something. Both raise `Unsupported` when the counter
+cannot be read any more. ``source`` is what is read, as people call it.
+"""
 
 
 def open_meter(uuid: str | None) -> Meter:

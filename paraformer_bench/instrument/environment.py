@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import psutil
 import torch
 
 from paraformer_bench.instrument.energy import describe_meter, open_meter
-from paraformer_bench.instrument.telemetry import NvmlTelemetry, open_telemetry, throttle_words
+from paraformer_bench.instrument.meters import NvmlTelemetry, open_telemetry, throttle_words
 from paraformer_bench.study.child import VARIABLES
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
@@ -46,13 +47,11 @@ def collect() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a result."""
     # What torch says of itself names its build too (+cpu, +cu130), its metadata may not.
-    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def cpu_name(facts: Mapping[str, Any]) -> str:

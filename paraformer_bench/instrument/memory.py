@@ -1,4 +1,7 @@
-"""Memory of one case: the GPU allocator's counters, or the process's resident set."""
+"""Memory of one case: the GPU allocator's counters, or the process's resident set.
+
+And what must be settled before it is looked at: malloc, limits, the workspaces of cuBLAS.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 import torch
 
+from paraformer_bench.instrument import precision
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
+
 FULL = 0.5
 """Share of the memory in use beyond which a worker lets go of the cases it keeps ready."""
 
+_SIDE = 64
 _NO_RESERVED = {"reserved_bytes": "the CPU allocator keeps no reserve"}
 
 
@@ -27,19 +34,6 @@ class Peak:
     peak_bytes: int | None
     reserved_bytes: int | None
     null_reasons: dict[str, str]
-
-
-class Memory(Protocol):
-    """Reads the memory of one device."""
-
-    def mark(self) -> None:
-        """Note what is in use now, before a case is built."""
-
-    def peak(self, call: Callable[[], object]) -> Peak:
-        """Make one call and return the peak above the last `mark`."""
-
-    def full(self) -> bool:
-        """Whether more than `FULL` of the memory is in use by this process."""
 
 
 class CudaMemory:
@@ -115,6 +109,9 @@ class CpuMemory:
         return bool(self._process.memory_info().rss > FULL * psutil.virtual_memory().total)
 
 
+Memory = CudaMemory | CpuMemory
+
+
 def steady_malloc() -> None:
     """Give glibc's malloc its final thresholds at once, so that a case's past does not matter.
 
@@ -152,3 +149,42 @@ def release(device: torch.device) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others may not
     if trim is not None:
         trim(0)
+
+
+def make_workspaces(case: Case, device: torch.device) -> None:
+    """Have all workspaces made that the products of a case will use on a GPU.
+
+    PyTorch keeps one for every cuBLAS handle, of which each thread has its own, and stream
+    (CublasHandlePool.cpp; 32 MiB on Hopper), so the first case of a process to use a stream would
+    be charged for what the others find there. To be called before every case: in torch 2.13
+    (not yet in 2.11) that of the capture stream is given back when a CUDA graph goes.
+    """
+    if device.type != "cuda":
+        return
+
+    execution, runtime = EXECUTIONS.get(case.execution), RUNTIMES.get(case.runtime)
+    branches = max(case.depth, 2)  # one block may be two of them, as in `parallel_block`
+
+    def product() -> None:
+        do_products(precision.storage(case.dtype), device, train=case.mode == "train")
+
+    def call() -> None:
+        product()
+        if execution.warm is not None:
+            execution.warm(product, branches)
+
+    call()
+    if runtime.warm is not None:
+        runtime.warm(call, branches)
+    torch.cuda.synchronize(device)
+
+
+def do_products(dtype: torch.dtype, device: torch.device, *, train: bool) -> None:
+    """Do a small product with and one without a bias, which cuBLASLt and cuBLAS may compute.
+
+    With ``train`` the products of their backward pass too: autograd has a thread of its own.
+    """
+    square = torch.ones(_SIDE, _SIDE, dtype=dtype, device=device, requires_grad=train)
+    out = torch.addmm(square[0].detach(), square, square).mm(square)
+    if train:
+        out.sum().backward()

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from paraformer_bench.instrument import host_load, telemetry
-from paraformer_bench.instrument.bench import Bench, prepare
-from paraformer_bench.instrument.device import Device, is_out_of_memory
+from paraformer_bench.instrument import meters
+from paraformer_bench.instrument.bench import Bench, Builder
+from paraformer_bench.instrument.device import describe, is_out_of_memory
 from paraformer_bench.instrument.energy import NoMeter, Window, take_window
-from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.pool import Pool
+from paraformer_bench.instrument.gate import References
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.job import Job, round_order
+from paraformer_bench.study.events import (
+    Begin,
+    Energy,
+    Event,
+    Finished,
+    Prepared,
+    Sampled,
+    Sentinel,
+    Timed,
+)
+from paraformer_bench.study.job import BlockJob, round_order
 from paraformer_bench.study.record import ENOUGH_SAMPLES
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[Event], None]
 T = TypeVar("T")
 
 _DRIFT = 0.10
@@ -32,26 +41,25 @@ _NO_WINDOW = "the suite asks for no energy window: set energy_seconds in its [pr
 class Visit:
     """Visits the groups of one job.
 
-    Events emitted, each a dict with ``event`` and, but for the sentinel's, ``case_id``:
-    ``begin`` before anything that may hang; ``prepared`` with the facts known before timing;
-    ``sampled`` with the samples of one round; ``finished`` with status, reason and flags.
-    Where the suite asks for energy and the device has a meter, ``timed`` says the flags of a case
-    once its rounds are done, and ``energy`` what its window found, or why it found nothing.
-    ``busy_seconds`` is time spent in warm-up or timed calls since the last event.
+    It emits `Begin` before anything that may hang; `Prepared` when a case is warm; `Sampled` after
+    each of its rounds; `Finished` at its end. Where the suite asks for energy and the device has a
+    meter, `Timed` comes before the windows and `Energy` after that of each case. `Sentinel` tells
+    of the sentinel case.
 
     Args:
-        device: Where to measure.
+        builder: Builds the cases, and knows where to measure.
         job: What to measure.
         emit: Receives the events.
     """
 
-    def __init__(self, device: Device, job: Job, emit: Emit) -> None:
-        self._device = device
+    def __init__(self, builder: Builder, job: BlockJob, emit: Emit) -> None:
+        self._builder = builder
+        self._device = builder.device
         self._job = job
         self._emit = emit
         # Prepared like any case, so that what loads on first use is not charged to a real one.
         self._sentinel_case = sentinel_case(job.device)
-        self._sentinel = prepare(self._sentinel_case, device, job.block, 0.1, {})
+        self._sentinel = builder.prepare(self._sentinel_case, 0.1, {})
         self._order = job.first_order
 
     def group(self, cases: list[Case]) -> bool:
@@ -60,13 +68,13 @@ class Visit:
         Returns:
             False when the device no longer works and this process cannot go on.
         """
-        pool = Pool(self._device, self._job.block)
+        pool = Pool(self._builder)
         drift = [self._watch()]
-        open_cases: dict[Case, _Samples] = {}
+        open_cases: dict[Case, _CaseSamples] = {}
         for case in cases:
             self._begin(case, "prepare")
             if self._prepare(pool, case):
-                open_cases[case] = _Samples()
+                open_cases[case] = _CaseSamples()
             elif not self._recover(pool, case):
                 return False
         for turn in range(self._job.protocol.rounds):
@@ -78,8 +86,8 @@ class Visit:
                     if not self._recover(pool, case):
                         return False
         drift.append(self._watch())
-        endings = {case: self._ending(samples, drift) for case, samples in open_cases.items()}
-        return self._finish(pool, endings)
+        flags = {case: self._flags(samples, drift) for case, samples in open_cases.items()}
+        return self._finish(pool, flags, drift)
 
     def _prepare(self, pool: Pool, case: Case) -> bool:
         order, self._order = self._order, self._order + 1
@@ -90,40 +98,38 @@ class Visit:
             self._finish_failed(case, error, order)
             return False
         self._emit(
-            {
-                "event": "prepared",
-                "case_id": case.id,
-                "order": order,
-                "facts": bench.facts,
-                "null_reasons": self._null_reasons() | bench.null_reasons,
-                "busy_seconds": bench.busy,
-            }
+            Prepared(
+                case_id=case.id,
+                order=order,
+                facts=bench.facts,
+                null_reasons=self._null_reasons() | bench.null_reasons,
+                busy_seconds=bench.busy,
+            )
         )
         return True
 
-    def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
+    def _sample(self, pool: Pool, case: Case, samples: _CaseSamples) -> bool:
         self._device.host.begin()
         try:
-            result = _with_room(pool, case, lambda bench: self._slice(bench, samples))
+            result = pool.run(case, lambda bench: self._slice(bench, samples))
         except Exception as error:
             self._finish_failed(case, error, None)
             return False
         reading = self._device.host.read() | self._device.telemetry.read()
         samples.add(result, reading)
         self._emit(
-            {
-                "event": "sampled",
-                "case_id": case.id,
-                "wall_seconds": result.wall,
-                "device_seconds": result.device,
-                "dry": result.dry,
-                "reading": reading,
-                "busy_seconds": result.busy,
-            }
+            Sampled(
+                case_id=case.id,
+                wall_seconds=result.wall,
+                device_seconds=result.device,
+                dry=result.dry,
+                reading=reading,
+                busy_seconds=result.busy,
+            )
         )
         return True
 
-    def _slice(self, bench: Bench, samples: _Samples) -> Slice:
+    def _slice(self, bench: Bench, samples: _CaseSamples) -> Slice:
         """Take the samples of one round and note whether anything was compiled meanwhile."""
         protocol = self._job.protocol
         compiled = bench.compilations()
@@ -143,21 +149,22 @@ class Visit:
             pool.drop(case)  # raises on a device with a sticky error
         except Exception:
             return False
-        return self._device.healthy()
+        return self._builder.healthy()
 
-    def _finish(self, pool: Pool, endings: dict[Case, dict[str, Any]]) -> bool:
+    def _finish(self, pool: Pool, flags: dict[Case, list[str]], drift: list[float]) -> bool:
         """Finish cases whose rounds are done, each after its energy window if there is to be one.
 
         The windows come last: they heat the device, and nothing of the group is timed any more.
         """
         windows = self._why_no_window() is None
         if windows:
-            for case, ending in endings.items():
-                self._emit({"event": "timed", "case_id": case.id} | ending)
-        for case, ending in endings.items():
+            for case in flags:
+                self._emit(Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift))
+        for case in flags:
             whole = not windows or self._take_window(pool, case)
-            ok = {"event": "finished", "case_id": case.id, "status": "ok", "reason": None}
-            self._emit(ok | ending)
+            self._emit(
+                Finished(case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift)
+            )
             if not whole and not self._recover(pool, case):
                 return False
         return True
@@ -165,19 +172,18 @@ class Visit:
     def _take_window(self, pool: Pool, case: Case) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
         self._begin(case, "energy")
-        found: dict[str, Any] = {"joules": None}
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
-            window = _with_room(pool, case, self._window)
+            window = pool.run(case, self._window)
         except Exception as error:
             status, reason = describe(error)
-            found["reason"] = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
-        else:
-            facts = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
-            found = {"joules": window.joules_per_call, "window": facts}
-        self._emit({"event": "energy", "case_id": case.id} | found)
-        return found["joules"] is not None
+            reason = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
+            self._emit(Energy(case_id=case.id, reason=reason))
+            return False
+        about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
+        self._emit(Energy(case_id=case.id, joules=window.joules_per_call, window=about))
+        return True
 
     def _window(self, bench: Bench) -> Window:
         protocol, device = self._job.protocol, self._device
@@ -193,9 +199,9 @@ class Visit:
         meter = self._device.meter
         return meter.reason if isinstance(meter, NoMeter) else None
 
-    def _ending(self, samples: _Samples, drift: list[float]) -> dict[str, Any]:
-        """What is told of a case once its rounds are done."""
-        flags = telemetry.flags(samples.readings) + host_load.flags(samples.readings)
+    def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
+        """What to think of the times of a case whose rounds are done."""
+        flags = meters.flags(samples.readings)
         if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
             flags.append("unconverged")
         if len(samples.wall) < ENOUGH_SAMPLES:
@@ -206,29 +212,20 @@ class Visit:
             flags.append("recompiled")
         if max(drift) > (1 + _DRIFT) * min(drift):
             flags.append("drift")
-        return {"flags": sorted(set(flags)), "sentinel_seconds": drift}
+        return sorted(flags)
 
     def _finish_failed(self, case: Case, error: Exception, order: int | None) -> None:
         status, reason = describe(error)
-        self._emit(
-            {
-                "event": "finished",
-                "case_id": case.id,
-                "status": status,
-                "reason": reason,
-                "flags": [],
-                "order": order,
-            }
-        )
+        self._emit(Finished(case_id=case.id, status=status, reason=reason, order=order))
 
     def _begin(self, case: Case, stage: str) -> None:
-        self._emit({"event": "begin", "case_id": case.id, "stage": stage})
+        self._emit(Begin(case_id=case.id, stage=stage))
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
-        self._device.use(self._sentinel_case)
+        self._builder.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
-        self._emit({"event": "sentinel", "busy_seconds": sum(times)})
+        self._emit(Sentinel(busy_seconds=sum(times)))
         return median(times)
 
     def _null_reasons(self) -> dict[str, str]:
@@ -240,51 +237,97 @@ class Visit:
         return reasons | dict(self._device.telemetry.null_reasons)
 
 
-def _with_room(pool: Pool, case: Case, take: Callable[[Bench], T]) -> T:
-    """Do something with a case; where memory runs out beside the others, once more without them.
+class Pool:
+    """The cases of one group, kept ready side by side as far as memory allows.
 
-    Raises:
-        Exception: What building or calling the case raised.
+    When half the memory is in use, or a case runs out of it, the others are let go; they are
+    built again at their next visit.
+
+    Args:
+        builder: Builds them.
     """
-    try:
-        return take(pool.get(case))
-    except Exception as error:
-        if pool.alone(case) or not is_out_of_memory(error):
-            raise
-    pool.drop_all()  # past the handler, whose traceback keeps tensors alive
-    return take(pool.get(case))
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._ready: dict[Case, Bench] = {}
+        self._references: References = {}
+
+    def prepare(self, case: Case, seconds: float) -> Bench:
+        """Prepare ``case`` for the first time; see `bench.prepare` for what can be raised."""
+        return self._add(case, lambda: self._builder.prepare(case, seconds, self._references))
+
+    def get(self, case: Case) -> Bench:
+        """Return a case prepared before, building it again if it was let go."""
+        if case in self._ready:
+            self._builder.use(case)
+            return self._ready[case]
+        return self._add(case, lambda: self._builder.rebuild(case))
+
+    def run(self, case: Case, take: Callable[[Bench], T]) -> T:
+        """Do something with a case; where memory runs out beside the others, again without them.
+
+        Raises:
+            Exception: What building or calling the case raised.
+        """
+        try:
+            return take(self.get(case))
+        except Exception as error:
+            if self._ready.keys() <= {case} or not is_out_of_memory(error):
+                raise
+        self.drop_all()  # past the handler, whose traceback keeps tensors alive
+        return take(self.get(case))
+
+    def drop(self, case: Case) -> None:
+        """Let one case go, and with a CUDA graph all others.
+
+        In torch 2.13 (not yet in 2.11) a graph that goes frees the workspace that cuBLAS keeps
+        for the capture stream, and the others would replay with its memory (pytorch #193402).
+        """
+        gone = [case]
+        if case.runtime == "graph":
+            gone += [other for other in self._ready if other.runtime == "graph"]
+        for dropped in gone:
+            self._ready.pop(dropped, None)
+        self._builder.drop(gone)
+
+    def drop_all(self) -> None:
+        """Let every case go."""
+        gone = list(self._ready)
+        self._ready.clear()
+        self._builder.drop(gone)
+
+    def _add(self, case: Case, build: Callable[[], Bench]) -> Bench:
+        if self._ready and self._builder.device.memory.full():
+            self.drop_all()
+        try:
+            self._ready[case] = build()
+        except Exception as error:
+            if not (self._ready and is_out_of_memory(error)):
+                raise
+        if case not in self._ready:  # past the handler, whose traceback keeps tensors alive
+            self.drop_all()
+            self._ready[case] = build()
+        return self._ready[case]
 
 
-class _Samples:
+class _CaseSamples:
     """What a case has gathered over its rounds."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.dry = 0
         self.recompiled = False
-        self.readings: list[telemetry.Reading] = []
+        self.readings: list[meters.Reading] = []
 
-    def add(self, result: Slice, reading: telemetry.Reading) -> None:
+    def add(self, result: Slice, reading: meters.Reading) -> None:
         self.wall += result.wall
         self.dry += result.dry
         self.readings.append(reading)
 
 
-def describe(error: Exception) -> tuple[str, str]:
-    """Return the record status and the one-line reason for what preparing or timing raised."""
-    first = next(iter(str(error).splitlines()), "")
-    if isinstance(error, Unsupported):
-        return "skipped", first
-    if isinstance(error, Mismatch):
-        return "mismatch", first
-    if is_out_of_memory(error):
-        return "oom", first
-    return "error", f"{type(error).__name__}: {first}"
-
-
 def sentinel_case(device: str) -> Case:
     """A small net that never changes: when its time moves, the machine has changed."""
-    return Case(
+    return Case.of(
         model="serial",
         execution="loop",
         runtime="eager",

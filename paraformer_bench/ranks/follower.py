@@ -1,64 +1,113 @@
 """A rank of a net other than the first: builds its part and runs it whenever rank 0 does.
 
-Run as ``python -m paraformer_bench.ranks.follower`` by `ranks.team`. Orders are lines on
-stdin: first the settings, then a word and its argument. Answers are lines of JSON on what was
-stdout. It ends with its input, and with its parent.
+`ranks.team` starts it on a `RankJob` and gives its orders, a line of its stdin each: a word and
+its argument. Its answers are lines of JSON. It ends with its input, and with its parent.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import BinaryIO
 
 import torch
+from msgspec import Struct
+from torch import Tensor, nn
 
+from paraformer_bench.executions._branches import Forward
 from paraformer_bench.executions._ranks import Ranks
-from paraformer_bench.instrument.bench import build_part, prepare
-from paraformer_bench.instrument.device import Device, at_work
-from paraformer_bench.instrument.memory import release
-from paraformer_bench.instrument.visit import describe, sentinel_case
-from paraformer_bench.ranks.part import Part
-from paraformer_bench.ranks.process_group import join, leave, meet
-from paraformer_bench.ranks.team import Team
+from paraformer_bench.instrument import precision
+from paraformer_bench.instrument.bench import (
+    build_model,
+    make_example,
+    parameter_bytes,
+    prepare,
+)
+from paraformer_bench.instrument.device import Device, describe
+from paraformer_bench.instrument.memory import make_workspaces, release
+from paraformer_bench.instrument.visit import sentinel_case
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.plugins import load_plugins
-from paraformer_bench.workers.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.study.job import RankJob
+from paraformer_bench.study.record import Status
+from paraformer_bench.study.registry import EXECUTIONS, RANKS
 
-Emit = Callable[[dict[str, Any]], None]
 
+class Build(Struct, frozen=True):
+    """The order to build the part of a case, which later orders call by ``number``."""
 
-@dataclass(frozen=True)
-class _Held:
-    """A case whose part is built."""
-
+    number: int
     case: Case
-    part: Part
-    parameter_bytes: int
+    block: int
 
 
+class Answer(Struct, frozen=True):
+    """How an order went: status and reason as of a record; after ``peak`` what was found."""
+
+    status: Status = "ok"
+    reason: str | None = None
+    peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    parameter_bytes: int = 0
+
+
+@dataclass
+class RankPart:
+    """Runs one rank's part of a net; every rank must call its own.
+
+    Attributes:
+        ranks: All that run the net.
+        call: The net as the execution has left it here.
+        example: Receives the input; on rank 0 it is an input.
+        parameter_bytes: Of the parameters here.
+    """
+
+    ranks: Ranks
+    call: Forward
+    example: Tensor
+    parameter_bytes: int = 0
+    _exchanges: list[Callable[[], object]] | None = field(default=None, init=False)
+
+    def run(self, x: Tensor | None = None) -> Tensor:
+        """Send the input of rank 0 to all ranks and run the net.
+
+        Args:
+            x: On rank 0 the input, otherwise nothing.
+        """
+        x = self.example if x is None else x
+        self.ranks.broadcast(x)
+        if self._exchanges is None:
+            with self.ranks.noting() as self._exchanges:
+                return self.call(x)
+        return self.call(x)
+
+    def communicate(self) -> None:
+        """Tell each other as much as in `run`, and compute nothing between."""
+        self.ranks.broadcast(self.example)
+        for exchange in self._exchanges or ():
+            exchange()
+
+
+@dataclass
 class Follower:
     """Obeys rank 0.
 
-    Args:
+    Attributes:
         device: This rank's own.
+        threads: Of the CPU, for all ranks together.
         ranks: By their number, as `process_group.join` returns them.
         orders: Where they are read.
-        answer: Where answers go.
+        answer: Receives answers.
     """
 
-    def __init__(
-        self, device: Device, ranks: dict[int, Ranks], orders: BinaryIO, answer: Emit
-    ) -> None:
-        self._device = device
-        self._ranks = ranks
-        self._orders = orders
-        self._answer = answer
-        self._held: dict[int, _Held] = {}
-        self._in_use: _Held | None = None
+    device: Device
+    threads: int
+    ranks: dict[int, Ranks]
+    orders: BinaryIO
+    answer: Callable[[Answer], None]
+    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
+    _in_use: int | None = field(default=None, init=False)
 
     def serve(self) -> None:
         """Obey until there are no more orders.
@@ -66,96 +115,115 @@ class Follower:
         Raises:
             Exception: A call failed half way, so that the ranks no longer understand each other.
         """
-        while order := self._orders.readline():
+        while order := self.orders.readline():
             self._obey(order)
 
     def _obey(self, order: bytes) -> None:
         word, _, argument = order.decode().strip().partition(" ")
         if word == "build":
-            self._build(**json.loads(argument))
-            return
-        number = int(argument)
-        if word == "drop":
-            self._drop(number)
-            return
-        held = self._use(number)
-        if word == "run":
-            held.part.run()
+            self._build(wire.decode(argument, Build))
+        elif word == "drop":
+            self._drop(int(argument))
+        elif word == "run":
+            self._use(int(argument)).run()
         elif word == "communicate":
-            held.part.communicate()
+            self._use(int(argument)).communicate()
         elif word == "peak":
-            self._peak(held)
+            self._peak(self._use(int(argument)))
         else:
             raise ValueError(f"unknown order {word!r}")
 
-    def _build(self, number: int, case: dict[str, Any], block: int) -> None:
-        try:
-            self._held[number] = self._built(Case.from_json(case), block)
-        except Exception as error:
-            status, reason = describe(error)
-            self._answer({"status": status, "reason": reason})
-            return
-        self._answer({"status": "ok", "facts": {}})
-
-    def _built(self, case: Case, block: int) -> _Held:
-        part, size = build_part(case, self._device, block, self._ranks[case.devices])
+    def _build(self, task: Build) -> None:
         self._in_use = None
-        return _Held(case, part, size)
+        try:
+            self._make_settings(task.case)
+            part = build_part(task.case, self.device, task.block, self.ranks[task.case.devices])
+        except Exception as error:
+            self.answer(Answer(*describe(error)))
+            return
+        self._built[task.number] = task.case, part
+        self.answer(Answer())
 
-    def _peak(self, held: _Held) -> None:
+    def _peak(self, part: RankPart) -> None:
         """Watch this process's memory during the next order, which is to run."""
-        peak = self._device.memory.peak(lambda: self._obey(self._orders.readline()))
-        facts = {
-            "peak_bytes": peak.peak_bytes,
-            "reserved_bytes": peak.reserved_bytes,
-            "parameter_bytes": held.parameter_bytes,
-        }
-        self._answer({"status": "ok", "facts": facts})
+        peak = self.device.memory.peak(lambda: self._obey(self.orders.readline()))
+        self.answer(
+            Answer(
+                peak_bytes=peak.peak_bytes,
+                reserved_bytes=peak.reserved_bytes,
+                parameter_bytes=part.parameter_bytes,
+            )
+        )
 
-    def _use(self, number: int) -> _Held:
-        held = self._held[number]
-        if held is not self._in_use:
-            self._device.use(held.case)
-            self._in_use = held
-        return held
+    def _use(self, number: int) -> RankPart:
+        case, part = self._built[number]
+        if number != self._in_use:
+            self._make_settings(case)
+            self._in_use = number
+        return part
+
+    def _make_settings(self, case: Case) -> None:
+        precision.use(case.dtype)
+        if self.device.torch_device.type == "cpu":
+            torch.set_num_threads(threads_of(case, self.threads))
 
     def _drop(self, number: int) -> None:
-        held = self._held.pop(number, None)
-        if held is self._in_use:
-            self._in_use = None
-        del held
-        release(self._device.torch_device)
+        self._built.pop(number, None)
+        release(self.device.torch_device)
 
 
-def main() -> int:
+def follow(
+    job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
+) -> None:
     """Follow rank 0 to the end of its orders.
 
-    Returns:
-        0, or 1 when a call failed half way or rank 0 has gone.
+    Raises:
+        Exception: A call failed half way, so that the ranks no longer understand each other; it
+            has been told.
     """
-    answer = take_stdout()
-    die_with_parent()
-    orders = sys.stdin.buffer
-    hello = json.loads(orders.readline())
-    torch.set_num_threads(hello["threads"])
-    load_plugins(map(Path, hello["plugins"]))
+    from paraformer_bench.ranks.process_group import join, leave, meet
+
+    torch.set_num_threads(job.threads)
     try:
-        with at_work(hello["device"]) as alone:
-            device = replace(alone, team=Team(hello["device"]))
-            # As in a worker, so that what loads on first use is not charged to a real case.
-            prepare(sentinel_case(hello["device"]), device, 0, 0.1, {})
-            store = meet(hello["port"], max(hello["sizes"]))
-            ranks = join(store, hello["rank"], hello["sizes"], device.torch_device)
-            Follower(device, ranks, orders, answer).serve()
-            leave()
-    except ParentGone:
-        return 1
+        # As in a worker, so that what loads on first use is not charged to a real case.
+        prepare(sentinel_case(job.device), device, 0, 0.1, {})
+        store = meet(job.port, max(job.sizes))
+        ranks = join(store, job.rank, job.sizes, device.torch_device)
+        Follower(device, job.threads, ranks, orders, answer).serve()
+        leave()
     except Exception as error:
-        status, reason = describe(error)
-        answer({"status": status, "reason": reason})
-        return 1
-    return 0
+        answer(Answer(*describe(error)))
+        raise
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> RankPart:
+    """Build what a follower runs of a case, as rank 0 does but for the gate."""
+    where = device.torch_device
+    load_modules(case)
+    make_workspaces(case, where)
+    device.memory.mark()
+    model = build_model(case, where)
+    return make_part(case, model, make_example(case, where, block), ranks)
+
+
+def make_part(case: Case, model: nn.Module, example: Tensor, ranks: Ranks) -> RankPart:
+    """Cut a rank's part out of a model, by the execution of the case."""
+    call = EXECUTIONS.get(case.execution).factory(model, example, ranks)
+    return RankPart(ranks, call, example, parameter_bytes(model))
+
+
+def load_modules(case: Case) -> None:
+    """Import what the execution needs on several devices, before memory is looked at."""
+    if case.devices > 1:
+        for module in EXECUTIONS.get(case.execution).traits.loads:
+            import_module(module)
+
+
+def needs_ranks(case: Case) -> bool:
+    """Whether a case is run by several processes."""
+    return case.devices > 1 and EXECUTIONS.get(case.execution).traits.spread == RANKS
+
+
+def threads_of(case: Case, threads: int) -> int:
+    """Share of a CPU's threads that each rank of a case computes with: all if it has no ranks."""
+    return max(1, threads // case.devices) if needs_ranks(case) else threads

@@ -1,46 +1,153 @@
-"""One net on several devices, as its rank 0 sees it: followers in processes of their own.
+"""A case on several devices, as the worker sees it: it is rank 0 and leads followers.
 
-The worker is rank 0. Its followers (`ranks.follower`) are started with the first case that
-needs them and stay for all others. They sleep until they read a line: ``build``, ``run``,
-``peak``, ``communicate`` or ``drop`` with the number of a case. Tensors go through
-`torch.distributed`.
+Followers (`ranks.follower`) are processes of their own, started with the first case that needs
+them; they stay for all others. They sleep until they read a line: ``build``, ``run``, ``peak``,
+``communicate`` or ``drop`` with the number of a case. Tensors go through `torch.distributed`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from paraformer_bench.instrument.host_load import Host
-from paraformer_bench.study import child
+from paraformer_bench.executions._branches import Forward
+from paraformer_bench.instrument.bench import Bench, Builder, on_one_device, prepare, rebuild
+from paraformer_bench.instrument.clock import Clock
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.gate import References
+from paraformer_bench.instrument.meters import HostLoad
+from paraformer_bench.ranks.follower import (
+    Answer,
+    Build,
+    RankPart,
+    load_modules,
+    make_part,
+    needs_ranks,
+    threads_of,
+)
+from paraformer_bench.study import child, wire
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.registry import EXECUTIONS, RANKS
-from paraformer_bench.workers.reporter import Reporter
+from paraformer_bench.study.job import BlockJob, RankJob
+from paraformer_bench.study.record import Status
+from paraformer_bench.study.registry import EXECUTIONS
 
 if TYPE_CHECKING:
     from paraformer_bench.executions._ranks import Ranks
-    from paraformer_bench.instrument.clock import Clock
-    from paraformer_bench.ranks.part import Part
-    from paraformer_bench.study.job import Job
+
+_T = TypeVar("_T")
+
+Report = Callable[[Status, str], None]
+"""Ends the case under way with a status and a reason; no event can follow."""
 
 _COMMUNICATIONS = 21
 _PATIENCE = 5.0
 """Seconds for followers to end by themselves."""
-_MOURNING = 2.0
+_GRACE = 2.0
 """Seconds for which a call that failed waits: if a rank has died, this process ends meanwhile."""
+
+
+class SpreadBuilder(Builder):
+    """Builds cases of several devices too: on a team of ranks, or in threads of this process.
+
+    Args:
+        device: Where the cases live, with the first of their devices.
+        block: Index of the block.
+        team: Its ranks.
+    """
+
+    def __init__(self, device: Device, block: int, team: Team) -> None:
+        super().__init__(device, block)
+        self._team = team
+
+    def use(self, case: Case) -> None:
+        """Make the settings that a case needs; on a CPU a rank has its share of the cores."""
+        super().use(case)
+        self._team.use_threads(case)
+
+    def prepare(self, case: Case, seconds: float, references: References) -> Bench:
+        """Make a case ready for the first time, on all its devices.
+
+        Its peaks are those of the rank that needs most. What each rank needs, and the time of what
+        they tell each other in one call, stand in ``telemetry``.
+        """
+        self._begin(case)
+        bench = prepare(case, self.device, self.block, seconds, references, self._execute)
+        if not needs_ranks(case):
+            return bench
+        facts, team = bench.facts, self._team
+        others = team.peaks(case, bench.call)
+        peaks = [facts.peak_bytes, *(other.peak_bytes for other in others)]
+        reserved = [facts.reserved_bytes, *(other.reserved_bytes for other in others)]
+        own = team.part(case).parameter_bytes
+        of_ranks = {
+            "peak_bytes": peaks,
+            "parameter_bytes": [own, *(other.parameter_bytes for other in others)],
+            "communication_seconds": team.communication_seconds(case, self.device.clock),
+        }
+        if self.device.torch_device.type == "cpu":
+            of_ranks["threads_per_rank"] = torch.get_num_threads()
+        facts.peak_bytes, facts.reserved_bytes = _most(peaks), _most(reserved)
+        facts.telemetry = {"ranks": of_ranks}
+        return bench
+
+    def rebuild(self, case: Case) -> Bench:
+        """Make a case ready that has been so before."""
+        self._begin(case)
+        return rebuild(case, self.device, self.block, execute=self._execute)
+
+    def drop(self, cases: Iterable[Case]) -> None:
+        """Give back the memory of cases, that of followers too."""
+        cases = list(cases)
+        self._team.drop(cases)
+        super().drop(cases)
+
+    def healthy(self) -> bool:
+        """Whether device and team still answer."""
+        return not self._team.broken and super().healthy()
+
+    def _begin(self, case: Case) -> None:
+        self._team.use_threads(case)
+        load_modules(case)
+        if needs_ranks(case):
+            self._team.begin(case, self.block)
+
+    def _execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Put rank 0's net under its execution, on all devices of the case."""
+        if case.devices == 1:
+            return on_one_device(case, model, example)
+        if needs_ranks(case):
+            part = make_part(case, model, example, self._team.ranks(case))
+            return self._team.lead(case, part)
+        kind = self.device.torch_device.type
+        devices = [torch.device(kind, index) for index in range(case.devices)]
+        run: Forward = EXECUTIONS.get(case.execution).factory(model, example, devices)
+        return run
+
+
+@dataclass
+class _Begun:
+    """A case that the followers know.
+
+    Attributes:
+        number: What they call it.
+        asked: They have been asked for an answer that was not read yet.
+        part: Rank 0's own, once it is there.
+    """
+
+    number: int
+    asked: bool = True
+    part: RankPart | None = None
 
 
 class Team:
@@ -55,7 +162,7 @@ class Team:
         sizes: Numbers of ranks that cases will ask for.
         plugins: Paths of plugin files that followers load first.
         host: Told of every process that is part of the worker.
-        reporter: Told what a follower died of.
+        report: Told what a follower died of.
 
     Attributes:
         broken: A call has failed half way, so the ranks no longer understand each other.
@@ -66,57 +173,39 @@ class Team:
         device: str = "cpu",
         sizes: Sequence[int] = (),
         plugins: Sequence[str] = (),
-        host: Host | None = None,
-        reporter: Reporter | None = None,
+        host: HostLoad | None = None,
+        report: Report | None = None,
     ) -> None:
         self.broken = False
         self._device = device
         self._sizes = list(sizes)
         self._plugins = list(plugins)
         self._host = host
-        self._reporter = reporter
+        self._report = report
         self._threads = torch.get_num_threads()
         self._followers: list[subprocess.Popen[bytes]] = []
         self._watchers: list[threading.Thread] = []
         self._ranks: dict[int, Ranks] = {}
-        self._numbers: dict[Case, int] = {}
-        self._unanswered: set[Case] = set()
+        self._begun: dict[Case, _Begun] = {}
         self._last_number = 0
         self._closing = False
-        self._mourner = threading.Lock()
+        self._first_death = threading.Lock()
 
     @classmethod
-    def of(cls, job: Job, host: Host, reporter: Reporter) -> Team:
+    def of(cls, job: BlockJob, host: HostLoad, report: Report) -> Team:
         """The team for the cases of a job."""
-        cases = [case for group in job.groups for case in group]
-        sizes = sorted({case.devices for case in cases if needs_ranks(case)})
-        return cls(job.device, sizes, job.plugins, host, reporter)
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
+        return cls(job.device, sizes, job.plugins, host, report)
 
     def use_threads(self, case: Case) -> None:
         """Give this rank its share of the CPU's cores, or the whole of them back."""
         if self._device == "cpu":
-            torch.set_num_threads(self.threads_of(case))
-
-    def threads_of(self, case: Case) -> int:
-        """Threads that each rank of a case computes with on a CPU."""
-        return max(1, self._threads // case.devices) if needs_ranks(case) else self._threads
+            torch.set_num_threads(threads_of(case, self._threads))
 
     def begin(self, case: Case, block: int) -> None:
-        """Have the followers build their parts of a case, if it has any."""
-        if not needs_ranks(case):
-            return
-        self.drop([case, *self._unanswered])  # whose answers must not be taken for this one's
+        """Have the followers build their parts of a case."""
+        # The answers to others that were given up must not be taken for this one's.
+        self.drop([case, *(other for other, begun in self._begun.items() if begun.asked)])
         if not self._ranks:
             try:
                 self._start()
@@ -124,17 +213,26 @@ class Team:
                 self.broken = True  # some ranks may be waiting for others
                 raise
         self._last_number += 1
-        self._numbers[case] = self._last_number
-        self._unanswered.add(case)
-        task = {"number": self._last_number, "case": case.to_json(), "block": block}
-        self._tell(case, "build", json.dumps(task))
+        self._begun[case] = _Begun(self._last_number)
+        task = Build(number=self._last_number, case=case, block=block)
+        self._tell(case, f"build {wire.encode(task).decode()}")
 
     def ranks(self, case: Case) -> Ranks:
         """The ranks of a case that has begun."""
         return self._ranks[case.devices]
 
-    def lead(self, case: Case, part: Part) -> Callable[[Tensor], Tensor]:
+    def part(self, case: Case) -> RankPart:
+        """Rank 0's part of a case that is led."""
+        part = self._begun[case].part
+        assert part is not None
+        return part
+
+    def lead(self, case: Case, part: RankPart) -> Forward:
         """Return what calls a case on all ranks, once all have built it.
+
+        Args:
+            case: Has begun.
+            part: Rank 0's own.
 
         Raises:
             Unsupported: A follower cannot run its part.
@@ -142,48 +240,39 @@ class Team:
             RuntimeError: Anything else went wrong in a follower.
         """
         self._answers(case)
+        self._begun[case].part = part
+        return lambda x: self._together(case, "run", lambda: part.run(x))
 
-        def led(x: Tensor) -> Tensor:
-            output: Tensor = self._together(case, "run", lambda: part.run(x))
-            return output
-
-        return led
-
-    def peaks(self, case: Case, call: Callable[[], object]) -> list[dict[str, int | None]]:
-        """Have every follower watch its memory during ``call``.
-
-        Returns:
-            For each its ``peak_bytes``, ``reserved_bytes`` and ``parameter_bytes``.
-        """
-        self._tell(case, "peak", self._numbers[case])
-        self._unanswered.add(case)
+    def peaks(self, case: Case, call: Callable[[], object]) -> list[Answer]:
+        """Have every follower watch its memory during ``call``; return what each found."""
+        self._order(case, "peak")
+        self._begun[case].asked = True
         call()
         return self._answers(case)
 
-    def communication_seconds(self, case: Case, part: Part, clock: Clock) -> float:
+    def communication_seconds(self, case: Case, clock: Clock) -> float:
         """Median wall time of all that the ranks of a case tell each other in one call."""
-
-        def talk() -> None:
-            self._together(case, "communicate", part.communicate)
-
-        return median(clock.wall(talk) for _ in range(_COMMUNICATIONS))
+        part = self.part(case)
+        times = [
+            clock.wall(lambda: self._together(case, "communicate", part.communicate))
+            for _ in range(_COMMUNICATIONS)
+        ]
+        return median(times)
 
     def drop(self, cases: Iterable[Case]) -> None:
-        """Have the followers let go of cases, whether or not they hold them."""
+        """Have the followers let go of cases, whether or not they have built them."""
         for case in cases:
-            if case in self._numbers and not self.broken:
-                if case in self._unanswered:
+            if case in self._begun and not self.broken:
+                if self._begun[case].asked:
                     self._read(case)
-                self._tell(case, "drop", self._numbers[case])
-            self._numbers.pop(case, None)
-            self._unanswered.discard(case)
+                self._order(case, "drop")
+            self._begun.pop(case, None)
 
     def close(self) -> None:
         """End the followers and leave the group; may be called twice."""
         self._closing = True
         for follower in self._followers:
             assert follower.stdin is not None
-            assert follower.stdout is not None
             if self.broken:
                 follower.kill()
             follower.stdin.close()  # at the end of its input a follower ends
@@ -211,22 +300,22 @@ class Team:
         store = open_store(max(self._sizes))
         for rank in range(1, max(self._sizes)):
             follower = subprocess.Popen(
-                child.command("ranks.follower"),
+                child.command("workers", "rank"),
                 env=child.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
             )
             self._followers.append(follower)
-            hello = {
-                "rank": rank,
-                "sizes": self._sizes,
-                "port": store.port,
-                "device": "cpu" if self._device == "cpu" else f"cuda:{rank}",
-                "threads": self._threads,
-                "plugins": self._plugins,
-            }
-            self._write(follower, json.dumps(hello))
+            job = RankJob(
+                rank=rank,
+                sizes=self._sizes,
+                port=store.port,
+                device="cpu" if self._device == "cpu" else f"cuda:{rank}",
+                threads=self._threads,
+                plugins=self._plugins,
+            )
+            self._write(follower, wire.encode(job))
             if self._host is not None:
                 self._host.adopt(follower.pid)
             watcher = threading.Thread(
@@ -236,33 +325,38 @@ class Team:
             self._watchers.append(watcher)
         self._ranks = join(store, 0, self._sizes, torch.device(self._device))
 
-    def _together(self, case: Case, word: str, own: Callable[[], Any]) -> Any:
+    def _together(self, case: Case, order: str, own: Callable[[], _T]) -> _T:
         """Do what all ranks do at once; a failure half way is the end of the team."""
         try:
-            self._tell(case, word, self._numbers[case])
+            self._order(case, order)
             return own()
         except Exception:
             self._break()
             raise
 
-    def _tell(self, case: Case, word: str, argument: object) -> None:
+    def _order(self, case: Case, order: str) -> None:
+        self._tell(case, f"{order} {self._begun[case].number}")
+
+    def _tell(self, case: Case, line: str) -> None:
         for follower in self._followers[: case.devices - 1]:
-            self._write(follower, f"{word} {argument}")
+            self._write(follower, line.encode())
 
-    def _write(self, follower: subprocess.Popen[bytes], line: str) -> None:
+    def _write(self, follower: subprocess.Popen[bytes], line: bytes) -> None:
         assert follower.stdin is not None
-        follower.stdin.write(line.encode() + b"\n")
+        follower.stdin.write(line + b"\n")
 
-    def _answers(self, case: Case) -> list[dict[str, Any]]:
+    def _answers(self, case: Case) -> list[Answer]:
         answers = self._read(case)
         for rank, answer in enumerate(answers, 1):
-            if (status := answer["status"]) != "ok":
-                kind = {"skipped": Unsupported, "oom": MemoryError}.get(status, RuntimeError)
-                raise kind(f"rank {rank}: {answer['reason']}")
-        return [answer["facts"] for answer in answers]
+            if answer.status != "ok":
+                kind = {"skipped": Unsupported, "oom": MemoryError}.get(
+                    answer.status, RuntimeError
+                )
+                raise kind(f"rank {rank}: {answer.reason}")
+        return answers
 
-    def _read(self, case: Case) -> list[dict[str, Any]]:
-        self._unanswered.discard(case)
+    def _read(self, case: Case) -> list[Answer]:
+        self._begun[case].asked = False
         lines = []
         for follower in self._followers[: case.devices - 1]:
             assert follower.stdout is not None
@@ -270,47 +364,41 @@ class Team:
         if not all(lines):
             self._break()
             raise RuntimeError("a rank has ended")
-        return [json.loads(line) for line in lines]
+        return [wire.decode(line, Answer) for line in lines]
 
     def _break(self) -> None:
         self.broken = True
-        time.sleep(_MOURNING)  # if a rank has died, `_watch` ends this process meanwhile
+        time.sleep(_GRACE)  # if a rank has died, `_watch` ends this process meanwhile
 
     def _watch(self, rank: int, follower: subprocess.Popen[bytes]) -> None:
         """Wait for a follower to end, in a thread; end this process if it was too early."""
         code = follower.wait()
-        with self._mourner:  # the first to die is the one to name
+        with self._first_death:  # the first to die is the one to name
             if self._closing:
                 return
             try:
-                self._report(rank, follower, code)
+                self._tell_of_death(rank, follower, code)
                 for other in self._followers:
                     other.kill()
                     other.wait()
             finally:
                 os._exit(1)
 
-    def _report(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
+    def _tell_of_death(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
         """Say what a follower died of, on stderr and to the case under way."""
         assert follower.stdout is not None
-        status, reason = "error", _how_it_ended(code)
+        status: Status = "error"
+        reason = f"rank {rank} {child.how_it_ended(code)}"
         *_, last = [b"", *follower.stdout.read().splitlines()]
-        with contextlib.suppress(ValueError):  # it was killed, perhaps in the middle of an answer
-            answer = {"status": status, "reason": reason} | json.loads(last)
-            if answer["status"] != "ok":
-                status, reason = answer["status"], answer["reason"]
-        os.write(2, f"rank {rank}: {reason}\n".encode())
-        if self._reporter is not None:
-            self._reporter.last_words(status, f"rank {rank}: {reason}")
+        # It may have been killed in the middle of an answer.
+        with contextlib.suppress(wire.Malformed):
+            answer = wire.decode(last, Answer)
+            if answer.status != "ok":
+                status, reason = answer.status, f"rank {rank}: {answer.reason}"
+        os.write(2, f"{reason}\n".encode())
+        if self._report is not None:
+            self._report(status, reason)
 
 
-def needs_ranks(case: Case) -> bool:
-    """Whether a case is run by several processes."""
-    return case.devices > 1 and EXECUTIONS.get(case.execution).traits.spread == RANKS
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    named = -code in set(signal.Signals)
-    return f"killed by {signal.Signals(-code).name if named else f'signal {-code}'}"
+def _most(sizes: Iterable[int | None]) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)

@@ -7,8 +7,9 @@ has (`registry.register_model`); those of the reference nets are `REFERENCE_AXES
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
 from typing import Any
@@ -84,7 +85,7 @@ class ModelSpec:
     channels: int = 3
     classes: int = 1000
     mlp_ratio: int = 4
-    others: Axes = ()
+    others: Axes = field(default=(), repr=False)  # weights are seeded by what is shown
 
     def __getattr__(self, name: str) -> int:
         for axis, value in self.__dict__.get("others", ()):
@@ -442,6 +443,12 @@ class Case:
                 f"{self.regime.branch_depth}: take multiples of it"
             )
         return self
+
+
+def digest(cases: Iterable[Case]) -> str:
+    """Return what tells the cases of a run from those of any other."""
+    ids = sorted(case.id for case in cases)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def in_order(axes: Mapping[str, int]) -> Axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,3 +38,18 @@ def environment() -> dict[str, str]:
     """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | {"PYTHONPATH": path}
+
+
+def how_it_ended(code: int | None) -> str:
+    """Say in a predicate how a process ended.
+
+    Args:
+        code: Its return code, negative if a signal killed it; None if its parent stopped it.
+    """
+    if code is None:
+        return "was stopped"
+    if code >= 0:
+        return f"exited with code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = " (by the system, if memory ran out)" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{hint}"

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from paraformer_bench.study.calibration import Reading
 from paraformer_bench.study.ceilings import Limits
 from paraformer_bench.study.record import Count, Facts, Status
+from paraformer_bench.study.survey import Survey
 from paraformer_bench.study.timelines import Profile
 
 
@@ -148,6 +149,22 @@ class Calibrated(Event, kw_only=True):
     readings: list[Reading]
 
 
+class Surveyed(Event, kw_only=True):
+    """What is registered and what is here."""
+
+    survey: Survey
+
+
+class Refused(Event, kw_only=True):
+    """A plugin cannot be loaded, so nothing is done.
+
+    Attributes:
+        message: Why, one line for the user.
+    """
+
+    message: str
+
+
 class Ended(Event, kw_only=True):
     """How a process ended that did not say `Done`. Said by whoever follows it, never by itself.
 
@@ -173,6 +190,8 @@ ANY = (
     | Profiled
     | Measured
     | Calibrated
+    | Surveyed
+    | Refused
     | Ended
 )
 """Every kind of event, as readers of a pipe or a journal expect them."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from paraformer_bench.study.calibration import DELAYS
 from paraformer_bench.study.case import Case
@@ -78,6 +79,11 @@ class BlockJob(Job, frozen=True, kw_only=True):
     def cases(self) -> list[Case]:
         """All cases in the order of their visit."""
         return [case for group in self.groups for case in group]
+
+    def without(self, done: Collection[str]) -> BlockJob:
+        """Return the job less the cases whose ids are ``done``; empty groups vanish."""
+        rest = ([case for case in group if case.id not in done] for group in self.groups)
+        return replace(self, groups=[group for group in rest if group])
 
 
 class ProfileJob(Job, frozen=True, kw_only=True):

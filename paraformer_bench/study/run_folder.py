@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from paraformer_bench.study import wire
 from paraformer_bench.study.calibration import Calibration
@@ -71,6 +71,9 @@ MOST_SHARDS = 10_000
 MOST_BLOCKS = 10_000
 
 
+_Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
+
+
 class Efficiency(Struct, frozen=True):
     """How much of a sweep's time was spent in warm-up or timed calls.
 
@@ -81,10 +84,10 @@ class Efficiency(Struct, frozen=True):
         device_seconds: Time of all devices, where several worked at once.
     """
 
-    wall_seconds: float
-    busy_seconds: float
+    wall_seconds: _Seconds
+    busy_seconds: _Seconds
     share: float | None = None
-    device_seconds: float | None = None
+    device_seconds: _Seconds | None = None
 
 
 class ModelFacts(Struct, frozen=True):

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from paraformer_bench.study import child
 from paraformer_bench.study.ceilings import Place
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
-
-_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -47,45 +39,6 @@ class Survey:
         """Return what is measured when a device of this machine is."""
         host, name = self.environment["host"]["name"], self.environment["devices"][device]
         return Place(str(host), device, str(name), self.versions.get("torch", "?"))
-
-
-class SurveyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the child prints: the survey, or why a plugin cannot be loaded."""
-
-    survey: Survey | None = None
-    error: str = ""
-
-
-def take_survey(plugins: Iterable[Path] = ()) -> Survey:
-    """Ask a child process, which imports torch and the plugins so that this one need not.
-
-    Raises:
-        UsageError: A plugin cannot be loaded, or the child died (torch is broken, say).
-    """
-    arguments = [str(path) for path in plugins]
-    try:
-        result = subprocess.run(
-            child.command("workers.survey", *arguments),
-            env=child.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",  # what plugins print may be anything
-            timeout=_SECONDS,
-        )
-        answer = msgspec.json.decode(result.stdout, type=SurveyAnswer)
-    except subprocess.TimeoutExpired:
-        raise UsageError(
-            f"loading torch{' and the plugins' if arguments else ''} took over {_SECONDS} s"
-        ) from None
-    except ValueError:
-        last = next(reversed(result.stderr.strip().splitlines()), "no message")
-        raise UsageError(
-            f"cannot load torch{' and the plugins' if arguments else ''}: {last}"
-        ) from None
-    if answer.survey is None:
-        raise UsageError(answer.error)
-    return answer.survey
 
 
 def choose_device(survey: Survey, asked: str | None) -> str:

@@ -7,24 +7,30 @@ import shlex
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.profiling import Profile
 from paraformer_bench.study.run_folder import RUN, now
-from paraformer_bench.sweep.describe import describe_machines, empty, energy_line, headline
-from paraformer_bench.sweep.describe import dry_run as describe
-from paraformer_bench.sweep.launcher import Launcher, open_launcher
-from paraformer_bench.sweep.probe import needed, note_ceilings
-from paraformer_bench.sweep.profile import known_profiles
-from paraformer_bench.sweep.progress import count, duration
-from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.setup import open_store, set_up, suite_of
+from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.plan import Settings, Study
+from paraformer_bench.sweep.progress import (
+    count,
+    describe_nodes,
+    describe_plan,
+    duration,
+    empty,
+    energy_line,
+    headline,
+)
+from paraformer_bench.sweep.resume import find_run
+from paraformer_bench.sweep.run import Outcome, ceilings_needed, run_sweep
+from paraformer_bench.sweep.setup import Launcher, open_store, set_up, suite_of
 from paraformer_bench.sweep.signals import Hold, held, interruptible
-from paraformer_bench.sweep.sitting import Sitting
-from paraformer_bench.sweep.store import Store
-from paraformer_bench.sweep.study import Settings, Study
+
+if TYPE_CHECKING:
+    from paraformer_bench.clusters.ray import RayCluster
 
 BROKEN_CASES = 3
 INTERRUPTED = 130
@@ -32,15 +38,15 @@ INTERRUPTED = 130
 
 def dry_run(settings: Settings) -> int:
     """Print what a sweep would do."""
-    with open_launcher(settings, print) as launcher:
-        study = set_up(settings, launcher.survey)
-        machines = launcher.machines()
-    print(headline(study))
-    for line in (*describe_machines(machines), *describe(study)):
+    run = find_run(settings)
+    with Launcher.of(settings, run).connected(print) as cluster:
+        study = set_up(settings, run, cluster)
+        nodes = cluster.nodes if cluster else []
+    for line in (headline(study), *describe_nodes(nodes), *describe_plan(study)):
         print(line)
     if nothing := empty(study.plan):
         print(nothing)
-    if needed(study):
+    if ceilings_needed(study):
         print("  before that: the ceilings of the device, a few seconds")
     return 0
 
@@ -59,31 +65,37 @@ def sweep(settings: Settings) -> int:
     """
     started = time.monotonic()
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    run = find_run(settings)
+    launcher = Launcher.of(settings, run)
     with (
         interruptible(),
-        open_launcher(settings, console.print) as launcher,
+        launcher.connected(console.print) as cluster,
         interruptible(),  # once more: Ray has set a handler of its own
     ):
-        study = set_up(settings, launcher.survey)
+        study = set_up(settings, run, cluster)
         with held() as hold:
             try:
-                return _sweep(study, settings, launcher, console, started, hold)
+                _announce(study, settings, cluster, console)
+                store, outcome = _measure(
+                    study, settings, launcher, cluster, console, started, hold
+                )
+                _report(store, study, outcome, console)
             except KeyboardInterrupt:  # the second signal
                 if (study.folder / RUN).exists():
                     console.print(_interrupted(study))
                 return INTERRUPTED
+            if outcome.interrupted or hold.came:
+                console.print(_interrupted(study))
+                return INTERRUPTED
+    return BROKEN_CASES if outcome.broken else 0
 
 
-def _sweep(
-    study: Study,
-    settings: Settings,
-    launcher: Launcher,
-    console: Console,
-    started: float,
-    hold: Hold,
-) -> int:
+def _announce(
+    study: Study, settings: Settings, cluster: RayCluster | None, console: Console
+) -> None:
+    """Say what will be done."""
     console.print(headline(study))
-    for line in describe_machines(launcher.machines()):
+    for line in describe_nodes(cluster.nodes if cluster else ()):
         console.print(line)
     if settings.device is None and not settings.resume:
         console.print(f"no device was named: taking {study.plan.device}")
@@ -93,41 +105,38 @@ def _sweep(
         console.print(f"skipping cases: {reason}")
     if study.plan.cases and (energy := energy_line(study)):
         console.print(energy)
+
+
+def _measure(
+    study: Study,
+    settings: Settings,
+    launcher: Launcher,
+    cluster: RayCluster | None,
+    console: Console,
+    started: float,
+    hold: Hold,
+) -> tuple[Store, Outcome]:
+    """Measure into the run folder, which is closed afterwards.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
     with open_store(study, settings) as store:
         for warning in (*study.warnings, *store.warnings):
             console.print(f"warning: {warning}")
         try:
             if study.resumed:  # its number of blocks may be another now
                 store.update(**suite_of(study), finished=None)
-            store.update(**launcher.facts())
-            sitting = Sitting.begin(study, settings, store) if "parts" in store.info else None
+            launcher.note(store, cluster)
             outcome = run_sweep(
-                study.plan,
-                store,
-                launcher.schedule,
-                console,
-                started,
-                launch_profiler=launcher.launch_profiler,
-                first=lambda: note_ceilings(study, store, console, launcher.start),
-                interruptible=hold.released,
+                study, store, console, started, cluster=cluster, interruptible=hold.released
             )
-            store.update(**launcher.facts())  # nodes may have joined
-            if sitting:
-                sitting.end(outcome.interrupted)
-            elif not outcome.interrupted:
+            launcher.note(store, cluster)  # nodes may have joined
+            if not outcome.interrupted:
                 store.update(finished=now())
         except OSError as error:
             raise _lost_folder(store, error) from None
-    _report(store, study, outcome, console)
-    if outcome.interrupted or hold.came:
-        console.print(_interrupted(study))
-        return INTERRUPTED
-    if missing := store.info.get("missing"):
-        console.print(
-            f"the run is unfinished without {', '.join(missing)}; go on with: "
-            f"{resume_command(study.folder)}"
-        )
-    return BROKEN_CASES if outcome.broken else 0
+    return store, outcome
 
 
 def _interrupted(study: Study) -> str:
@@ -152,11 +161,11 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
     # Shards are jobs beside each other: they leave the list of runs to whoever merges them.
     if store.folder.resolve().parent.name == "reports" and shard is None:
         build_index(store.folder.parent)
-    if efficiency := store.info["efficiency"]:  # of a merged run it may be unknown
-        of_what = "the devices' time" if "device_seconds" in efficiency else "it"
+    if efficiency := store.info.efficiency:
+        of_what = "it" if efficiency.device_seconds is None else "the devices' time"
         console.print(
-            f"{count(outcome.blocks, 'block')} in {duration(efficiency['wall_seconds'])}, "
-            f"{efficiency['share'] or 0:.0%} of {of_what} in warm-up or timed calls"
+            f"{count(outcome.blocks, 'block')} in {duration(efficiency.wall_seconds)}, "
+            f"{efficiency.share or 0:.0%} of {of_what} in warm-up or timed calls"
         )
     if timelines := _timelines(store):
         console.print(timelines)
@@ -178,7 +187,7 @@ def _report(store: Store, study: Study, outcome: Outcome, console: Console) -> N
 
 def _timelines(store: Store) -> str | None:
     """One line on the timelines of the run, if any were asked for."""
-    profiles = [Profile.from_json(data) for data in known_profiles(store).values()]
+    profiles = list((store.info.profiles or {}).values())
     if not profiles:
         return None
     size = sum(profile.bytes for profile in profiles) / 1e6

@@ -1,16 +1,27 @@
-"""Showing how far a sweep is and how long it will take."""
+"""Saying what a sweep will do and how long it will take, before it does it and while it does."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from paraformer_bench.clusters.shard import whole_blocks
+from paraformer_bench.study.run_folder import Node
+from paraformer_bench.sweep.plan import Plan, Study
+from paraformer_bench.sweep.timelines import expected_seconds
+
 _REDRAW_SECONDS = 1.0
 _LINE_SECONDS = 15.0
+# A worker's start and the preparation of a case, as seen on small machines; only an estimate.
+_START_SECONDS = 4.0
+_PREPARE_SECONDS = 0.3
+# What an energy window takes beyond its own length: calls before it, and two ticks.
+_ALIGN_SECONDS = 1.2
 
 
 class SweepProgress:
@@ -76,7 +87,10 @@ class SweepProgress:
         pace = (now - self._start) / max(self._taken, 1)
         return max(min(pace * (self._steps - self._taken), self._deadline - now), 0)
 
-    def stop(self) -> None:
+    def __enter__(self) -> SweepProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Take the bar off the screen."""
         if self._drawing:
             self._bar.stop()
@@ -96,3 +110,99 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return ``1 block`` or ``3 blocks``."""
     return f"{number} {noun if number == 1 else noun + 's'}"
+
+
+def headline(study: Study) -> str:
+    """One line: suite, device, cases, blocks and time."""
+    plan = study.plan
+    name = study.survey.environment["devices"][plan.device]
+    part = f"shard {plan.shard}: " if plan.shard else ""
+    cases = f"{count(len(plan.visited), 'case')}, {_extent(study)}"
+    return f"{study.suite.name} on {plan.device} ({name}): {part}{cases}"
+
+
+def _extent(study: Study) -> str:
+    """How many blocks, and about how long: every case uses all its time, none is compiled."""
+    plan = study.plan
+    case = 1.25 * plan.protocol.seconds_per_case + _PREPARE_SECONDS
+    if plan.protocol.energy_seconds and _no_energy(study) is None:
+        case += plan.protocol.energy_seconds + _ALIGN_SECONDS
+    if plan.budget_seconds is not None:
+        block = _START_SECONDS + len(plan.visited) * case
+        budget = f"as many blocks of about {duration(block)} as fit into "
+        return f"{budget}{duration(plan.budget_seconds)}"
+    sizes = [len(plan.measured_in(block)) for block in range(plan.blocks)]
+    mine = [size for size in sizes if size] if plan.shard else sizes
+    blocks = count(len(mine), "block")
+    if plan.shard:
+        divided = "" if whole_blocks(plan.shard) or not mine else "parts of "
+        blocks = f"{divided}{len(mine) or 'none'} of {count(plan.blocks, 'block')}"
+    return f"{blocks}, about {duration(sum(_START_SECONDS + size * case for size in mine))}"
+
+
+def empty(plan: Plan) -> str:
+    """Say that a shard has nothing to do; empty text where it has."""
+    groups = len({case.group for case in plan.all_cases})
+    if plan.shard is None or any(
+        plan.measured_in(block) or plan.skipped_in(block) for block in range(plan.blocks)
+    ):
+        return ""
+    return (
+        f"shard {plan.shard} is empty: of {count(plan.blocks, 'block')} of "
+        f"{count(groups, 'group')} of cases nothing fell to it"
+    )
+
+
+def energy_line(study: Study) -> str | None:
+    """What becomes of the energy windows that the suite asks for; None if it asks for none."""
+    seconds = study.plan.protocol.energy_seconds
+    if not seconds:
+        return None
+    if reason := _no_energy(study):
+        return f"energy will not be measured: {reason}"
+    return f"energy: a window of {seconds:g} s for each case and block, after its timed rounds"
+
+
+def _no_energy(study: Study) -> str | None:
+    """Why no energy can be read on the device of the sweep; None if it can."""
+    reason: str | None = study.survey.environment["energy"][study.plan.device]["reason"]
+    return reason
+
+
+def describe_nodes(nodes: Iterable[Node]) -> list[str]:
+    """How many blocks run at once where, and what disturbs them; nothing for this machine."""
+    devices: Counter[str] = Counter()
+    held_back = set()
+    for node in nodes:
+        devices[node.host] += node.devices
+        if node.niceness:
+            held_back.add(node.host)
+    if not devices:
+        return []
+    hosts = ", ".join(f"{host} ({number})" for host, number in sorted(devices.items()))
+    lines = [f"  blocks at once: {devices.total()}, on {hosts}"]
+    if held_back:
+        lines.append(
+            f"  warning: workers on {', '.join(sorted(held_back))} stand back behind all other "
+            f"programs: start Ray there with RAY_worker_niceness=0"
+        )
+    return lines
+
+
+def describe_plan(study: Study) -> list[str]:
+    """Every curve with its depths, and what will be skipped and why."""
+    lines = []
+    curves: dict[str, list[int]] = {}
+    for case in study.plan.visited:
+        curves.setdefault(case.curve_id, []).append(case.depth)
+    for curve, depths in sorted(curves.items()):
+        lines.append(f"  {curve}: depth {', '.join(map(str, sorted(depths)))}")
+    profiled = len(study.plan.to_profile(study.plan.visited))
+    if profiled:
+        seconds = duration(expected_seconds(profiled))
+        lines.append(f"  timelines, after timing: {count(profiled, 'case')}, about {seconds}")
+    if energy := energy_line(study):
+        lines.append(f"  {energy}")
+    for reason, number in Counter(study.plan.skipped.values()).items():
+        lines.append(f"  skipped: {count(number, 'case')}: {reason}")
+    return lines

@@ -1,95 +1,42 @@
-"""A whole sweep: from its settings to a finished run folder."""
+"""A whole sweep: from its plan to a finished run folder."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from paraformer_bench.clusters.shard import Shard
-from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job, Protocol
-from paraformer_bench.study.profiling import MOST_BYTES, NONE, TRACES, ProfileJob, choose
-from paraformer_bench.study.record import BROKEN, Record
-from paraformer_bench.study.run_folder import RECORDS, read_records
-from paraformer_bench.sweep.block import BlockRecords
-from paraformer_bench.sweep.plan import block_groups, without
-from paraformer_bench.sweep.profile import (
-    LaunchProfiler,
-    ProfilePass,
+from paraformer_bench.study.ceilings import Ceilings
+from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.machine_file import CEILINGS
+from paraformer_bench.study.record import BROKEN, FLAGS
+from paraformer_bench.study.run_folder import RECORDS, Efficiency, read_records
+from paraformer_bench.study.store import Store
+from paraformer_bench.study.timelines import MOST_BYTES
+from paraformer_bench.sweep.plan import Plan, Study
+from paraformer_bench.sweep.progress import SweepProgress
+from paraformer_bench.sweep.signals import Interruptible, interruptible
+from paraformer_bench.sweep.timelines import (
+    Allowance,
     expected_seconds,
     has_trace,
-    keep_in,
-    launch_profiler,
+    job_left,
+    keep,
+    take_timelines,
 )
-from paraformer_bench.sweep.progress import SweepProgress
-from paraformer_bench.sweep.schedule import NoDevice, Pace, Schedule
-from paraformer_bench.sweep.signals import Interruptible, interruptible
-from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.ask import measure_ceilings
+from paraformer_bench.workers.blocks import Block, BlockRecords, NoDevice, Pace, run_blocks
+from paraformer_bench.workers.supervise import LocalWorker, Start
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep will do.
-
-    Attributes:
-        cases: Cases to measure, in a stable order.
-        skipped: Cases that cannot run on the device, with the reason.
-        device: ``cpu`` or ``cuda:N``.
-        protocol: How to measure.
-        seed: Seeds every random order.
-        plugins: Plugin files that workers load.
-        blocks: Blocks of the whole sweep, at most.
-        budget_seconds: Time into which whole blocks must fit; None for no limit.
-        profile: Cases to profile after the last block, one of `profiling.CHOICES`.
-        shard: The part of the sweep that is done here; None for all of it.
-    """
-
-    cases: list[Case]
-    skipped: dict[Case, str]
-    device: str
-    protocol: Protocol
-    seed: int
-    plugins: list[str]
-    blocks: int
-    budget_seconds: float | None = None
-    profile: str = NONE
-    shard: Shard | None = None
-
-    @property
-    def visited(self) -> list[Case]:
-        """The cases that are measured here in any block."""
-        if self.shard is None:
-            return self.cases
-        blocks = range(min(self.blocks, self.shard.cycle))
-        groups = {case.group for block in blocks for case in self.measured_in(block)}
-        return [case for case in self.cases if case.group in groups]
-
-    def measured_in(self, block: int) -> list[Case]:
-        """Return the cases to measure in a block, in the order of `cases`."""
-        return self._share(self.cases, block)
-
-    def skipped_in(self, block: int) -> list[Case]:
-        """Return the cases to note as skipped in a block."""
-        return self._share(self.skipped, block)
-
-    def to_profile(self, timed: Iterable[Case]) -> list[Case]:
-        """Return the cases among ``timed`` whose timelines are taken here."""
-        chosen = choose(timed, self.profile)
-        if self.shard is None or not chosen:
-            return chosen
-        curves = self.shard.timelines([*self.cases, *self.skipped], self.cases)
-        return [case for case in chosen if case.curve_id in curves]
-
-    def _share(self, cases: Iterable[Case], block: int) -> list[Case]:
-        if self.shard is None:
-            return list(cases)
-        groups = self.shard.share([*self.cases, *self.skipped], block)
-        return [case for case in cases if case.group in groups]
+if TYPE_CHECKING:
+    from paraformer_bench.clusters.ray import RayCluster
 
 
 @dataclass(frozen=True)
@@ -108,138 +55,155 @@ class Outcome:
 
 
 def run_sweep(
-    plan: Plan,
+    study: Study,
     store: Store,
-    schedule: Schedule,
     console: Console,
     started: float,
+    *,
+    start: Start = LocalWorker,
+    cluster: RayCluster | None = None,
     clock: Callable[[], float] = time.monotonic,
-    launch_profiler: LaunchProfiler = launch_profiler,
-    first: Callable[[], None] = lambda: None,
     interruptible: Interruptible = interruptible,
 ) -> Outcome:
     """Run every block that has cases without a record, and keep ``run.json`` up to date.
 
-    Cases are profiled after the last block, when nothing is timed any more.
+    The ceilings are measured first if need be, and timelines are taken last, when nothing is timed
+    any more.
 
     With a budget, a block is started only while the time spent and the longest block so far
     fit into it; the first block always runs. A block that was begun before is always finished.
-    Profiling gets what it needs of the budget, but a fifth at most, and what is left over.
+    Timelines get what they need of the budget, but a fifth at most, and what is left over.
 
     Args:
-        plan: What to do.
+        study: What to do.
         store: The open run folder.
-        schedule: Runs the blocks.
         console: Where progress is shown.
         started: When the command began, on ``clock``; budget and efficiency count from there.
+        start: Starts a process here.
+        cluster: Where to measure instead.
         clock: Seconds on a monotonic clock.
-        launch_profiler: Starts a profiling process.
-        first: Called before the first block; its time counts into the budget.
         interruptible: Where signals end the sweep.
     """
-    before = store.info.get("efficiency") or {"wall_seconds": 0.0, "busy_seconds": 0.0}
-    budget = math.inf if plan.budget_seconds is None else plan.budget_seconds
-    ids = {case.id for case in plan.cases}
-    due = sum(len(plan.measured_in(block)) for block in range(plan.blocks))
-    left = due - sum(case_id in ids for case_id, _ in store.done)
-    to_profile = sum(not has_trace(store, case) for case in plan.to_profile(plan.visited))
-    reserve = min(expected_seconds(to_profile), budget / 5)
-    steps = left * plan.protocol.steps + to_profile
+    plan = study.plan
+    start = cluster.start_alone if cluster else start
+    deadline = started + (math.inf if plan.budget_seconds is None else plan.budget_seconds)
+    before = store.info.efficiency or Efficiency(0.0, 0.0)
+    records = BlockRecords(store)
+
+    def note_efficiency() -> None:
+        store.update(efficiency=_sum(before, records, clock() - started))
+
     interrupted = False
     try:
         with interruptible():
-            first()
+            note_ceilings(study, store, console, start)
+            to_profile = sum(not has_trace(store, case) for case in plan.to_profile(plan.visited))
+            reserve = min(expected_seconds(to_profile), (deadline - started) / 5)
+            with SweepProgress(console, _steps(plan, store) + to_profile, deadline) as progress:
+                records.on_step = progress.step
+                left, pace = plan.left(store.done), Pace(deadline - reserve, clock)
+                with closing(_blocks(left, records, pace, start, cluster)) as ended:
+                    for _ in ended:
+                        note_efficiency()
+                room = MOST_BYTES // (plan.shard.of if plan.shard else 1)
+                allowance = Allowance(plan.protocol.timeout_seconds, deadline, room, clock)
+                for case, profile in take_timelines(job_left(plan, store), start, allowance):
+                    keep(store, case, profile)
+                    progress.step(1, case.id)
     except KeyboardInterrupt:
         interrupted = True
     except NoDevice as error:
         console.print(f"stopped: {error}")
         interrupted = True
-    progress = SweepProgress(console, steps, started + budget)
-    records = BlockRecords(store, progress.step)
-    pace = Pace(started + budget - reserve, clock)
-
-    def begin(job: Job) -> None:
-        store.append(_skipped(plan, job.block))
-
-    def note() -> None:
-        wall = clock() - started
-        _note_efficiency(store, before, wall, records.busy_seconds, schedule.devices)
-
-    try:
-        with interruptible():
-            if not interrupted:
-                schedule.run(_jobs(plan, store), records, pace, begin, note)
-            if not interrupted:
-                ProfilePass(
-                    launch_profiler,
-                    keep_in(store, progress.step),
-                    plan.protocol.timeout_seconds,
-                    deadline=started + budget,
-                    room=MOST_BYTES // (plan.shard.of if plan.shard else 1),
-                    clock=clock,
-                ).run(_profile_job(plan, store))
-    except KeyboardInterrupt:
-        interrupted = True
-    except NoDevice as error:
-        console.print(f"stopped: {error}")
-        interrupted = True
-    finally:
-        progress.stop()
-    note()
-    known, _ = read_records(store.folder / RECORDS)
-    broken = sum(record.status in BROKEN for record in known)
-    return Outcome(interrupted, broken, _complete_blocks(plan, store))
-
-
-def _jobs(plan: Plan, store: Store) -> Iterator[Job]:
-    """One job a block that still has something to do, blocks that were begun before included."""
-    begun = max((block + 1 for _, block in store.done), default=0)
-    for block in range(max(plan.blocks, begun)):
-        done = {case_id for case_id, b in store.done if b == block}
-        mine = {case.id for case in plan.measured_in(block)}
-        others = {case.id for case in plan.cases} - mine
-        groups = without(block_groups(plan.cases, block, plan.seed), done | others)
-        if groups or any(case.id not in done for case in plan.skipped_in(block)):
-            yield Job(
-                block, plan.device, plan.protocol, plan.seed, plan.plugins, groups, len(done)
-            )
-
-
-def _profile_job(plan: Plan, store: Store) -> ProfileJob:
-    """What is still to be profiled of the cases that were timed."""
-    records, _ = read_records(store.folder / RECORDS)
-    timed = {record.case.id for record in records if record.status == "ok"}
-    cases = plan.to_profile(case for case in plan.cases if case.id in timed)
-    cases = [case for case in cases if not has_trace(store, case)]
-    return ProfileJob(plan.device, cases, str(store.folder / TRACES), plan.plugins)
-
-
-def _complete_blocks(plan: Plan, store: Store) -> int:
-    records = Counter(block for _, block in store.done)
-    return sum(
-        count == len(plan.measured_in(block)) + len(plan.skipped_in(block))
-        for block, count in records.items()
+    note_efficiency()
+    kept, _ = read_records(store.folder / RECORDS)
+    complete = Counter(block for _, block in store.done)
+    return Outcome(
+        interrupted,
+        broken=sum(record.status in BROKEN for record in kept),
+        blocks=sum(
+            number == len(plan.measured_in(block)) + len(plan.skipped_in(block))
+            for block, number in complete.items()
+        ),
     )
 
 
-def _skipped(plan: Plan, block: int) -> list[Record]:
-    return [
-        Record(case, block, None, "skipped", plan.skipped[case]) for case in plan.skipped_in(block)
-    ]
+def ceilings_needed(study: Study) -> bool:
+    """Whether a sweep has to measure the ceilings before its first block."""
+    if not study.plan.visited or (study.resumed and study.resumed.ceilings):
+        return False
+    kept = study.ceilings
+    return kept is None or not kept.fresh(_dtypes(study), datetime.now(timezone.utc))
 
 
-def _note_efficiency(
-    store: Store, before: dict[str, float], wall: float, busy: float, devices: int
-) -> None:
-    """Add this sitting's time to that of earlier ones of the same run."""
-    held = before.get("device_seconds", before["wall_seconds"]) + wall * devices
-    wall += before["wall_seconds"]
-    busy += before["busy_seconds"]
-    efficiency = {
-        "wall_seconds": round(wall, 3),
-        "busy_seconds": round(busy, 3),
-        "share": round(busy / held, 4) if held else None,
-    }
-    if held > wall:  # several devices at once
-        efficiency["device_seconds"] = round(held, 3)
-    store.update(efficiency=efficiency)
+def note_ceilings(study: Study, store: Store, console: Console, start: Start) -> None:
+    """See to it that the run knows the ceilings of its device; a sweep goes on without them.
+
+    Ceilings that are kept are taken if they are fresh and have every precision of the sweep.
+    """
+    kept, device = study.ceilings, study.plan.device
+    nothing_left = not any(block.job.groups for block in study.plan.left(store.done))
+    if not ceilings_needed(study) or nothing_left:
+        if kept and not store.info.ceilings:
+            store.update(ceilings=kept, ceilings_reason=None)
+        return
+    console.print(f"measuring the ceilings of {device}: a few seconds, once a week")
+    # What was measured of other precisions would be lost with the entry that is replaced.
+    dtypes = sorted({*_dtypes(study), *(kept.dtypes if kept else ())})
+    try:
+        ceilings = measure_ceilings(study.survey, device, dtypes, start)
+    except UsageError as error:
+        console.print(f"warning: {error}")
+        store.update(ceilings=None, ceilings_reason=str(error))
+        return
+    for warning in (*disturbances(ceilings), *CEILINGS.keep(ceilings)):
+        console.print(f"warning: {warning}")
+    store.update(ceilings=ceilings, ceilings_reason=None)
+
+
+def disturbances(ceilings: Ceilings) -> list[str]:
+    """Say what disturbed the measurement of ceilings, if something did."""
+    if not ceilings.flags:
+        return []
+    seen = "; ".join(FLAGS.get(flag, flag) for flag in ceilings.flags)
+    return [f"the ceilings are not to be trusted and will be measured again next time: {seen}"]
+
+
+def _dtypes(study: Study) -> set[str]:
+    return {case.dtype for case in study.plan.cases}
+
+
+def _blocks(
+    left: Iterator[Block],
+    records: BlockRecords,
+    pace: Pace,
+    start: Start,
+    cluster: RayCluster | None,
+) -> Generator[None, None, None]:
+    """Run blocks here or on a cluster."""
+    if cluster is None:
+        return run_blocks(left, start, records, pace)
+    from paraformer_bench.clusters.side_by_side import run_side_by_side
+
+    return run_side_by_side(left, cluster, records, pace)
+
+
+def _steps(plan: Plan, store: Store) -> int:
+    """How many steps of cases there are left."""
+    ids = {case.id for case in plan.cases}
+    due = sum(len(plan.measured_in(block)) for block in range(plan.blocks))
+    return (due - sum(case_id in ids for case_id, _ in store.done)) * plan.protocol.steps
+
+
+def _sum(before: Efficiency, records: BlockRecords, wall: float) -> Efficiency:
+    """Add the time of this command to that of earlier ones of the same run."""
+    devices = before.device_seconds
+    devices = (before.wall_seconds if devices is None else devices) + wall * records.devices
+    wall += before.wall_seconds
+    busy = before.busy_seconds + records.busy_seconds
+    return Efficiency(
+        wall_seconds=round(wall, 3),
+        busy_seconds=round(busy, 3),
+        share=round(busy / devices, 4) if devices else None,
+        device_seconds=round(devices, 3) if devices > wall else None,  # several worked at once
+    )

@@ -1,52 +1,22 @@
-"""The worker process: reads one job from stdin, visits its cases, writes events.
-
-Run as ``python -m paraformer_bench.workers.block``. The job is one line of JSON (see `Job`).
-Events are lines of JSON on what was stdout when the process started; whatever models print goes
-to stderr. The parent assembles records from the events (`sweep.assemble`), so that nothing
-measured is lost when this process dies.
-"""
+"""Measuring a block, or what is left of one."""
 
 from __future__ import annotations
 
 import gc
-import json
-import sys
-from dataclasses import replace
-from pathlib import Path
+from contextlib import closing
 
-from paraformer_bench.instrument.device import at_work
+from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.visit import Visit
-from paraformer_bench.ranks.team import Team
-from paraformer_bench.study.job import Job
-from paraformer_bench.study.plugins import load_plugins
-from paraformer_bench.workers.process import ParentGone, die_with_parent, take_stdout
-from paraformer_bench.workers.reporter import Reporter
+from paraformer_bench.ranks.team import SpreadBuilder, Team
+from paraformer_bench.study.events import Ready
+from paraformer_bench.study.job import BlockJob
+from paraformer_bench.workers.process import Reporter
 
 
-def main() -> int:
-    """Run the job on stdin to its end.
-
-    Returns:
-        0 when every case was visited, 3 when the device broke and the rest needs a new worker.
-    """
-    emit = Reporter(take_stdout())
-    die_with_parent()
-    job = Job.from_json(json.loads(sys.stdin.readline()))
-    load_plugins(map(Path, job.plugins))
-    try:
-        with at_work(job.device) as alone, Team.of(job, alone.host, emit) as team:
-            device = replace(alone, team=team)
-            visit = Visit(device, job, emit)
-            gc.freeze()  # what lives by now lives on: collections between cases stay short
-            emit({"event": "ready"})
-            for group in job.groups:
-                if not visit.group(group):
-                    return 3
-            emit({"event": "done"})
-    except ParentGone:
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(job: BlockJob, emit: Reporter, device: Device) -> bool:
+    """Visit the cases of the job; False when the device broke and the rest needs a new worker."""
+    with closing(Team.of(job, device.host, emit.last_words)) as team:
+        visit = Visit(SpreadBuilder(device, job.block, team), job, emit)
+        gc.freeze()  # what the sentinel case needed, too
+        emit(Ready())
+        return all(visit.group(group) for group in job.groups)

@@ -1,72 +1,49 @@
-"""The probing process: measures the ceilings of one device.
-
-Run as ``python -m paraformer_bench.workers.ceilings``, set up as a worker is. The job is one line
-of JSON on stdin (see `CeilingsJob`); events are lines of JSON on stdout: ``measured`` with some
-fields of `Ceilings` for each thing that was measured, then ``done``.
-"""
+"""Measuring the ceilings of one device."""
 
 from __future__ import annotations
-
-import gc
-import json
-import sys
-from dataclasses import asdict
 
 import psutil
 import torch
 
-from paraformer_bench.instrument import ceilings, host_load
-from paraformer_bench.instrument.device import Device, at_work
-from paraformer_bench.instrument.telemetry import Reading
-from paraformer_bench.study.ceilings import CeilingsJob
-from paraformer_bench.workers.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.instrument import ceilings, meters
+from paraformer_bench.instrument.device import Device
+from paraformer_bench.study.ceilings import Limits, Product
+from paraformer_bench.study.events import Measured
+from paraformer_bench.study.job import CeilingsJob
+from paraformer_bench.workers.process import Reporter
 
 _SHARE = 0.25
 """Share of the free memory that a copy may touch."""
 
 
-def main() -> int:
-    """Run the job on stdin.
-
-    Returns:
-        0 when it was done.
-    """
-    emit = take_stdout()
-    die_with_parent()
-    job = CeilingsJob.from_json(json.loads(sys.stdin.readline()))
-    try:
-        with at_work(job.device) as device:
-            gc.freeze()
-            where, clock = device.torch_device, device.clock
-            watched: list[Reading] = []
-            device.host.begin()
-            costs = {
-                "launch_seconds": ceilings.launch_seconds(where, clock),
-                "node_seconds": ceilings.node_seconds(where, clock),
-                "sync_seconds": ceilings.sync_seconds(where, clock),
-            }
-            emit({"event": "measured", "fields": costs})
-            copies = ceilings.copies(where, clock, int(_SHARE * _free(device)))
-            watched.append(device.host.read())
-            emit({"event": "measured", "fields": {"copies": [asdict(one) for one in copies]}})
-            device.host.begin()
-            for some in ceilings.probe_products(where, clock, job.dtypes):
-                products = [asdict(one) for one in some]
-                watched.append(device.host.read())
-                emit({"event": "measured", "fields": {"products": products}})
-                device.host.begin()
-            emit({"event": "measured", "fields": {"flags": host_load.flags(watched)}})
-    except ParentGone:
-        return 1
-    emit({"event": "done"})
-    return 0
+def run(job: CeilingsJob, emit: Reporter, device: Device) -> None:
+    """Measure copies, products, and what it costs to get started."""
+    where, clock, host = device.torch_device, device.clock, device.host
+    readings: list[meters.Reading] = []
+    host.begin()
+    launch = ceilings.launch_seconds(where, clock)
+    node = ceilings.node_seconds(where, clock)
+    sync = ceilings.sync_seconds(where, clock)
+    copies = ceilings.copies(where, clock, int(_SHARE * _free(device)))
+    readings.append(host.read())
+    host.begin()
+    products: list[Product] = []
+    for of_one_size in ceilings.probe_products(where, clock, job.dtypes):
+        products += of_one_size
+        readings.append(host.read())
+        host.begin()
+    limits = Limits(
+        copies=tuple(copies),
+        products=tuple(products),
+        launch_seconds=launch,
+        node_seconds=node,
+        sync_seconds=sync,
+        flags=tuple(meters.flags(readings)),
+    )
+    emit(Measured(limits=limits))
 
 
 def _free(device: Device) -> int:
     if device.torch_device.type == "cpu":
         return int(psutil.virtual_memory().available)
     return int(torch.cuda.mem_get_info(device.torch_device)[0])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

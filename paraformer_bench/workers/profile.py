@@ -1,29 +1,21 @@
-"""The profiling process: takes the timelines of cases that have been timed before.
-
-Run as ``python -m paraformer_bench.workers.profile``, set up as a worker is. The job is one line
-of JSON on stdin (see `ProfileJob`); events are lines of JSON on stdout: ``ready``, then for every
-case ``begin`` and ``profiled`` with a `Profile`, then ``done``.
-"""
+"""Taking the timelines of cases that have been timed before."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.bench import prepare, rebuild
 from paraformer_bench.instrument.capture import annotate, capture, wake
-from paraformer_bench.instrument.device import Device, at_work
+from paraformer_bench.instrument.device import Device, describe
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.instrument.sampler import warm_up
 from paraformer_bench.instrument.training import get_ready, in_its_mode
-from paraformer_bench.instrument.visit import describe
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.plugins import load_plugins
-from paraformer_bench.study.profiling import Profile, ProfileJob
-from paraformer_bench.workers.process import ParentGone, die_with_parent, take_stdout
+from paraformer_bench.study.events import Begin, Profiled, Ready
+from paraformer_bench.study.job import ProfileJob
+from paraformer_bench.study.timelines import Profile
+from paraformer_bench.workers.process import Reporter
 
 
 @in_its_mode
@@ -54,34 +46,14 @@ def try_case(case: Case, device: Device, job: ProfileJob) -> Profile:
         return Profile(reason=reason if status == "skipped" else f"{status}: {reason}")
 
 
-def main() -> int:
-    """Run the job on stdin.
-
-    Returns:
-        0 when it was done, 3 when the device broke and the rest needs a new process.
-    """
-    emit = take_stdout()
-    die_with_parent()
-    # Kineto talks on stderr, whose last line is what is told of a process that died.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")
-    job = ProfileJob.from_json(json.loads(sys.stdin.readline()))
-    load_plugins(map(Path, job.plugins))
-    try:
-        with at_work(job.device) as device:
-            wake(device.torch_device)
-            emit({"event": "ready"})
-            for case in job.cases:
-                emit({"event": "begin", "case_id": case.id})
-                profile = try_case(case, device, job)
-                emit({"event": "profiled", "case_id": case.id, "profile": profile.to_json()})
-                if not device.healthy():
-                    return 3
-                release(device.torch_device)
-    except ParentGone:
-        return 1
-    emit({"event": "done"})
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(job: ProfileJob, emit: Reporter, device: Device) -> bool:
+    """Profile the cases of the job; False when the device broke and the rest needs another."""
+    wake(device.torch_device)
+    emit(Ready())
+    for case in job.cases:
+        emit(Begin(case_id=case.id, stage="profile"))
+        emit(Profiled(case_id=case.id, profile=try_case(case, device, job)))
+        if not device.healthy():
+            return False
+        release(device.torch_device)
+    return True

@@ -1,27 +1,23 @@
-"""Child process that says what is here: the registry's names and the environment.
-
-Run as ``python -m paraformer_bench.workers.survey PLUGIN...``; prints a `SurveyAnswer`. The
-parent's side is `paraformer_bench.study.survey`.
-"""
+"""Saying what is here: the registry's names and the environment."""
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
-import msgspec
-
 from paraformer_bench.instrument import environment
-from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.plugins import installed_plugins, load_plugins
+from paraformer_bench.study.events import Surveyed
+from paraformer_bench.study.job import SurveyJob
+from paraformer_bench.study.plugins import installed_plugins
 from paraformer_bench.study.registry import EXECUTIONS, MODELS, RUNTIMES
-from paraformer_bench.study.survey import Survey, SurveyAnswer
+from paraformer_bench.study.survey import Survey
+from paraformer_bench.workers.process import Reporter
 
 
-def survey(plugins: list[Path]) -> Survey:
-    """Load ``plugins`` and look at what is registered, the environment and the versions."""
-    load_plugins(plugins)
+def run(job: SurveyJob, emit: Reporter) -> None:
+    """Tell of everything that can be measured, and of this machine."""
+    emit(Surveyed(survey=survey()))
+
+
+def survey() -> Survey:
+    """Look at what is registered by now, the environment and the versions."""
     return Survey(
         MODELS.traits(),
         EXECUTIONS.traits(),
@@ -30,19 +26,3 @@ def survey(plugins: list[Path]) -> Survey:
         environment.versions(),
         installed_plugins(),
     )
-
-
-def main() -> None:
-    """Print the survey on stdout; what plugins print goes to stderr."""
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        answer = SurveyAnswer(survey([Path(argument) for argument in sys.argv[1:]]))
-    except UsageError as error:
-        answer = SurveyAnswer(error=str(error))
-    with channel:
-        channel.write(msgspec.json.encode(answer))
-
-
-if __name__ == "__main__":
-    main()

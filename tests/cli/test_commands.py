@@ -69,7 +69,7 @@ def test_list_of_suites_asks_no_child(said, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor(
     said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, busy: float, last: str
 ) -> None:
-    monkeypatch.setattr("paraformer_bench.study.survey.take_survey", lambda: survey_of(gpus=1))
+    monkeypatch.setattr("paraformer_bench.workers.ask.take_survey", lambda: survey_of(gpus=1))
     monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(busy, 0.0))
     code, output = said("doctor")
     assert code == 0

@@ -60,7 +60,7 @@ def test_sweep_measures_to_its_end(unheard, files, tmp_path: Path) -> None:
     asked += ["--profile", "none"]
     assert unheard("sweep", "--suite", "smoke", *asked, "--out", run) == (0, "")
     assert {record.case.depth for record in files.records(run)} == {1, 2}
-    assert read_run(run).info["finished"]
+    assert read_run(run).info.finished
     assert (run / PAGE).exists()
 
 

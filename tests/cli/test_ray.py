@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from paraformer_bench.study.profiling import ENDING
 
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines
+from paraformer_bench.study.timelines import ENDING
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray', which is not installed")
 
@@ -185,5 +185,5 @@ def at_work(run: Path) -> set[str]:
 
 def is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-        return "paraformer_bench.workers.block" in process.cmdline()
+        return {"paraformer_bench.workers", "block"} <= set(process.cmdline())
     return False

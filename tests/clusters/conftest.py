@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paraformer_bench.__main__ import main
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job
+from paraformer_bench.study.events import Done, Event, Ready
+from paraformer_bench.study.job import BlockJob, Job
 from paraformer_bench.study.survey import Survey
+from paraformer_bench.sweep.run import run_sweep
+from tests.simulated import Events
 
 SUITE = """
 name = "clustered"
@@ -34,39 +37,31 @@ tokens = 17
 
 
 class Worker:
-    """Plays the events of a worker; every time follows from the case and the block."""
+    """Plays a worker; every time follows from the case and the block. It can do nothing else."""
 
     def __init__(self, job: Job, cluster: Cluster) -> None:
-        self._events = self._play(job, cluster.interrupt, cluster.slowness)
+        self._events = self._play(job, cluster) if isinstance(job, BlockJob) else iter(())
 
-    def next_event(self, seconds: float) -> dict[str, Any] | None:
+    def next_event(self, seconds: float) -> Event | None:
         return next(self._events, None)
 
     def close(self) -> str:
         return "the worker exited with code 0"
 
     @staticmethod
-    def _play(
-        job: Job, interrupt: Callable[[Case, int], bool], slowness: float
-    ) -> Iterator[dict[str, Any]]:
-        yield {"event": "ready"}
-        cases = [case for group in job.groups for case in group]
-        for order, case in enumerate(cases, start=job.first_order):
-            if interrupt(case, job.block):
+    def _play(job: BlockJob, cluster: Cluster) -> Iterator[Event]:
+        yield Ready()
+        for order, case in enumerate(job.cases, start=job.first_order):
+            if cluster.interrupt(case, job.block):
                 raise KeyboardInterrupt
             chance = random.Random(f"{case.id}/{job.block}")
             serial = case.execution == "loop"
-            scale = 1e-3 * slowness * (case.depth if serial else 1) * chance.gauss(1, 0.01)
-            facts = {"parameter_bytes": 64 * case.depth}
-            prepared = {"order": order, "facts": facts, "null_reasons": {}}
-            yield {"event": "prepared", "case_id": case.id, **prepared}
+            scale = 1e-3 * (case.depth if serial else 1) * chance.gauss(1, 0.01)
+            yield Events.prepared(case, order, parameter_bytes=64 * case.depth)
             for _ in range(job.protocol.rounds):
-                wall = [scale * chance.gauss(1, 0.01) for _ in range(5)]
-                rest = {"device_seconds": [], "dry": 0, "reading": {}}
-                yield {"event": "sampled", "case_id": case.id, "wall_seconds": wall, **rest}
-            ending = {"status": "ok", "reason": None, "flags": []}
-            yield {"event": "finished", "case_id": case.id, **ending}
-        yield {"event": "done"}
+                yield Events.sampled(case, [scale * chance.gauss(1, 0.01) for _ in range(5)])
+            yield Events.finished(case)
+        yield Done()
 
 
 class Cluster:
@@ -75,7 +70,6 @@ class Cluster:
     Attributes:
         survey: What the machine is.
         interrupt: Says whether Ctrl-C comes before a case of a block.
-        slowness: By how much every time is longer.
     """
 
     def __init__(
@@ -87,7 +81,6 @@ class Cluster:
         self.survey = survey
         self._monkeypatch = monkeypatch
         self.interrupt: Callable[[Case, int], bool] = lambda case, block: False
-        self.slowness = 1.0
         self._capsys = capsys
 
     def host(self, name: str) -> None:
@@ -155,8 +148,8 @@ def cluster(
     cluster = Cluster(survey_of(), capsys, monkeypatch)
     sweep = "paraformer_bench.sweep"
     monkeypatch.setattr(f"{sweep}.setup.take_survey", lambda plugins: cluster.survey)
-    monkeypatch.setattr(f"{sweep}.launcher.LocalWorker", lambda job: Worker(job, cluster))
-    monkeypatch.setattr(f"{sweep}.command.note_ceilings", lambda *asked: None)
+    start = partial(run_sweep, start=lambda job: Worker(job, cluster))
+    monkeypatch.setattr(f"{sweep}.command.run_sweep", start)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clustered.toml").write_text(SUITE)
     return cluster

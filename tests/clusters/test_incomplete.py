@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,15 @@ from paraformer_bench.study.run_folder import PAGE, RECORDS, RUN, read_run
 BANNER = "Incomplete run."
 
 
+def info_of(folder: Path | str) -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    info: dict[str, Any] = json.loads(Path(folder, RUN).read_text())
+    return info
+
+
 def missing(folder: str) -> list[str]:
     """What a run says is missing; it must call itself finished if nothing is."""
-    info = read_run(Path(folder)).info
+    info = info_of(folder)
     assert (info["finished"] is None) == (info["missing"] != [])
     assert (BANNER in Path(folder, PAGE).read_text()) == (info["missing"] != [])
     return info["missing"]
@@ -103,7 +110,7 @@ def test_empty_shards_need_not_be_there(cluster) -> None:
 def test_shard_with_all_its_records_is_unfinished_if_it_says_so(cluster) -> None:
     """It was stopped while it took timelines, say."""
     cluster.shards(2)
-    info = read_run(Path("s2")).info | {"finished": None}
+    info = info_of("s2") | {"finished": None}
     Path("s2", RUN).write_text(json.dumps(info))
     cluster.merge("s1", "s2")
     assert missing("merged") == ["shard 2 (unfinished)"]
@@ -113,7 +120,7 @@ def test_state_of_a_shard_is_its_latest(cluster) -> None:
     """In whichever order an early copy and the finished folder are given."""
     one, two = cluster.shards(2)
     shutil.copytree(two, "early")
-    info = read_run(two).info
+    info = info_of(two)
     Path("early", RUN).write_text(json.dumps(info | {"finished": None}))
     keep("early", 20)
     shutil.copytree(two, "a-copy")
@@ -122,7 +129,7 @@ def test_state_of_a_shard_is_its_latest(cluster) -> None:
     ):
         cluster.merge(one, *folders, out=f"m{number}")
         assert missing(f"m{number}") == []
-        parts = read_run(Path(f"m{number}")).info["parts"]
+        parts = info_of(f"m{number}")["parts"]
         assert [part["finished"] for part in parts][1] == info["finished"]
 
 
@@ -135,5 +142,5 @@ def test_longer_shard_is_the_later_state(cluster) -> None:
     cluster.sweep("s2", "--resume", "--blocks", "9", code=130)
     for name in ("a-shorter", "z-shorter"):
         cluster.merge(one, two, name, out=f"with-{name}")
-        part = read_run(Path(f"with-{name}")).info["parts"][1]
+        part = info_of(f"with-{name}")["parts"][1]
         assert (part["blocks"], part["finished"]) == (9, None)

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
-from paraformer_bench.clusters.shard import Shard
+from paraformer_bench.clusters.shard import share, timelines, whole_blocks
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import Shard
 
 
 @pytest.fixture
@@ -35,13 +36,13 @@ def loads(of: int, blocks: int, cases: list[Case]) -> list[int]:
     """Cases times blocks that each shard measures."""
     sizes = Counter(case.group for case in cases)
     return [
-        sum(sizes[group] for block in range(blocks) for group in shard.share(cases, block))
+        sum(sizes[group] for block in range(blocks) for group in share(shard, cases, block))
         for shard in shards(of, blocks)
     ]
 
 
 def blocks_of(shard: Shard, cases: list[Case], blocks: int) -> list[int]:
-    return [block for block in range(blocks) if shard.share(cases, block)]
+    return [block for block in range(blocks) if share(shard, cases, block)]
 
 
 @pytest.mark.parametrize("sizes", [(4,), (4, 4, 4), (1, 7, 3, 2)])
@@ -52,8 +53,8 @@ def test_shards_make_up_the_plan(cases_of, of: int, blocks: int | None, sizes) -
     cases = cases_of(*sizes)
     groups = Counter(case.group for case in cases)
     for block in range(3 * (blocks or 8) + 1):
-        shares = [shard.share(cases, block) for shard in shards(of, blocks)]
-        assert Counter(group for share in shares for group in share) == dict.fromkeys(groups, 1)
+        shares = [share(shard, cases, block) for shard in shards(of, blocks)]
+        assert Counter(group for taken in shares for group in taken) == dict.fromkeys(groups, 1)
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 5, 8])
@@ -61,8 +62,8 @@ def test_a_block_is_whole_where_there_are_enough(cases_of, of: int) -> None:
     cases = cases_of(4, 2, 1)
     everything = {case.group for case in cases}
     for shard in shards(of, 8):
-        assert shard.whole_blocks
-        shares = [shard.share(cases, block) for block in range(20)]
+        assert whole_blocks(shard)
+        shares = [share(shard, cases, block) for block in range(20)]
         assert set(shares) <= {frozenset(), frozenset(everything)}
         assert blocks_of(shard, cases, 8) != []
 
@@ -98,7 +99,7 @@ def test_pairs_are_divided_only_where_that_is_faster(cases_of) -> None:
             kept = Counter(block // 2 % of for block in range(blocks))
             costs_nothing = len(kept) == of and max(kept.values()) == -(-blocks // of)
             stays = all(
-                shard.share(cases, block) == shard.share(cases, block + 1)
+                share(shard, cases, block) == share(shard, cases, block + 1)
                 for shard in shards(of, blocks)
                 for block in range(0, blocks - 1, 2)
             )
@@ -153,7 +154,7 @@ def test_blocks_of_a_group_are_spread_over_the_shards(cases_of) -> None:
     cases = cases_of(3, 3, 3)
     for group in {case.group for case in cases}:
         takers = [
-            [group in shard.share(cases, block) for shard in shards(9, 8)].index(True)
+            [group in share(shard, cases, block) for shard in shards(9, 8)].index(True)
             for block in range(8)
         ]
         assert len(set(takers)) == 8
@@ -169,8 +170,8 @@ def test_split_hangs_on_nothing_but_the_cases(cases_of) -> None:
     mixed = random.Random(1).sample(cases, len(cases))
     for shard in shards(11, 4):
         for block in range(4):
-            assert shard.share(mixed, block) == shard.share(cases, block)
-        assert shard.timelines(mixed, mixed) == shard.timelines(cases, cases)
+            assert share(shard, mixed, block) == share(shard, cases, block)
+        assert timelines(shard, mixed, mixed) == timelines(shard, cases, cases)
 
 
 @pytest.mark.parametrize(("of", "blocks"), [(1, 4), (3, 8), (5, 8), (4, None), (11, 4), (50, 4)])
@@ -181,8 +182,8 @@ def test_each_timeline_is_taken_by_one_shard_that_times_the_curve(
     curves = {case.curve_id: case.group for case in cases}
     taken = Counter[str]()
     for shard in shards(of, blocks):
-        timed = {g for block in range(blocks or 2 * of) for g in shard.share(cases, block)}
-        mine = shard.timelines(cases, cases)
+        timed = {g for block in range(blocks or 2 * of) for g in share(shard, cases, block)}
+        mine = timelines(shard, cases, cases)
         assert {curves[curve] for curve in mine} <= timed
         taken.update(mine)
     assert taken == dict.fromkeys(curves, 1)
@@ -190,14 +191,14 @@ def test_each_timeline_is_taken_by_one_shard_that_times_the_curve(
 
 def test_timelines_are_dealt_among_the_shards(cases_of) -> None:
     cases = cases_of(2, 2, 2)
-    assert [len(shard.timelines(cases, cases)) for shard in shards(3, 8)] == [2, 2, 2]
+    assert [len(timelines(shard, cases, cases)) for shard in shards(3, 8)] == [2, 2, 2]
     timed = [case for case in cases if case.model == "serial"]  # the others cannot run here
-    assert [len(shard.timelines(cases, timed)) for shard in shards(3, 8)] == [1, 1, 1]
+    assert [len(timelines(shard, cases, timed)) for shard in shards(3, 8)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("shard", [Shard(2, 5, 8), Shard(1, 1, None)])
 def test_round_trip(shard: Shard) -> None:
-    assert Shard.from_json(shard.to_json()) == shard
+    assert wire.decode(wire.encode(shard), Shard) == shard
 
 
 @pytest.mark.parametrize(
@@ -205,5 +206,5 @@ def test_round_trip(shard: Shard) -> None:
     [("number", 0), ("number", 6), ("number", "2"), ("of", 0), ("of", 1e9), ("blocks", 0)],
 )
 def test_shard_that_makes_no_sense(field: str, value: object) -> None:
-    with pytest.raises(UsageError):
-        Shard.from_json(Shard(2, 5, 8).to_json() | {field: value})
+    with pytest.raises(wire.Malformed):
+        wire.convert(wire.plain(Shard(2, 5, 8)) | {field: value}, Shard)

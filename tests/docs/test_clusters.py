@@ -129,11 +129,11 @@ def test_array_and_merge_make_a_run(cli, submitted: Path) -> None:
     assert len(cases) == 4
     assert sorted(keys) == sorted((case_id, b) for case_id in cases for b in range(5))
     assert {record.status for record in run.records} == {"ok"}
-    assert run.info["finished"] is not None, log(submitted)
-    assert [part["shard"]["number"] for part in run.info["parts"]] == [1, 2, 3, 4]
+    assert run.info.finished is not None, log(submitted)
+    assert [part.shard.number for part in run.info.parts] == [1, 2, 3, 4]
     traced = [path.parent.name for path in (run.folder / "traces").glob("*/*")]
     assert sorted(traced) == sorted(cases)  # the ends of two curves of two depths, each once
-    assert {case_id for case_id, p in run.info["profiles"].items() if p["file"]} == cases
+    assert {case_id for case_id, p in run.info.profiles.items() if p.file} == cases
     assert "shard 4 of 4" in (run.folder / PAGE).read_text()
     assert (submitted / "reports" / PAGE).exists()
     again = cli("report", f"reports/{name}", cwd=submitted)

@@ -64,6 +64,6 @@ def make_case() -> Callable[..., Case]:
             "dtype": "float32",
             "device": "cuda:0",
         }
-        return Case(**usual | fields).check()
+        return Case.of(**usual | fields).check()
 
     return make_case

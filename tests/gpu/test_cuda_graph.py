@@ -57,5 +57,5 @@ def test_the_gate_accepts_it(
 ) -> None:
     case = make_case(model=model, execution=execution, runtime="graph", dtype=dtype)
     bench = prepare(case, gpu, 0, 0.1, {})
-    assert bench.facts["relative_error"] < (1e-5 if dtype == "float32" else 0.05)
-    assert bench.facts["warmup_calls"] >= 1
+    assert bench.facts.relative_error < (1e-5 if dtype == "float32" else 0.05)
+    assert bench.facts.warmup_calls >= 1

@@ -42,9 +42,9 @@ def test_a_peak_covers_weights_and_activations(
     facts = prepare(case, gpu, 0, 0.05, {}).facts
     # 8 branches' hidden units on 16 images are alive at once.
     activations = 8 * 16 * 197 * 768 * 4
-    assert facts["peak_bytes"] >= facts["parameter_bytes"] + activations
-    assert facts["peak_bytes"] <= facts["parameter_bytes"] + 4 * activations
-    assert facts["reserved_bytes"] >= facts["peak_bytes"]
+    assert facts.peak_bytes >= facts.parameter_bytes + activations
+    assert facts.peak_bytes <= facts.parameter_bytes + 4 * activations
+    assert facts.reserved_bytes >= facts.peak_bytes
 
 
 def test_what_is_dropped_is_given_back(gpu: Device, make_case: MakeCase) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import closing
 
 import pytest
 import torch
 
-from paraformer_bench.instrument.bench import prepare
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.ranks.team import Team
+from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
@@ -21,7 +20,7 @@ MakeCase = Callable[..., Case]
 
 @pytest.fixture(scope="module")
 def team() -> Iterator[Team]:
-    with Team("cuda:0", [2]) as team:
+    with closing(Team("cuda:0", [2])) as team:
         yield team
 
 
@@ -34,10 +33,10 @@ def test_sharded_equals_the_loop(
     case = make_case(
         model="paraformer", execution="sharded", depth=depth, dtype=dtype, devices=2, batch=2
     )
-    ready = prepare(case, replace(gpu, team=team), 0, 0.1, {})
+    ready = SpreadBuilder(gpu, 0, team).prepare(case, 0.1, {})
     if dtype == "float64":
-        assert ready.facts["relative_error"] < 1e-12
-    noted = ready.facts["telemetry"]["ranks"]
+        assert ready.facts.relative_error < 1e-12
+    noted = ready.facts.telemetry["ranks"]
     assert all(size > 0 for size in noted["peak_bytes"])
     assert noted["communication_seconds"] > 0
     timed = gpu.clock.device(ready.call)
@@ -52,8 +51,8 @@ def test_a_serial_net_equals_the_loop(
 ) -> None:
     shape = {"dtype": "float64", "devices": 2, "heads": 4, "width": 256, "batch": 2}
     case = make_case(execution=execution, depth=3, **shape)
-    ready = prepare(case, replace(gpu, team=team), 0, 0.1, {})
-    assert ready.facts["relative_error"] < 1e-12
+    ready = SpreadBuilder(gpu, 0, team).prepare(case, 0.1, {})
+    assert ready.facts.relative_error < 1e-12
 
 
 @pytest.mark.parametrize("depth", [1, 3, 8])
@@ -63,6 +62,6 @@ def test_a_thread_for_every_branch_equals_the_loop(
 ) -> None:
     shape = {"dtype": "float64", "devices": devices}
     case = make_case(model="paraformer", execution="parallel_apply", depth=depth, **shape)
-    ready = prepare(case, gpu, 0, 0.1, {})
-    assert ready.facts["relative_error"] < 1e-12
-    assert ready.facts["flops"] > 0
+    ready = SpreadBuilder(gpu, 0, Team("cuda:0")).prepare(case, 0.1, {})
+    assert ready.facts.relative_error < 1e-12
+    assert ready.facts.flops > 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paraformer_bench.instrument import training
 from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.training import Step, make_step, recording
+from paraformer_bench.instrument.training import TrainingStep, make_step, recording
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
 
@@ -30,7 +30,7 @@ METHODS = [
 ]
 
 
-def step_of(case: Case, device: torch.device) -> tuple[Step, nn.Module, Tensor]:
+def step_of(case: Case, device: torch.device) -> tuple[TrainingStep, nn.Module, Tensor]:
     model, x = build_model(case, device), make_input(case, device, 0)
     execution = EXECUTIONS.get(case.execution).factory
     return make_step(model, execution, x, case.scope), model, x
@@ -46,8 +46,8 @@ def test_the_gate_accepts_it(
         model=model, execution=execution, runtime=runtime, dtype=dtype, batch=2, mode="train"
     )
     facts = prepare(case, gpu, 0, 0.1, {}).facts
-    assert facts["relative_error"] < (1e-4 if dtype == "float32" else 0.1)
-    assert facts["flops"] > 0
+    assert facts.relative_error < (1e-4 if dtype == "float32" else 0.1)
+    assert facts.flops > 0
     assert torch.is_inference_mode_enabled()
 
 
@@ -105,7 +105,7 @@ def test_a_peak_covers_gradients_and_the_state_of_the_optimiser(
     )
     facts = prepare(case, gpu, 0, 0.05, {}).facts
     # Weights, gradients and two moments, each once; AdamW's own temporaries are as large again.
-    assert 4 * facts["parameter_bytes"] <= facts["peak_bytes"] <= 7 * facts["parameter_bytes"]
+    assert 4 * facts.parameter_bytes <= facts.peak_bytes <= 7 * facts.parameter_bytes
 
 
 @pytest.mark.parametrize("runtime", ["eager", "graph"])

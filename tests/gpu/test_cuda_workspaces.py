@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder, prepare
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.memory import release
-from paraformer_bench.instrument.pool import Pool
+from paraformer_bench.instrument.visit import Pool
 from paraformer_bench.study.case import Case
 
 pytestmark = pytest.mark.gpu
@@ -32,7 +32,7 @@ def test_the_case_that_comes_first_needs_no_more_than_the_next_one(
     case = make_case(model="paraformer", depth=4, **fields)
     release(gpu.torch_device)  # no graph is left that would use what is now let go
     torch._C._cuda_clearCublasWorkspaces()
-    first, second = (prepare(case, gpu, 0, 0.05, {}).facts["peak_bytes"] for _ in range(2))
+    first, second = (prepare(case, gpu, 0, 0.05, {}).facts.peak_bytes for _ in range(2))
     # A workspace has 8 MiB or more; the first graph also makes two numbers for the generator.
     assert abs(first - second) < MIB
 
@@ -43,7 +43,7 @@ def test_a_graph_replays_right_after_another_one_was_let_go(
 ) -> None:
     fields = {"model": "paraformer", "execution": execution, "runtime": "graph"}
     lost, kept = (make_case(depth=depth, **fields) for depth in (4, 8))
-    pool = Pool(gpu, block=0)
+    pool = Pool(Builder(gpu, block=0))
     for case in (lost, kept):
         pool.prepare(case, 0.05)
     expected = output(pool, kept)

@@ -9,7 +9,7 @@ import torch
 
 from paraformer_bench.instrument import environment
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.telemetry import NoTelemetry
+from paraformer_bench.instrument.meters import NoTelemetry
 
 pytestmark = pytest.mark.gpu
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 def skip_without_nvml(gpu: Device) -> None:
     """Containers may come without NVML, which is no fault of this package."""
     if isinstance(gpu.telemetry, NoTelemetry):
-        pytest.skip(gpu.telemetry.reason)
+        pytest.skip(gpu.telemetry.null_reasons["telemetry"])
 
 
 def test_a_reading_comes_from_the_gpu_by_its_uuid(gpu: Device) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,15 +84,15 @@ def test_inputs_are_images_or_embedded_tokens(make_case: MakeCase) -> None:
 def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4)
     bench = prepare(case, device, 0, 1.0, {})
-    assert bench.facts["parameter_bytes"] == 4 * (
+    assert bench.facts.parameter_bytes == 4 * (
         4 * block_parameters(case.spec) + fixed_parameters(case.spec)
     )
-    assert bench.facts["flops"] == 4 * block_flops(case.spec, 1) + fixed_flops(case.spec, 1)
-    assert bench.facts["operations"] > 10
-    assert 0 < bench.facts["relative_error"] < 1e-5
-    assert bench.facts["peak_bytes"] == 1000
+    assert bench.facts.flops == 4 * block_flops(case.spec, 1) + fixed_flops(case.spec, 1)
+    assert bench.facts.operations > 10
+    assert 0 < bench.facts.relative_error < 1e-5
+    assert bench.facts.peak_bytes == 1000
     # Ten calls of 1 ms each on the fake clock settle it.
-    assert bench.facts["warmup_calls"] == 10
+    assert bench.facts.warmup_calls == 10
     assert bench.busy == pytest.approx(0.01)
     assert bench.null_reasons == {
         "reserved_bytes": "a test",
@@ -107,7 +106,7 @@ def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> No
 def test_the_trunk_can_be_prepared_by_itself(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4, scope="trunk", batch=2)
     bench = prepare(case, device, 0, 1.0, {})
-    assert bench.facts["flops"] == 4 * block_flops(case.spec, batch=2)
+    assert bench.facts.flops == 4 * block_flops(case.spec, batch=2)
     output = bench.call()
     assert isinstance(output, Tensor)
     assert output.shape == (2, 5, 16)
@@ -135,7 +134,7 @@ def test_executions_of_one_model_share_the_reference(
     references: dict[Any, Any] = {}
     register(EXECUTIONS, "again", lambda model, example: model)
     for execution in ("loop", "again"):
-        case = replace(make_case(model="watched"), execution=execution)
+        case = make_case(model="watched", execution=execution)
         prepare(case, device, 0, 1.0, references)
     assert calls.count(torch.float64) == 1
     assert len(references) == 1
@@ -146,7 +145,7 @@ def test_a_wrong_execution_is_never_timed(
 ) -> None:
     register(EXECUTIONS, "wrong", lambda model, example: lambda x: 1.01 * model(x))
     with pytest.raises(Mismatch, match=r"relative error 0\.01"):
-        prepare(replace(make_case(), execution="wrong"), device, 0, 1.0, {})
+        prepare(make_case(execution="wrong"), device, 0, 1.0, {})
     assert clock.calls == 0
 
 
@@ -160,7 +159,7 @@ def test_an_execution_may_rewrite_the_model_after_the_reference_was_taken(
 
     register(EXECUTIONS, "ruin", ruin)
     with pytest.raises(Mismatch):
-        prepare(replace(make_case(), execution="ruin"), device, 0, 1.0, {})
+        prepare(make_case(execution="ruin"), device, 0, 1.0, {})
 
 
 def test_every_block_is_checked_on_other_inputs(
@@ -177,7 +176,7 @@ def test_every_block_is_checked_on_other_inputs(
 
     register(EXECUTIONS, "spy", spy)
     for block in (0, 1):
-        prepare(replace(make_case(), execution="spy"), device, block, 1.0, {})
+        prepare(make_case(execution="spy"), device, block, 1.0, {})
     different: list[Tensor] = []
     for x in seen:
         if not any(torch.equal(x, other) for other in different):
@@ -193,7 +192,7 @@ def test_what_cannot_be_counted_can_be_timed(
 
     monkeypatch.setattr("paraformer_bench.instrument.bench.count", refuse)
     bench = prepare(make_case(), device, 0, 1.0, {})
-    assert "flops" not in bench.facts
+    assert bench.facts.flops is None
     assert bench.null_reasons["flops"] == "the call cannot be counted: NotImplementedError"
     assert bench.null_reasons["operations"] == bench.null_reasons["flops"]
 
@@ -220,6 +219,6 @@ def test_the_gate_can_be_passed_at_every_depth_of_the_suites(
     for dtype, error in (("float32", 1e-5), ("bfloat16", 0.03), ("float16", 5e-3)):
         for model, execution in (("serial", "loop"), ("paraformer", "stacked")):
             case = make_case(model=model, execution=execution, depth=64, width=64, dtype=dtype)
-            found = prepare(case, device, 0, 0.0, {}).facts["relative_error"]
+            found = prepare(case, device, 0, 0.0, {}).facts.relative_error
             assert math.isfinite(found)
             assert found < error

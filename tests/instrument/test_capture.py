@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 import torch
-from paraformer_bench.study.profiling import Profile, ProfileJob
 
 from paraformer_bench.instrument import capture as subject
-from paraformer_bench.instrument.bench import _run, build_model, make_input
+from paraformer_bench.instrument.bench import build_model, make_input, run_or_step
 from paraformer_bench.instrument.capture import LEAST_STEPS, MOST_STEPS, annotate, capture
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
 from paraformer_bench.instrument.training import recording
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.job import ProfileJob
 from paraformer_bench.study.registry import EXECUTIONS
+from paraformer_bench.study.timelines import Profile
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.workers import profile as profiler
 
@@ -31,8 +32,9 @@ CPU = torch.device("cpu")
 
 
 def small(model: str = "paraformer", execution: str = "loop", depth: int = 2, **f: Any) -> Case:
-    usual = Case(model, execution, "eager", depth, 64, 1, 64, 16, 1, 1, "float32", "cpu")
-    return Case.from_json(usual.to_json() | f).check()
+    usual = {"runtime": "eager", "width": 64, "batch": 1, "image": 64, "patch": 16, "heads": 1}
+    usual |= {"branch_depth": 1, "dtype": "float32", "device": "cpu"}
+    return Case.of(**usual | {"model": model, "execution": execution, "depth": depth} | f).check()
 
 
 @pytest.fixture
@@ -55,7 +57,9 @@ def take(device: Device, tmp_path: Path) -> Callable[..., tuple[Profile, Trace]]
     """Profile a case as the profiling process does; return the events of its trace too."""
 
     def take(case: Case, **fields: Any) -> tuple[Profile, Trace]:
-        job = ProfileJob("cpu", [case], str(tmp_path), **({"seconds": 0.05} | fields))
+        job = ProfileJob(
+            device="cpu", cases=[case], folder=str(tmp_path), **({"seconds": 0.05} | fields)
+        )
         profile = profiler.profile_case(case, device, job)
         assert profile.file is not None
         return profile, read(tmp_path / profile.file)
@@ -220,7 +224,7 @@ def test_timeline_of_training_has_the_operations_that_were_dispatched(
     profile, _ = take(case)
     with recording():
         example = make_input(case, CPU, 0)
-        run = _run(case, build_model(case, CPU), example)
+        run = run_or_step(case, build_model(case, CPU), example)
         run(example)  # the optimiser makes its state at its first step and never again
         dispatched = count(run, example).operations
     timeline = examine(tmp_path / str(profile.file)).timeline
@@ -282,7 +286,7 @@ def test_trace_that_is_too_large_is_thrown_away(
 
 
 def test_case_that_cannot_run_has_a_reason(device: Device, tmp_path: Path) -> None:
-    job = ProfileJob("cpu", [], str(tmp_path))
+    job = ProfileJob(device="cpu", cases=[], folder=str(tmp_path))
     assert profiler.try_case(small(scope="trunk"), device, job).reason is None
     skipped = profiler.try_case(small("serial", "stacked"), device, job)
     assert skipped.file is None
@@ -295,11 +299,11 @@ def test_case_that_cannot_run_has_a_reason(device: Device, tmp_path: Path) -> No
 def test_mismatch_is_found_before_the_timeline(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paraformer_bench.instrument.bench.relative_error", _refuse_output)
-    job = ProfileJob("cpu", [], str(tmp_path), check=True)
+    monkeypatch.setattr("paraformer_bench.instrument.gate.relative_error", _refuse_output)
+    job = ProfileJob(device="cpu", cases=[], folder=str(tmp_path), check=True)
     assert str(profiler.try_case(small(), device, job).reason).startswith("mismatch: ")
     assert list(tmp_path.iterdir()) == []
-    unchecked = ProfileJob("cpu", [], str(tmp_path))
+    unchecked = ProfileJob(device="cpu", cases=[], folder=str(tmp_path))
     assert profiler.try_case(small(), device, unchecked).reason is None
 
 

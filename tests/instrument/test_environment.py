@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 
-import paraformer_bench
 from paraformer_bench.instrument import environment
-from paraformer_bench.study import child
-from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.survey import Survey
-from paraformer_bench.workers import survey as surveyor
 
 
 def is_plain(value: Any) -> bool:
@@ -87,39 +79,3 @@ def test_variables_that_change_what_a_gpu_does_are_kept(
 ) -> None:
     monkeypatch.setenv(name, "x")
     assert environment.collect()["variables"][name] == "x"
-
-
-def test_the_survey_lists_every_name_with_its_devices() -> None:
-    survey = surveyor.survey([])
-    told = msgspec.json.decode(msgspec.json.encode(survey), type=Survey)
-    assert told == survey
-    assert {"serial", "paraformer", "paraformer_code"} <= set(told.models)
-    assert {"loop", "stacked"} <= set(told.executions)
-    assert {"eager", "graph"} <= set(told.runtimes)
-    assert told.models["paraformer"].branched
-    assert not told.executions["loop"].needs_branches
-    assert told.runtimes["graph"].devices == ("cuda",)
-    for name, traits in (told.models | told.executions | told.runtimes).items():
-        assert traits.summary, f"{name} has no docstring"
-        assert traits.source.startswith(paraformer_bench.__name__)
-
-
-def test_a_plugin_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        surveyor.survey([tmp_path / "none.py"])
-
-
-def test_the_process_prints_one_object_whatever_plugins_print(tmp_path: Path) -> None:
-    plugin = tmp_path / "noisy.py"
-    plugin.write_text("import os\nprint('hello')\nos.write(1, b'and more')\n")
-    for arguments, key in (([plugin], "survey"), ([tmp_path / "none.py"], "error")):
-        result = subprocess.run(
-            child.command("workers.survey", *map(str, arguments)),
-            env=child.environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert key in json.loads(result.stdout)
-    # The second ended before it loaded anything.
-    assert "hello" not in result.stdout

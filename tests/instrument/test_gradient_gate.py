@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.gradient_gate import GRADIENT_TOLERANCE, GradientGate
+from paraformer_bench.instrument.gate import GRADIENT_TOLERANCE, GradientGate, Mismatch
 from paraformer_bench.instrument.training import draw_labels, mean_loss
 from paraformer_bench.study.case import ModelSpec
 from paraformer_bench.study.registry import MODELS

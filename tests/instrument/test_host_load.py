@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from paraformer_bench.instrument import host_load
-from paraformer_bench.instrument.host_load import HostLoad, Spent, flags, read_counters
+from paraformer_bench.instrument import meters
+from paraformer_bench.instrument.meters import HostLoad, Spent, flags, read_counters
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Watch one window of 0.5 s on four cores."""
 
     def watch(needed: int, everybody: float, own: float, stolen: float = 0.0) -> dict[str, Any]:
-        monkeypatch.setattr(host_load, "usable_cpus", lambda: [0, 1, 2, 3])
-        monkeypatch.setattr(host_load, "_clock", lambda _: 3e9)
+        monkeypatch.setattr(meters, "usable_cpus", lambda: [0, 1, 2, 3])
+        monkeypatch.setattr(meters, "_clock", lambda _: 3e9)
         counters: Iterator[Spent] = iter(
             [
                 Spent(0.0, 50.0, 7.0, 1.0),
@@ -108,8 +108,8 @@ def test_this_system_can_be_read() -> None:
     reading = host.read()
     assert float(reading["window_seconds"] or 0) > 0
     assert 0 <= float(reading["others_seconds"] or 0) < 3600
-    assert host_load.usable_cpus()
-    assert max(host_load.usable_cpus()) < (os.cpu_count() or 1) + 1024
+    assert meters.usable_cpus()
+    assert max(meters.usable_cpus()) < (os.cpu_count() or 1) + 1024
 
 
 @pytest.mark.parametrize("error", [OSError, NotImplementedError, RuntimeError])
@@ -120,6 +120,6 @@ def test_a_clock_that_cannot_be_read_is_none(
         raise error
 
     monkeypatch.setattr(psutil, "cpu_freq", fail)
-    assert host_load._clock([0]) is None
+    assert meters._clock([0]) is None
     monkeypatch.setattr(psutil, "cpu_freq", lambda percpu: [])
-    assert host_load._clock([0]) is None
+    assert meters._clock([0]) is None

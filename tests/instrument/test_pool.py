@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.instrument import pool as module
-from paraformer_bench.instrument.bench import Bench
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.pool import Pool
+from paraformer_bench.instrument.visit import Pool
 from paraformer_bench.study.case import Case
 
 
-class Workshop:
-    """Stands in for `bench.prepare` and `bench.rebuild`, and can run out of memory.
+class Workshop(Builder):
+    """Builds nothing, and can run out of memory.
 
     Attributes:
         log: What was built, in order.
@@ -23,7 +22,8 @@ class Workshop:
         error: What is raised then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device) -> None:
+        super().__init__(device, block=0)
         self.log: list[str] = []
         self.failures = 0
         self.error: Exception = MemoryError()
@@ -31,7 +31,7 @@ class Workshop:
     def prepare(self, case: Case, *_: Any) -> Bench:
         return self._build("prepare", case)
 
-    def rebuild(self, case: Case, *_: Any) -> Bench:
+    def rebuild(self, case: Case) -> Bench:
         return self._build("rebuild", case)
 
     def _build(self, what: str, case: Case) -> Bench:
@@ -43,11 +43,8 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    workshop = Workshop()
-    monkeypatch.setattr(module, "prepare", workshop.prepare)
-    monkeypatch.setattr(module, "rebuild", workshop.rebuild)
-    return workshop
+def workshop(device: Device) -> Workshop:
+    return Workshop(device)
 
 
 @pytest.fixture
@@ -56,8 +53,8 @@ def cases(make_case: Callable[..., Case]) -> list[Case]:
 
 
 @pytest.fixture
-def pool(device: Device, workshop: Workshop) -> Pool:
-    return Pool(device, block=0)
+def pool(workshop: Workshop) -> Pool:
+    return Pool(workshop)
 
 
 def test_what_is_prepared_is_kept(pool: Pool, workshop: Workshop, cases: list[Case]) -> None:

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import precision
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.visit import Visit
 from paraformer_bench.study.case import DTYPES, Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.events import Begin, Event, Finished, Prepared, Sampled, Sentinel
+from paraformer_bench.study.job import BlockJob, Protocol
 
 MakeCase = Callable[..., Case]
 
@@ -67,21 +69,27 @@ def test_every_call_of_a_visit_runs_in_its_own_precision(
 
     monkeypatch.setattr(device.clock, "wall", watched)
     full, fast = make_case(), make_case(dtype="tf32")
-    job = Job(0, "cpu", Protocol(rounds=2, seconds_per_case=0.01), 0, [], [[full], [fast]])
-    events: list[dict[str, object]] = []
+    job = BlockJob(
+        device="cpu",
+        block=0,
+        protocol=Protocol(rounds=2, seconds_per_case=0.01),
+        seed=0,
+        groups=[[full], [fast]],
+    )
+    events: list[Event] = []
 
-    def emit(event: dict[str, object]) -> None:
+    def emit(event: Event) -> None:
         events.append(event)
-        if event["event"] == "sentinel":
+        if isinstance(event, Sentinel):
             assert not any(seen)
-        elif event.get("case_id") == fast.id and event["event"] in ("prepared", "sampled"):
+        elif isinstance(event, Prepared | Sampled) and event.case_id == fast.id:
             assert seen
             assert all(seen)
-        if event["event"] != "begin":
+        if not isinstance(event, Begin):
             seen.clear()
 
-    visit = Visit(device, job, emit)
+    visit = Visit(Builder(device, 0), job, emit)
     assert visit.group([full])
     seen.clear()
     assert visit.group([fast])
-    assert [e["status"] for e in events if e["event"] == "finished"] == ["ok", "ok"]
+    assert [e.status for e in events if isinstance(e, Finished)] == ["ok", "ok"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paraformer_bench.instrument.device import is_out_of_memory
+from paraformer_bench.instrument.device import describe, is_out_of_memory
 from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.visit import describe
 from paraformer_bench.study.errors import Unsupported
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import environment
-from paraformer_bench.instrument.telemetry import (
+from paraformer_bench.instrument.meters import (
     NoTelemetry,
     NvmlTelemetry,
     flags,
@@ -161,7 +161,9 @@ def test_opening_says_why_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=NVMLError("Driver Not Loaded")))
     stand_in = open_telemetry(UUID)
     assert isinstance(stand_in, NoTelemetry)
-    assert stand_in.reason == f"NVML does not answer for {UUID}: Driver Not Loaded"
+    assert (
+        stand_in.null_reasons["telemetry"] == f"NVML does not answer for {UUID}: Driver Not Loaded"
+    )
     assert stand_in.read() == {}
 
 
@@ -176,13 +178,13 @@ def test_opening_without_pynvml_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(builtins, "__import__", refuse)
     stand_in = open_telemetry(UUID)
     assert isinstance(stand_in, NoTelemetry)
-    assert "pynvml" in stand_in.reason
+    assert "pynvml" in stand_in.null_reasons["telemetry"]
 
 
 def test_a_device_that_is_no_gpu_has_none() -> None:
     stand_in = open_telemetry(None)
     assert isinstance(stand_in, NoTelemetry)
-    assert stand_in.reason == "the device is no GPU"
+    assert stand_in.null_reasons["telemetry"] == "the device is no GPU"
 
 
 # Flags

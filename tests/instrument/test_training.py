@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +14,13 @@ from paraformer_bench.instrument.bench import build_model, make_input, prepare, 
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
 from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.training import Step, draw_labels, make_step, mean_loss, recording
+from paraformer_bench.instrument.training import (
+    TrainingStep,
+    draw_labels,
+    make_step,
+    mean_loss,
+    recording,
+)
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.cost import block_flops, fixed_flops
 from paraformer_bench.study.errors import Unsupported
@@ -53,7 +58,7 @@ def train_case(make_case: MakeCase) -> MakeCase:
     return lambda **fields: make_case(**{"mode": "train"} | fields)
 
 
-def step_of(case: Case) -> tuple[Step, nn.Module, Tensor]:
+def step_of(case: Case) -> tuple[TrainingStep, nn.Module, Tensor]:
     """The step of a case, its model and a batch; call under `recording`."""
     model, x = build_model(case, CPU), make_input(case, CPU, 0)
     execution = EXECUTIONS.get(case.execution).factory
@@ -69,7 +74,7 @@ def test_steps_change_all_weights_as_under_the_loop(
     case = train_case(model="paraformer", depth=3, batch=3, dtype="float64", scope=scope)
     with recording():
         step, loop, x = step_of(case)
-        other, moved, _ = step_of(replace(case, execution=execution))
+        other, moved, _ = step_of(case.replace(execution=execution))
         before = [parameter.detach().clone() for parameter in loop.parameters()]
         losses = [float(step(x)) for _ in range(3)]
         assert losses == pytest.approx([float(other(x)) for _ in range(3)], rel=1e-9)
@@ -251,12 +256,12 @@ def test_a_wrong_gradient_is_never_timed(
         return model
 
     register(EXECUTIONS, "forgetful", forgetful)
-    case = replace(train_case(model="paraformer", depth=2), execution="forgetful")
+    case = train_case(model="paraformer", depth=2, execution="forgetful")
     with pytest.raises(Mismatch, match=r"^gradient of trunk\.branches\.1\..* relative error 1 "):
         prepare(case, device, 0, 1.0, {})
     assert clock.calls == 0
     # What is wrong only in the backward pass is right in inference.
-    prepare(replace(case, mode="inference"), device, 0, 1.0, {})
+    prepare(case.replace(mode="inference"), device, 0, 1.0, {})
 
 
 @pytest.mark.parametrize("execution", ["loop", "stacked", "vmap"])
@@ -267,14 +272,14 @@ def test_the_facts_of_a_trained_case(
     fields = {"model": "paraformer", "execution": execution, "depth": 4, "dtype": dtype}
     trained = prepare(train_case(**fields), device, 0, 1.0, {}).facts
     inferred = prepare(make_case(**fields), device, 0, 1.0, {}).facts
-    assert trained["parameter_bytes"] == inferred["parameter_bytes"]
-    assert trained["operations"] > 3 * inferred["operations"]
+    assert trained.parameter_bytes == inferred.parameter_bytes
+    assert trained.operations > 3 * inferred.operations
     with recording():
         step, _, x = step_of(train_case(**fields))
         step(x)  # the optimiser makes its state at the first one
-        assert trained["operations"] == count(step, x).operations
-    assert trained["relative_error"] < {"float32": 1e-5, "bfloat16": 0.05, "float64": 1e-13}[dtype]
-    assert trained["warmup_calls"] == 10
+        assert trained.operations == count(step, x).operations
+    assert trained.relative_error < {"float32": 1e-5, "bfloat16": 0.05, "float64": 1e-13}[dtype]
+    assert trained.warmup_calls == 10
 
 
 @pytest.mark.parametrize("execution", ["loop", "stacked", "vmap"])
@@ -332,6 +337,6 @@ def test_peak_memory_covers_gradients_and_the_state_of_the_optimiser(make_case: 
     for mode in ("inference", "train"):
         case = make_case(mode=mode, execution="stacked", **fields)
         facts = prepare(case, device, 0, 0.0, {}).facts
-        ratios[mode] = facts["peak_bytes"] / facts["parameter_bytes"]
+        ratios[mode] = facts.peak_bytes / facts.parameter_bytes
     assert 0.9 < ratios["inference"] < 2
     assert 3.9 < ratios["train"] < 6.5

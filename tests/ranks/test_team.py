@@ -7,20 +7,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from paraformer_bench.executions._ranks import ALONE
 from paraformer_bench.executions.sharded import prepare as shard
-from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
-from paraformer_bench.instrument.device import Device, open_device
+from paraformer_bench.instrument.bench import Bench, build_model, make_input
+from paraformer_bench.instrument.device import open_device
 from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.pool import Pool
-from paraformer_bench.ranks.part import Part
-from paraformer_bench.ranks.team import Team, needs_ranks
+from paraformer_bench.instrument.visit import Pool
+from paraformer_bench.ranks import follower
+from paraformer_bench.ranks.follower import RankPart, needs_ranks, threads_of
+from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study import child
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
@@ -55,7 +56,11 @@ class Ranks:
     def __init__(self, plugin: Path) -> None:
         self.host = open_device("cpu").host
         self.team = Team("cpu", [2, 4], [str(plugin)], self.host)
-        self.device: Device = replace(open_device("cpu"), team=self.team)
+        self.device = open_device("cpu")
+        self.builder = SpreadBuilder(self.device, 0, self.team)
+
+    def prepare(self, case: Case) -> Bench:
+        return self.builder.prepare(case, 0.01, {})
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +92,21 @@ def spread(make_case: MakeCase) -> MakeCase:
 @pytest.mark.parametrize("devices", [2, 4])
 def test_it_equals_the_loop(ranks: Ranks, spread: MakeCase, devices: int, depth: int) -> None:
     case = spread(devices, depth)
-    ready = prepare(case, ranks.device, 0, 0.01, {})
-    assert ready.facts["relative_error"] < 1e-12  # against the loop in float64
+    ready = ranks.prepare(case)
+    assert ready.facts.relative_error < 1e-12  # against the loop in float64
     output = ready.call()
     for _ in range(3):  # nothing of one call may leak into the next
         again = ready.call()
         assert torch.equal(output, again)
-    noted = ready.facts["telemetry"]["ranks"]
+    noted = ready.facts.telemetry["ranks"]
     assert len(noted["peak_bytes"]) == len(noted["parameter_bytes"]) == devices
-    assert ready.facts["peak_bytes"] == max(noted["peak_bytes"])
+    assert ready.facts.peak_bytes == max(noted["peak_bytes"])
     assert noted["communication_seconds"] > 0
     assert noted["threads_per_rank"] == 1
     # Embedding and head are everywhere, a branch in one place.
     loop = build_model(case, torch.device("cpu"))
     branch = sum(p.numel() * p.element_size() for p in loop.trunk.branches[0].parameters())
-    total = ready.facts["parameter_bytes"]
+    total = ready.facts.parameter_bytes
     shares = [-(-(depth - rank) // devices) if rank < depth else 0 for rank in range(devices)]
     assert noted["parameter_bytes"] == [total - (depth - share) * branch for share in shares]
 
@@ -113,7 +118,7 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
     net = build_model(case, torch.device("cpu"))
     example = make_input(case, torch.device("cpu"), 1)
     own = ranks.team.ranks(case)
-    call = ranks.team.lead(case, Part(own, shard(net, example, own), example))
+    call = ranks.team.lead(case, RankPart(own, shard(net, example, own), example))
     for seed in range(3):
         x = make_input(case, torch.device("cpu"), seed)
         torch.testing.assert_close(call(x), loop(x), rtol=1e-12, atol=1e-12)
@@ -122,8 +127,8 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
 
 def test_models_with_several_sums(ranks: Ranks, spread: MakeCase) -> None:
     for model, fields in (("parallel_vit", {"branch_depth": 2}), ("paraformer_code", {})):
-        ready = prepare(spread(4, 6, model=model, **fields), ranks.device, 1, 0.01, {})
-        assert ready.facts["relative_error"] < 1e-12
+        ready = ranks.prepare(spread(4, 6, model=model, **fields))
+        assert ready.facts.relative_error < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -134,17 +139,17 @@ def test_a_pipeline_equals_the_loop(
 ) -> None:
     """With two parts of the batch, and stages without a block at depth 1."""
     case = spread(devices, depth, model="serial", execution="pipelined", scope=scope)
-    ready = prepare(case, ranks.device, 0, 0.01, {})
-    assert ready.facts["relative_error"] < 1e-12
+    ready = ranks.prepare(case)
+    assert ready.facts.relative_error < 1e-12
     assert torch.equal(ready.call(), ready.call())
-    noted = ready.facts["telemetry"]["ranks"]
-    assert sum(noted["parameter_bytes"]) == ready.facts["parameter_bytes"]  # each in one place
+    noted = ready.facts.telemetry["ranks"]
+    assert sum(noted["parameter_bytes"]) == ready.facts.parameter_bytes  # each in one place
     assert noted["communication_seconds"] > 0
 
 
 def test_a_pipeline_needs_blocks_in_a_row(ranks: Ranks, spread: MakeCase) -> None:
     with pytest.raises(Unsupported, match="follow each other"):
-        prepare(spread(2, 2, execution="pipelined"), ranks.device, 0, 0.01, {})
+        ranks.prepare(spread(2, 2, execution="pipelined"))
     assert not ranks.team.broken
 
 
@@ -153,8 +158,8 @@ def test_tensor_parallelism_equals_the_loop(
     ranks: Ranks, spread: MakeCase, devices: int, depth: int
 ) -> None:
     case = spread(devices, depth, model="serial", execution="tensor_parallel", heads=4)
-    ready = prepare(case, ranks.device, 0, 0.01, {})
-    assert ready.facts["relative_error"] < 1e-12
+    ready = ranks.prepare(case)
+    assert ready.facts.relative_error < 1e-12
     torch.testing.assert_close(ready.call(), ready.call(), rtol=0, atol=0)
     # Of a block, norms and the biases of the last products are everywhere; the rest is cut.
     whole = build_model(case, torch.device("cpu")).trunk.named_parameters()
@@ -164,8 +169,8 @@ def test_tensor_parallelism_equals_the_loop(
         for name, p in whole
         if not any(words in name for words in everywhere)
     )
-    left = ready.facts["parameter_bytes"] - cut + cut // devices
-    noted = ready.facts["telemetry"]["ranks"]
+    left = ready.facts.parameter_bytes - cut + cut // devices
+    noted = ready.facts.telemetry["ranks"]
     assert noted["parameter_bytes"] == [left] * devices
     assert noted["communication_seconds"] > 0
 
@@ -173,12 +178,12 @@ def test_tensor_parallelism_equals_the_loop(
 def test_tensor_parallelism_needs_a_head_for_every_device(ranks: Ranks, spread: MakeCase) -> None:
     case = spread(4, 3, model="serial", execution="tensor_parallel", heads=2)
     with pytest.raises(Unsupported, match="divisible by 4 devices"):
-        prepare(case, ranks.device, 0, 0.01, {})
+        ranks.prepare(case)
     assert not ranks.team.broken
 
 
 def test_cases_side_by_side_and_one_that_was_let_go(ranks: Ranks, spread: MakeCase) -> None:
-    pool = Pool(ranks.device, 0)
+    pool = Pool(ranks.builder)
     cases = [spread(2, 2), spread(4, 3, dtype="float32"), spread(1, 3), spread(2, 3)]
     outputs = {case: pool.prepare(case, 0.01).call() for case in cases}
     for case in (*reversed(cases), *cases):
@@ -192,20 +197,30 @@ def test_cases_side_by_side_and_one_that_was_let_go(ranks: Ranks, spread: MakeCa
 def test_a_wrong_sum_is_a_mismatch_and_the_team_goes_on(ranks: Ranks, spread: MakeCase) -> None:
     """Rank 1 adds 1.1 of its share."""
     with pytest.raises(Mismatch, match="relative error"):
-        prepare(spread(2, 2, execution="odd_rank", dtype="float32"), ranks.device, 0, 0.01, {})
+        ranks.prepare(spread(2, 2, execution="odd_rank", dtype="float32"))
     assert not ranks.team.broken
-    prepare(spread(2, 2), ranks.device, 0, 0.01, {})
+    ranks.prepare(spread(2, 2))
+
+
+def test_workspaces_are_made_before_a_follower_s_memory_is_looked_at(
+    ranks: Ranks, spread: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(follower, "make_workspaces", lambda case, where: log.append("made"))
+    monkeypatch.setattr(ranks.device.memory, "mark", lambda: log.append("marked"))
+    follower.build_part(spread(1, 2), ranks.device, 0, ALONE)
+    assert log == ["made", "marked"]
 
 
 def test_what_a_follower_cannot_build_is_told_by_its_kind(ranks: Ranks, spread: MakeCase) -> None:
     with pytest.raises(Unsupported, match="rank 1: not in my turn"):
-        prepare(spread(2, 2, execution="odd_rank"), ranks.device, 0, 0.01, {})
+        ranks.prepare(spread(2, 2, execution="odd_rank"))
     with pytest.raises(MemoryError, match=r"rank 2: .*can't allocate memory"):
-        prepare(spread(4, 2, execution="odd_rank", dtype="float32"), ranks.device, 0, 0.01, {})
+        ranks.prepare(spread(4, 2, execution="odd_rank", dtype="float32"))
     with pytest.raises(ValueError, match="dropped"):
         _fail_in_rank_0(ranks, spread(4, 2))
     assert not ranks.team.broken
-    assert rebuild(spread(4, 2), ranks.device, 0).call() is not None
+    assert ranks.builder.rebuild(spread(4, 2)).call() is not None
 
 
 def _fail_in_rank_0(ranks: Ranks, case: Case) -> None:
@@ -215,10 +230,10 @@ def _fail_in_rank_0(ranks: Ranks, case: Case) -> None:
 
 
 def test_flops_are_those_of_the_whole_net(ranks: Ranks, spread: MakeCase) -> None:
-    whole = prepare(spread(1, 3, execution="loop"), ranks.device, 0, 0.01, {}).facts
-    ready = prepare(spread(2, 3), ranks.device, 0, 0.01, {})
-    assert ready.facts["flops"] == whole["flops"] > 0
-    assert "operations" not in ready.facts
+    whole = ranks.prepare(spread(1, 3, execution="loop")).facts
+    ready = ranks.prepare(spread(2, 3))
+    assert ready.facts.flops == whole.flops > 0
+    assert ready.facts.operations is None
     assert "spread" in ready.null_reasons["operations"]
     assert "spread" in ready.null_reasons["work"]
 
@@ -229,15 +244,15 @@ def test_every_rank_gets_its_share_of_the_cores(spread: MakeCase, make_case: Mak
     seen = []
     for case in (spread(2, 1), spread(4, 1), spread(8, 1), make_case(), spread(1, 1)):
         team.use_threads(case)
-        seen.append((torch.get_num_threads(), team.threads_of(case)))
+        seen.append((torch.get_num_threads(), threads_of(case, 6)))
     assert seen == [(3, 3), (1, 1), (1, 1), (6, 6), (6, 6)]
 
 
 def test_followers_count_as_the_worker_and_nobody_else_can_reach_them(
     ranks: Ranks, spread: MakeCase
 ) -> None:
-    prepare(spread(4, 1), ranks.device, 0, 0.01, {})
-    ours = [p for p in psutil.Process().children() if "follower" in " ".join(p.cmdline())]
+    ranks.prepare(spread(4, 1))
+    ours = [p for p in psutil.Process().children() if p.cmdline()[-1] == "rank"]
     assert len(ours) == 3
     assert {p.pid for p in ours} <= {p.pid for p in ranks.host._own}  # type: ignore[attr-defined]
     ports = [
@@ -252,9 +267,9 @@ def test_followers_count_as_the_worker_and_nobody_else_can_reach_them(
 
 def test_nothing_is_left_behind(ranks: Ranks, spread: MakeCase) -> None:
     """Ends the followers of this file. Ports go with their processes."""
-    prepare(spread(2, 1), ranks.device, 0, 0.01, {})
+    ranks.prepare(spread(2, 1))
     me = psutil.Process()
-    ours = [p for p in me.children() if "follower" in " ".join(p.cmdline())]
+    ours = [p for p in me.children() if p.cmdline()[-1] == "rank"]
     ranks.team.close()
     assert not any(process.is_running() for process in ours)
     assert not torch.distributed.is_initialized()
@@ -268,13 +283,13 @@ def test_who_spreads_nothing_starts_nothing(tmp_path: Path) -> None:
 import sys
 import torch
 before = {name for name in sys.modules if name.startswith("torch.distributed")}
-from paraformer_bench.study.case import Case
 from paraformer_bench.workers import block as worker
+from tests.fakes import tiny_case
 from paraformer_bench.instrument.bench import prepare
 from paraformer_bench.instrument.device import open_device
 device = open_device("cpu")
 for execution in ("loop", "stacked", "vmap"):
-    case = Case("paraformer", execution, "eager", 2, 16, 1, 16, 8, 1, 1, "float32", "cpu")
+    case = tiny_case(model="paraformer", execution=execution, depth=2)
     with torch.inference_mode():
         prepare(case, device, 0, 0.01, {})
 after = {name for name in sys.modules if name.startswith("torch.distributed")}

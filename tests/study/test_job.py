@@ -48,3 +48,12 @@ def test_a_job_crosses_the_pipe_unchanged(sent: job.Job) -> None:
     line = wire.encode(sent)
     assert b"\n" not in line
     assert wire.decode(line, job.ANY) == sent
+
+
+def test_without_what_is_done() -> None:
+    groups = [[case(1), case(2)], [case(4)]]
+    whole = job.BlockJob(block=0, protocol=job.Protocol(), seed=0, groups=groups, first_order=3)
+    assert whole.without(set()) == whole
+    assert whole.without({case(4).id, "another"}).groups == groups[:1]
+    assert whole.without({case(1).id}).groups == [[case(2)], [case(4)]]
+    assert whole.without({one.id for one in whole.cases}).groups == []

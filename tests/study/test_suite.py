@@ -366,7 +366,7 @@ def test_an_axis_that_no_model_of_the_grid_has_is_refused_by_name(survey: Survey
         expand(parse(text + "widht = 64\n"), survey, "cpu")
     with pytest.raises(UsageError, match=r"unknown key .* 'experts': .*known: .*branch_depth"):
         expand(parse(text + "experts = 64\n"), survey, "cpu")
-    with pytest.raises(UsageError, match="unknown key .* 'colour'"):
+    with pytest.raises(UsageError, match=r"unknown key .* 'colour'"):
         parse(text + "colour = 'red'\n")
     with pytest.raises(UsageError, match="'model': did you mean 'models'"):
         parse(text + "model = 'serial'\n")

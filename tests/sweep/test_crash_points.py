@@ -12,15 +12,21 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
-from paraformer_bench.study.case import Case
+from paraformer_bench.study import store as store_module
 from paraformer_bench.study.job import Protocol
-from paraformer_bench.study.run_folder import JOURNAL, RECORDS, read_lines, read_records
-from paraformer_bench.sweep import store as store_module
-from paraformer_bench.sweep.run import Plan, run_sweep
-from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.store import Store
+from paraformer_bench.study.run_folder import (
+    JOURNAL,
+    RECORDS,
+    RunInfo,
+    read_lines,
+    read_records,
+)
+from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.plan import Plan, Study
+from paraformer_bench.sweep.run import run_sweep
 
 
 class Death(BaseException):
@@ -68,16 +74,17 @@ def plan(case_of) -> Plan:
 
 
 def everything(plan: Plan) -> set[tuple[str, int]]:
-    cases: list[Case] = [*plan.cases, *plan.skipped]
-    return {(case.id, block) for case in cases for block in range(plan.blocks)}
+    return {(case.id, block) for case in plan.all_cases for block in range(plan.blocks)}
 
 
-def sweep(plan: Plan, store: Store, launch) -> None:
+def sweep(study: Study, store: Store, launch) -> None:
     console = Console(file=io.StringIO())
-    run_sweep(plan, store, OneAfterAnother(launch), console, 0.0, count().__next__)
+    run_sweep(study, store, console, 0.0, start=launch, clock=count().__next__)
 
 
-def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.MonkeyPatch) -> bool:
+def doomed(
+    folder: Path, study: Study, launch, at: int, way: str, patch: pytest.MonkeyPatch
+) -> bool:
     """Run a sweep that dies at write ``at``; return whether it came to that."""
     fate = Fate(at, way)
 
@@ -88,7 +95,7 @@ def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.Mo
         def truncate(self, size: int) -> int:  # type: ignore[override]
             return fate.truncate(self, size)
 
-    store = Store.create(folder, {})
+    store = Store.create(folder, RunInfo())
     for name in ("_records", "_journal"):
         old = getattr(store, name)
         setattr(store, name, Mortal(old.name, "a"))
@@ -96,7 +103,7 @@ def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.Mo
     with patch.context() as context:
         context.setattr(store, "update", lambda **changes: None)
         try:
-            sweep(plan, store, launch)
+            sweep(study, store, launch)
         except Death:
             pass
         finally:
@@ -108,21 +115,27 @@ def doomed(folder: Path, plan: Plan, launch, at: int, way: str, patch: pytest.Mo
 @pytest.mark.parametrize("way", ["before", "after", "amid"])
 @pytest.mark.parametrize("fault", [None, "sample", "energy"])
 def test_death_at_every_write(
-    tmp_path: Path, plan: Plan, simulated, monkeypatch: pytest.MonkeyPatch, way: str, fault
+    tmp_path: Path,
+    plan: Plan,
+    simulated,
+    study_of,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    fault,
 ) -> None:
     faults = {(plan.cases[0].id, fault): "die"} if fault else {}
     if fault == "energy":
-        plan = replace(plan, protocol=replace(plan.protocol, energy_seconds=2.0))
+        plan = replace(plan, protocol=structs.replace(plan.protocol, energy_seconds=2.0))
 
     def launch(job):
         return simulated(job, faults)
 
-    for at in attempts(tmp_path, plan, launch, way, monkeypatch):
+    for at in attempts(tmp_path, study_of(plan), launch, way, monkeypatch):
         folder = tmp_path / str(at)
         saved = whole_lines(folder / RECORDS)
-        with Store.resume(folder, [*plan.cases, *plan.skipped]) as store:
+        with Store.resume(folder, plan.all_cases) as store:
             assert (folder / JOURNAL).read_bytes() == b""
-            sweep(plan, store, launch)
+            sweep(study_of(plan), store, launch)
         assert read_lines(folder / RECORDS)[: len(saved)] == saved
         records, warnings = read_records(folder / RECORDS)
         assert warnings == []
@@ -137,10 +150,10 @@ def test_death_at_every_write(
                 assert "interrupted" in record.flags
 
 
-def attempts(folder: Path, plan: Plan, launch, way: str, patch) -> Iterator[int]:
+def attempts(folder: Path, study: Study, launch, way: str, patch) -> Iterator[int]:
     """Yield every write at which a sweep can die, after it has died there."""
     for at in count(1):
-        if not doomed(folder / str(at), plan, launch, at, way, patch):
+        if not doomed(folder / str(at), study, launch, at, way, patch):
             assert at > 20  # the plan makes more writes than that
             return
         yield at
@@ -152,6 +165,6 @@ def whole_lines(path: Path) -> list[bytes]:
 
 def test_the_store_writes_as_this_test_believes(tmp_path: Path) -> None:
     """Every file it appends to is opened unbuffered, so that a write is a write."""
-    with Store.create(tmp_path / "run", {}) as store:
+    with Store.create(tmp_path / "run", RunInfo()) as store:
         assert type(store._records) is type(store._journal) is io.FileIO
     assert store_module.io is io

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from paraformer_bench.study.survey import Survey
-from paraformer_bench.sweep.describe import dry_run, empty, energy_line, headline
+from paraformer_bench.sweep.plan import Settings, Study
+from paraformer_bench.sweep.progress import describe_plan, empty, energy_line, headline
 from paraformer_bench.sweep.setup import set_up
-from paraformer_bench.sweep.study import Settings, Study
 
 SUITE = """
 name = "mine"
@@ -71,8 +71,8 @@ def test_energy_line(study: Callable[..., Study]) -> None:
     assert energy_line(asked) == (
         "energy: a window of 2 s for each case and block, after its timed rounds"
     )
-    assert f"  {energy_line(asked)}" in dry_run(asked)
+    assert f"  {energy_line(asked)}" in describe_plan(asked)
     on_cpu = study("energy_seconds = 2", device="cpu")
     reason = "energy will not be measured: permission denied on /sys/energy_uj"
     assert energy_line(on_cpu) == reason
-    assert f"  {reason}" in dry_run(on_cpu)
+    assert f"  {reason}" in describe_plan(on_cpu)

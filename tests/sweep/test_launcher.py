@@ -10,24 +10,14 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.clusters import ray_session
+from paraformer_bench.clusters import ray
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.sweep.describe import describe_machines
-from paraformer_bench.sweep.launcher import open_launcher
-from paraformer_bench.sweep.parallel import Parallel
-from paraformer_bench.sweep.schedule import OneAfterAnother
-from paraformer_bench.sweep.store import Store
-from paraformer_bench.sweep.study import Settings
-
-INFO = {"suite": {}, "device": "cpu", "seed": 0, "plugins": [], "identity": {}}
-
-
-class Machine:
-    def __init__(self, node: str) -> None:
-        self.node = node
-
-    def to_json(self, device: str) -> dict[str, Any]:
-        return {"node": self.node, "device": device}
+from paraformer_bench.study.run_folder import Node, RunInfo
+from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.plan import Settings
+from paraformer_bench.sweep.progress import describe_nodes
+from paraformer_bench.sweep.resume import Resumed
+from paraformer_bench.sweep.setup import Launcher
 
 
 @pytest.fixture
@@ -36,83 +26,69 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str | N
     asked: list[tuple[str | None, str | None]] = []
 
     @contextmanager
-    def connect(address: str | None, part: str | None, say: object) -> Iterator[Any]:
-        asked.append((address, part))
-        yield SimpleNamespace(
-            machines=[Machine("new")],
-            device="cpu",
-            launch=None,
-            launch_profiler=None,
-            survey=None,
-        )
+    def connect(address: str | None, text: str | None, say: object) -> Iterator[Any]:
+        asked.append((address, text))
+        yield SimpleNamespace(nodes=[Node("new", "h2")])
 
-    monkeypatch.setattr(ray_session, "connect", connect)
+    monkeypatch.setattr(ray, "connect", connect)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return asked
 
 
-def write_run(folder: Path, **more: Any) -> Path:
-    with Store.create(folder, INFO | more):
-        return folder
+def noted(settings: Settings, info: RunInfo | None, folder: Path) -> RunInfo:
+    """Connect for a command; return what is noted of it in a run."""
+    launcher = Launcher.of(settings, Resumed(info, folder) if info else None)
+    with launcher.connected(print) as cluster, Store.create(folder, info or RunInfo()) as store:
+        launcher.note(store, cluster)
+        return store.info
 
 
-def test_this_machine_unless_asked(connected: list, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_unless_asked(
+    connected: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
-    for settings in (Settings(), Settings(launcher="local")):
-        with open_launcher(settings, print) as launcher:
-            assert isinstance(launcher.schedule, OneAfterAnother)
-            assert launcher.survey is None
-            assert launcher.facts() == {"launcher": "local"}
+    for name, settings in (("a", Settings()), ("b", Settings(launcher="local"))):
+        assert noted(settings, None, tmp_path / name) == RunInfo(launcher="local")
     assert connected == []
 
 
-def test_cluster_that_is_named(connected: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_launcher(Settings(launcher="ray"), print) as launcher:
-        assert isinstance(launcher.schedule, Parallel)
-        assert launcher.facts() == {
-            "launcher": "ray",
-            "ray_address": None,
-            "ray_nodes": None,
-            "machines": [{"node": "new", "device": "cpu"}],
-        }
+def test_cluster_that_is_named(
+    connected: list, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert noted(Settings(launcher="ray"), None, tmp_path / "a") == RunInfo(
+        launcher="ray", machines=[Node("new", "h2")]
+    )
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
     for address in (None, "elsewhere"):
-        with open_launcher(Settings(launcher="ray", ray_address=address), print):
+        with Launcher.of(Settings(launcher="ray", ray_address=address), None).connected(print):
             pass
     assert connected == [(None, None), ("somewhere", None), ("elsewhere", None)]
 
 
 def test_resumed_run_goes_on_where_it_was(connected: list, tmp_path: Path) -> None:
     there = {"launcher": "ray", "ray_address": "a:1", "ray_nodes": "H100"}
-    run = write_run(tmp_path / "run", **there, machines=[{"node": "lost"}, {"node": "new"}])
-    again = Settings(out=run, resume=True)
-    with open_launcher(again, print) as launcher:
-        assert launcher.facts() == there | {
-            "machines": [{"node": "lost"}, {"node": "new", "device": "cpu"}]
-        }
-        assert launcher.machines() == [{"node": "new", "device": "cpu"}]
-    with open_launcher(Settings(out=run, resume=True, ray_address="b:2"), print):
+    lost, new = Node("lost", "h1"), Node("new", "h2")
+    before = RunInfo(**there, machines=[lost, Node("new", "h2", devices=8)])
+    assert noted(Settings(), before, tmp_path / "a") == RunInfo(**there, machines=[lost, new])
+    with Launcher.of(Settings(ray_address="b:2"), Resumed(before, tmp_path)).connected(print):
         pass
     assert connected == [("a:1", "H100"), ("b:2", "H100")]
-    with open_launcher(Settings(out=run, resume=True, launcher="local"), print) as launcher:
-        assert isinstance(launcher.schedule, OneAfterAnother)
-        assert "machines" not in launcher.facts(), "what is known of them stays"
+    here = noted(Settings(launcher="local"), before, tmp_path / "b")
+    assert (here.launcher, here.machines) == ("local", [lost, new]), "what is known stays"
 
 
 def test_run_of_this_machine_stays_here(connected: list, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
-    with open_launcher(Settings(out=run, resume=True), print) as launcher:
-        assert isinstance(launcher.schedule, OneAfterAnother)
-    with (
-        pytest.raises(UsageError, match="--ray-address is for --launcher ray"),
-        open_launcher(Settings(out=run, resume=True, ray_address="a:1"), print),
-    ):
-        pass
+    run = Resumed(RunInfo(launcher="local"), tmp_path)
+    assert Launcher.of(Settings(), run) == Launcher()
+    for asked in ({"ray_address": "a:1"}, {"ray_nodes": "x"}):
+        option = next(iter(asked)).replace("_", "-")
+        with pytest.raises(UsageError, match=f"--{option} is for --launcher ray"):
+            Launcher.of(Settings(**asked), run)
 
 
-def test_machines_in_words() -> None:
-    assert describe_machines([]) == []
-    two = {"host": "b", "devices": 8, "niceness": 0}
-    lines = describe_machines([two, two, {"host": "a", "devices": 1, "niceness": 15}])
+def test_nodes_in_words() -> None:
+    assert describe_nodes([]) == []
+    two = Node("1", "b", devices=8, niceness=0)
+    lines = describe_nodes([two, two, Node("2", "a", devices=1, niceness=15)])
     assert lines[0] == "  blocks at once: 17, on a (1), b (16)"
     assert lines[1].startswith("  warning: workers on a stand back behind all other programs")

@@ -5,7 +5,7 @@ from itertools import groupby
 import pytest
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.sweep.plan import block_groups, without
+from paraformer_bench.sweep.plan import block_groups
 
 
 @pytest.fixture
@@ -61,11 +61,3 @@ def test_a_case_has_no_favourite_place(cases: list[Case]) -> None:
     assert sum(counts) == 800
     assert min(counts) >= 65  # 100 are expected, with a standard deviation of 9.4
     assert max(counts) <= 135
-
-
-def test_without(cases: list[Case]) -> None:
-    groups = block_groups(cases, 0, seed=3)
-    assert without(groups, set()) == groups
-    done = {case.id for case in groups[0]} | {groups[1][0].id}
-    assert without(groups, done) == [groups[1][1:], *groups[2:]]
-    assert without(groups, {case.id for case in cases}) == []

@@ -32,11 +32,10 @@ def plain() -> Console:
 
 def test_without_a_terminal_there_is_a_line_now_and_then(clock: Clock) -> None:
     console = plain()
-    progress = SweepProgress(console, 100, clock=clock)
-    for _ in range(60):
-        clock.now += 1
-        progress.step(1, "serial-d1[b]")
-    progress.stop()
+    with SweepProgress(console, 100, clock=clock) as progress:
+        for _ in range(60):
+            clock.now += 1
+            progress.step(1, "serial-d1[b]")
     assert lines(console) == [
         " 15%  1 min 25 s left  serial-d1[b]",
         " 30%  1 min 10 s left  serial-d1[b]",
@@ -56,7 +55,7 @@ def test_on_a_terminal_the_bar_is_drawn_at_most_once_a_second(clock: Clock) -> N
     assert len(sizes) == 1 + 5  # as it stood at first, and once in each of five seconds
     assert "serial-d1" in console.file.getvalue()
     assert " 40%  8 s left" in console.file.getvalue()
-    progress.stop()
+    progress.__exit__()
 
 
 def test_bar_is_taken_off_a_terminal_that_has_hung_up(clock: Clock) -> None:
@@ -70,7 +69,7 @@ def test_bar_is_taken_off_a_terminal_that_has_hung_up(clock: Clock) -> None:
     progress = SweepProgress(console, 100, clock=clock)
     assert progress._bar.live.is_started
     Terminal.there = False
-    progress.stop()
+    progress.__exit__()
     assert not progress._bar.live.is_started
 
 
@@ -114,7 +113,7 @@ def test_budget_bounds_the_estimate(clock: Clock) -> None:
 
 def test_nothing_to_do(clock: Clock) -> None:
     progress = SweepProgress(plain(), 0, clock=clock)
-    progress.stop()
+    progress.__exit__()
     assert progress.seconds_left() == 0
 
 

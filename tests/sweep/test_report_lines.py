@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Efficiency
 from paraformer_bench.sweep import command
+from paraformer_bench.sweep.plan import Settings
 from paraformer_bench.sweep.run import Outcome
 from paraformer_bench.sweep.setup import open_store, set_up
-from paraformer_bench.sweep.study import Settings
 
 DEPTHS = (1, 2, 4)
 
@@ -34,8 +35,11 @@ def last_lines(
             for case in study.plan.cases:
                 for block, factor in enumerate(deepest):
                     seconds = 1e-3 * (factor if case.depth == DEPTHS[-1] else 1)
-                    store.append([Record(case, block, 0, "ok", wall_seconds=[seconds] * 10)])
-            store.update(efficiency={"wall_seconds": 1.0, "busy_seconds": 0.5, "share": 0.5})
+                    record = Record(
+                        case=case, block=block, order=0, status="ok", wall_seconds=[seconds] * 10
+                    )
+                    store.append([record])
+            store.update(efficiency=Efficiency(1.0, 0.5, 0.5))
             outcome = Outcome(interrupted, 0, len(deepest))
             command._report(store, study, outcome, Console(file=said, width=500))
         return said.getvalue().splitlines()

@@ -8,18 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
-from paraformer_bench.clusters.shard import Shard
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import read_run
-from paraformer_bench.sweep.plan import block_groups
-from paraformer_bench.sweep.run import Outcome, Plan, run_sweep
-from paraformer_bench.sweep.schedule import OneAfterAnother
+from paraformer_bench.study.run_folder import Efficiency, RunInfo, Shard, read_run
+from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.plan import Plan, block_groups
+from paraformer_bench.sweep.run import Outcome, run_sweep
 from paraformer_bench.sweep.signals import held
-from paraformer_bench.sweep.store import Store
 
 MINUTE = 60.0
 
@@ -37,28 +36,33 @@ class Clock:
 class Sweep:
     """A sweep over simulated workers whose blocks take a minute each, or as told."""
 
-    def __init__(self, folder: Path, simulated) -> None:
+    def __init__(self, folder: Path, simulated, study_of) -> None:
         self.folder = folder
+        self.study_of = study_of
         self.clock = Clock()
-        self.jobs: list[Job] = []
+        self.jobs: list[BlockJob] = []
         self.minutes = [1.0]
         self.faults: dict = {}
         self._simulated = simulated
 
-    def launch(self, job: Job):
+    def launch(self, job: BlockJob):
         self.jobs.append(job)
         self.clock.now += MINUTE * self.minutes[min(job.block, len(self.minutes) - 1)]
         return self._simulated(job, self.faults)
 
     def __call__(self, plan: Plan, launch=None) -> Outcome:
-        cases = [*plan.cases, *plan.skipped]
-        resumed = self.folder.exists()
-        store = Store.resume(self.folder, cases) if resumed else Store.create(self.folder, {})
-        console = Console(file=io.StringIO())
-        with store:
-            started = self.clock()
-            schedule = OneAfterAnother(launch or self.launch)
-            return run_sweep(plan, store, schedule, console, started, self.clock)
+        with self.store(plan) as store:
+            return self.run(plan, store, self.clock(), launch)
+
+    def store(self, plan: Plan) -> Store:
+        if self.folder.exists():
+            return Store.resume(self.folder, plan.all_cases)
+        return Store.create(self.folder, RunInfo())
+
+    def run(self, plan: Plan, store: Store, started: float, launch=None, **options) -> Outcome:
+        study, console = self.study_of(plan), Console(file=io.StringIO())
+        start = launch or self.launch
+        return run_sweep(study, store, console, started, start=start, clock=self.clock, **options)
 
     @property
     def records(self) -> list[Record]:
@@ -68,8 +72,8 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, simulated) -> Sweep:
-    return Sweep(tmp_path / "run", simulated)
+def sweep(tmp_path: Path, simulated, study_of) -> Sweep:
+    return Sweep(tmp_path / "run", simulated, study_of)
 
 
 @pytest.fixture
@@ -156,26 +160,20 @@ def test_budget_expects_the_longest_block_again(sweep: Sweep, plan_of) -> None:
 
 def test_budget_counts_from_the_start_of_the_command(sweep: Sweep, plan_of) -> None:
     plan = plan_of(9, budget_seconds=3 * MINUTE)
-    with Store.create(sweep.folder, {}) as store:
+    with sweep.store(plan) as store:
         started = sweep.clock() - 2 * MINUTE  # the survey, say
-        console = Console(file=io.StringIO())
-        schedule = OneAfterAnother(sweep.launch)
-        assert run_sweep(plan, store, schedule, console, started, sweep.clock).blocks == 1
+        assert sweep.run(plan, store, started).blocks == 1
 
 
 def test_efficiency_adds_up_over_sittings(sweep: Sweep, plan_of) -> None:
     # A block: 3 preparations, 9 rounds, 3 looks at the sentinel.
     busy = 3 * 0.5 + 9 * 0.25 + 3 * 0.125
     sweep(plan_of(2))
-    efficiency = read_run(sweep.folder).info["efficiency"]
-    assert efficiency == {
-        "wall_seconds": 120.0,
-        "busy_seconds": 2 * busy,
-        "share": round(2 * busy / 120, 4),
-    }
+    efficiency = read_run(sweep.folder).info.efficiency
+    assert efficiency == Efficiency(120.0, 2 * busy, round(2 * busy / 120, 4))
     sweep(plan_of(3))
-    efficiency = read_run(sweep.folder).info["efficiency"]
-    assert (efficiency["wall_seconds"], efficiency["busy_seconds"]) == (180.0, 3 * busy)
+    efficiency = read_run(sweep.folder).info.efficiency
+    assert efficiency == Efficiency(180.0, 3 * busy, round(3 * busy / 180, 4))
 
 
 @pytest.mark.parametrize(("energy", "steps"), [(0.0, 4), (2.0, 5)])
@@ -193,12 +191,15 @@ def test_progress_knows_all_steps(
         def step(self, steps: int, what: str) -> None:
             self.taken += steps
 
-        def stop(self) -> None:
+        def __enter__(self) -> Progress:
+            return self
+
+        def __exit__(self, *_: object) -> None:
             pass
 
     monkeypatch.setattr("paraformer_bench.sweep.run.SweepProgress", Progress)
     plan = plan_of(2)
-    sweep(replace(plan, protocol=replace(plan.protocol, energy_seconds=energy)))
+    sweep(replace(plan, protocol=structs.replace(plan.protocol, energy_seconds=energy)))
     [progress] = seen
     assert progress.foreseen == progress.taken == 2 * 3 * steps
 
@@ -216,7 +217,7 @@ def ctrl_c() -> Iterator[None]:
 def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> None:
     handler = signal.getsignal(signal.SIGTERM)
 
-    def launch(job: Job):
+    def launch(job: BlockJob):
         if job.block == 1:
             signal.raise_signal(number)
         return sweep.launch(job)
@@ -230,12 +231,10 @@ def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> N
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_signal_that_was_held_ends_the_sweep_before_it_measures(sweep: Sweep, plan_of) -> None:
-    console, schedule = Console(file=io.StringIO()), OneAfterAnother(sweep.launch)
-    with Store.create(sweep.folder, {}) as store, held() as hold:
+    plan = plan_of(3)
+    with sweep.store(plan) as store, held() as hold:
         signal.raise_signal(signal.SIGTERM)
-        outcome = run_sweep(
-            plan_of(3), store, schedule, console, sweep.clock(), interruptible=hold.released
-        )
+        outcome = sweep.run(plan, store, sweep.clock(), interruptible=hold.released)
         assert outcome == Outcome(interrupted=True, broken=0, blocks=0)
         assert not sweep.jobs
         signal.raise_signal(signal.SIGTERM)  # and the page can be built before the next one
@@ -245,7 +244,7 @@ def test_signal_that_was_held_ends_the_sweep_before_it_measures(sweep: Sweep, pl
 def test_block_begun_under_a_budget_is_finished_without_one(sweep: Sweep, plan_of) -> None:
     """It was begun beyond the suite's own number of blocks."""
 
-    def launch(job: Job):
+    def launch(job: BlockJob):
         if job.block == 4:
             raise KeyboardInterrupt
         return sweep.launch(job)
@@ -258,7 +257,7 @@ def test_block_begun_under_a_budget_is_finished_without_one(sweep: Sweep, plan_o
 
 @pytest.mark.parametrize("of", [1, 2, 3, 4, 8, 11])
 def test_shards_do_the_plan_between_them(
-    tmp_path: Path, simulated, plan_of, case_of, of: int
+    tmp_path: Path, simulated, study_of, plan_of, case_of, of: int
 ) -> None:
     """Of two groups of cases and four blocks: whole blocks, halves, and nothing at all."""
     wide = [case_of(depth, width=128, heads=2) for depth in (1, 2)]
@@ -266,7 +265,7 @@ def test_shards_do_the_plan_between_them(
     for number in range(1, of + 1):
         plan = plan_of(4, shard=Shard(number, of, 4))
         plan.cases.extend(case for case in wide if case not in plan.cases)
-        sweep = Sweep(tmp_path / str(number), simulated)
+        sweep = Sweep(tmp_path / str(number), simulated, study_of)
         outcome = sweep(plan)
         assert not outcome.interrupted
         found.update(record.key for record in sweep.records)
@@ -291,7 +290,7 @@ def test_resumed_shard_with_more_blocks_takes_its_own(sweep: Sweep, plan_of) -> 
 
 
 def test_interrupted_shard_goes_on_with_its_share(sweep: Sweep, plan_of) -> None:
-    def launch(job: Job):
+    def launch(job: BlockJob):
         if job.block == 3:
             raise KeyboardInterrupt
         return sweep.launch(job)

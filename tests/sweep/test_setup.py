@@ -8,19 +8,41 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from paraformer_bench.clusters.shard import MOST_BLOCKS, Shard
 from paraformer_bench.study import child
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.machine_file import CALIBRATIONS
-from paraformer_bench.study.run_folder import read_run
+from paraformer_bench.study.run_folder import MOST_BLOCKS, Shard, read_run
 from paraformer_bench.study.survey import Survey
-from paraformer_bench.sweep import identity
 from paraformer_bench.sweep import setup as subject
-from paraformer_bench.sweep.setup import open_store, set_up
-from paraformer_bench.sweep.study import Settings
+from paraformer_bench.sweep.plan import Settings, Study
+from paraformer_bench.sweep.resume import commit, find_run, identity
+from paraformer_bench.sweep.setup import open_store
 
 SMOKE = Settings(suite="smoke", device="cpu")
+
+
+def set_up(settings: Settings, cluster: object = None) -> Study:
+    """Set up as the command does."""
+    return subject.set_up(settings, find_run(settings), cluster)
+
+
+class Cluster:
+    """Nodes of one kind.
+
+    Attributes:
+        asked: Plugins and device of every survey.
+    """
+
+    def __init__(self, survey: Survey, model: str = "EPYC") -> None:
+        cpu = survey.environment["cpu"] | {"model": model, "load_average": 0.9}
+        self._survey = replace(survey, environment=survey.environment | {"cpu": cpu})
+        self.asked: list[tuple[Sequence[Path], str | None]] = []
+
+    def survey(self, plugins: Sequence[Path], device: str | None) -> Survey:
+        self.asked.append((plugins, device))
+        return self._survey
 
 
 @pytest.fixture(autouse=True)
@@ -97,11 +119,11 @@ def test_run_json_holds_what_a_reader_needs() -> None:
         pass
     info = read_run(Path("run")).info
     promised = {"suite", "command", "environment", "versions", "commit", "started", "finished"}
-    assert promised <= set(info)
-    assert info["suite"] == study.suite.to_json()
-    assert info["protocol"] == info["suite"]["protocol"]
-    assert info["command"] == ["python", "-m", "paraformer_bench"]
-    assert (info["device"], info["finished"], info["plugins"]) == ("cpu", None, [])
+    assert promised <= set(json.loads(Path("run/run.json").read_text()))
+    assert info.suite == study.suite.table()
+    assert info.protocol == info.suite["protocol"]
+    assert info.command == ["python", "-m", "paraformer_bench"]
+    assert (info.device, info.finished, info.plugins) == ("cpu", None, [])
 
 
 def test_new_run_takes_over_the_calibration_of_its_device(
@@ -110,15 +132,14 @@ def test_new_run_takes_over_the_calibration_of_its_device(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     calibration = make_calibration()
     CALIBRATIONS.keep(calibration)
-    CALIBRATIONS.keep(replace(calibration, torch="2.6.0"))
+    CALIBRATIONS.keep(structs.replace(calibration, torch="2.6.0"))
     for number, (device, entry) in enumerate({"cpu": calibration, "cuda:0": None}.items()):
         settings = replace(SMOKE, out=Path(f"run{number}"), device=device)
         study = set_up(settings)
         assert (study.calibration, study.warnings) == (entry, ())
         with open_store(study, settings):
             pass
-        stored = read_run(settings.out).info["calibration"]
-        assert stored == (entry.to_json() if entry else None)
+        assert read_run(settings.out).info.calibration == entry
 
 
 def test_resumed_run_is_the_same_study() -> None:
@@ -155,7 +176,7 @@ def test_shard_is_noted_and_gone_on_with(asked: dict[str, float], blocks: int | 
     opened(settings)
     expected = Shard(2, 5, blocks)
     assert set_up(settings).plan.shard == expected
-    assert read_run(Path("run")).info["shard"] == {"number": 2, "of": 5, "blocks": blocks}
+    assert read_run(Path("run")).info.shard == expected
     # More blocks later do not change whose the first ones are.
     for again in (Settings(), Settings(blocks=20), Settings(shard=(2, 5), budget_seconds=9.0)):
         study = set_up(replace(again, out=Path("run"), resume=True))
@@ -194,11 +215,10 @@ def test_unfinished_shard_is_found_by_its_number() -> None:
 @pytest.mark.parametrize("shard", [{}, {"number": 6, "of": 5, "blocks": 3}, [2, 5], "2/5"])
 def test_shard_that_makes_no_sense_is_not_resumed(shard: object) -> None:
     settings = replace(SMOKE, out=Path("run"))
-    with open_store(set_up(settings), settings) as store:
-        store.update(shard=shard)
-    with pytest.raises(
-        UsageError, match=r"cannot resume run: the shard in its run\.json makes no"
-    ):
+    opened(settings)
+    path = Path("run/run.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"shard": shard}))
+    with pytest.raises(UsageError, match=r"cannot resume run: run\.json: shard makes no sense: "):
         set_up(replace(settings, resume=True))
 
 
@@ -206,7 +226,7 @@ def test_a_run_from_before_there_were_energy_windows_is_resumed() -> None:
     """Its identity was made of a protocol without the key."""
     settings = replace(SMOKE, out=Path("run"))
     study = set_up(settings)
-    suite = study.suite.to_json()
+    suite = study.suite.table()
     protocol = {
         "rounds": 3,
         "seconds_per_case": 0.06,
@@ -216,8 +236,40 @@ def test_a_run_from_before_there_were_energy_windows_is_resumed() -> None:
     assert suite["protocol"] == {"blocks": 3} | protocol
     older = json.dumps(suite | {"protocol": protocol}, sort_keys=True).encode()
     with open_store(study, settings) as store:
-        assert store.info["identity"]["suite"] == hashlib.sha256(older).hexdigest()
+        assert store.info.identity["suite"] == hashlib.sha256(older).hexdigest()
     assert set_up(Settings(out=Path("run"), resume=True)).resumed
+
+
+def test_what_a_study_is_known_by_is_as_it_was(files, tmp_path: Path) -> None:
+    """Digests that the version before cases had open axes has written of this suite."""
+    text = """
+    name = "old one"
+    [claim]
+    margin = 0.2
+    [protocol]
+    blocks = 3
+    rounds = 3
+    seconds_per_case = 0.8
+    [[grid]]
+    models = ["serial", "paraformer"]
+    executions = ["loop", "stacked"]
+    runtimes = ["eager", "graph"]
+    depth = [2, 4]
+    tokens = 17
+    width = [64, 128]
+    branch_depth = [1, 2]
+    [[grid]]
+    models = "serial"
+    depth = 1
+    image = 32
+    heads = 2
+    width = 64
+    batch = 2
+    """
+    suite = files.write(tmp_path / "old.toml", text)
+    own = identity(set_up(Settings(suite=str(suite), device="cpu")))
+    assert own["suite"] == "180d8078f1eaee2014cbf34d8cb3a05fdc65562152828054d170a851da8e9a71"
+    assert own["cases"] == "6f75f400fcb423f68bb3113cbb6feac3e026ae0a6205219092997292904c504f"
 
 
 def test_a_run_is_not_resumed_with_other_energy_windows(files, tmp_path: Path) -> None:
@@ -254,7 +306,7 @@ def test_older_run_is_resumed_where_no_plugin_is_installed(
 ) -> None:
     settings = replace(SMOKE, out=Path("run"))
     with open_store(set_up(settings), settings) as store:
-        identity = dict(store.info["identity"])
+        identity = dict(store.info.identity)
         del identity["installed_plugins"]
         store.update(identity=identity)
     install(monkeypatch, installed)
@@ -268,38 +320,38 @@ def test_older_run_is_resumed_where_no_plugin_is_installed(
 
 def test_commit_outside_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(child, "ROOT", tmp_path)
-    assert identity.commit() is None
+    assert commit() is None
     (tmp_path / ".git").mkdir()  # there, but broken
-    assert identity.commit() is None
+    assert commit() is None
 
 
-def test_run_of_a_cluster_is_bound_to_a_type_of_machine(survey_of: Callable[..., Survey]) -> None:
-    asked: list[tuple[Sequence[Path], str | None]] = []
-
-    def cluster(plugins: Sequence[Path], device: str | None, model: str = "EPYC") -> Survey:
-        asked.append((plugins, device))
-        survey = survey_of()
-        cpu = survey.environment["cpu"] | {"model": model, "load_average": 0.9}
-        return replace(survey, environment=survey.environment | {"cpu": cpu})
-
+def test_run_of_a_cluster_is_bound_to_a_kind_of_machine(survey_of: Callable[..., Survey]) -> None:
+    cluster = Cluster(survey_of())
     settings = replace(SMOKE, device=None, out=Path("run"))
     with open_store(set_up(settings, cluster), settings) as store:
-        assert store.info["identity"]["machine"]
+        assert store.info.identity["machine"]
     again = Settings(out=Path("run"), resume=True)
     assert set_up(again, cluster).resumed
-    assert asked == [((), None), ((), "cpu")]
-    assert set_up(again).resumed, "this machine is of the same type"
-
-    def other(plugins: Sequence[Path], device: str | None) -> Survey:
-        return cluster(plugins, device, "Xeon")
-
+    assert cluster.asked == [((), None), ((), "cpu")]
+    assert set_up(again).resumed, "this machine is of the same kind"
     with pytest.raises(UsageError, match=": machine changed since it was begun"):
-        set_up(again, other)
+        set_up(again, Cluster(survey_of(), "Xeon"))
 
 
 def test_run_of_one_machine_does_not_go_on_elsewhere(survey_of: Callable[..., Survey]) -> None:
     settings = replace(SMOKE, out=Path("run"))
     with open_store(set_up(settings), settings) as store:
-        assert "machine" not in store.info["identity"]
+        assert "machine" not in store.info.identity
     with pytest.raises(UsageError, match="cannot resume run on a cluster: it was begun without"):
-        set_up(Settings(out=Path("run"), resume=True), lambda *_: survey_of())
+        set_up(Settings(out=Path("run"), resume=True), Cluster(survey_of()))
+
+
+def test_a_merged_run_is_not_resumed() -> None:
+    settings = replace(SMOKE, out=Path("run"))
+    with open_store(set_up(settings), settings) as store:
+        store.update(parts=[])
+    with pytest.raises(
+        UsageError,
+        match=r"^cannot resume run: it was merged: resume its shards, and merge them again$",
+    ):
+        set_up(Settings(out=Path("run"), resume=True))

@@ -12,10 +12,11 @@ import pytest
 from paraformer_bench.__main__ import main
 from paraformer_bench.report.build import build_report
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.run_folder import PAGE, RUN, read_run
-from paraformer_bench.sweep.run import Outcome, Plan
+from paraformer_bench.study.run_folder import PAGE, RUN, Efficiency, read_run
+from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.plan import Study
+from paraformer_bench.sweep.run import Outcome
 from paraformer_bench.sweep.signals import SIGNALS, held, interruptible
-from paraformer_bench.sweep.store import Store
 
 Say = Callable[[str], None]
 
@@ -54,15 +55,18 @@ def sweep(
             at("survey")
             return survey_of()
 
-        def run_sweep(plan: Plan, store: Store, *_: Any, interruptible: Any, **__: Any) -> Outcome:
-            store.update(efficiency={"wall_seconds": 1.0, "busy_seconds": 0.5, "share": 0.5})
+        def run_sweep(
+            study: Study, store: Store, *_: Any, interruptible: Any, **__: Any
+        ) -> Outcome:
+            store.update(efficiency=Efficiency(1.0, 0.5, 0.5))
             at("before")
             interrupted = False
             try:
                 with interruptible():
                     at("measured")
-                    records = [Record(case, 0, 0, "ok", wall_seconds=[1.0]) for case in plan.cases]
-                    store.append(records)
+                    ok: dict[str, Any] = {"block": 0, "order": 0, "status": "ok"}
+                    for case in study.plan.cases:
+                        store.append([Record(case=case, wall_seconds=[1.0], **ok)])
             except KeyboardInterrupt:
                 interrupted = True
             at("after")
@@ -110,7 +114,7 @@ def test_from_then_on_there_is_a_page(
 
     assert sweep(at) == (130, resume(tmp_path), "")
     assert (tmp_path / "run" / PAGE).exists()
-    assert bool(read_run(tmp_path / "run").info["finished"]) is finished
+    assert bool(read_run(tmp_path / "run").info.finished) is finished
 
 
 def test_a_job_that_is_warned_and_then_ended_has_its_page(sweep, tmp_path: Path) -> None:

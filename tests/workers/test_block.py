@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -15,13 +14,21 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.study import child
+from paraformer_bench.study import child, events, wire
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job, Protocol
+from paraformer_bench.study.events import (
+    Done,
+    Event,
+    Finished,
+    Prepared,
+    Ready,
+    Refused,
+    Sampled,
+)
+from paraformer_bench.study.job import BlockJob, Job, Protocol
 
 PATIENCE = 120
 MakeCase = Callable[..., Case]
-Event = dict[str, Any]
 
 NOISY = """
 import ctypes
@@ -59,64 +66,101 @@ def plugin(tmp_path: Path) -> Path:
     return path
 
 
-def job(groups: list[list[Case]], plugins: list[Path], **changes: Any) -> dict[str, Any]:
-    protocol = Protocol(rounds=2, seconds_per_case=0.01)
-    whole = Job(3, "cpu", protocol, 0, [str(path) for path in plugins], groups)
-    return whole.to_json() | changes
+def job(groups: list[list[Case]], plugins: list[Path], **changes: Any) -> BlockJob:
+    usual: dict[str, Any] = {
+        "device": "cpu",
+        "plugins": [str(path) for path in plugins],
+        "block": 3,
+        "protocol": Protocol(rounds=2, seconds_per_case=0.01),
+        "seed": 0,
+        "groups": groups,
+    }
+    return BlockJob(**(usual | changes))
 
 
-def start(stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        child.command("workers.block"),
+        child.command("workers"),
         env=child.environment(),
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 
-def run(message: object) -> tuple[int, list[Event], str]:
+def run(message: Job | bytes) -> tuple[int, list[Event], str]:
     """Let a worker do a job; return its exit code, its events and its stderr."""
+    line = message if isinstance(message, bytes) else wire.encode(message)
     process = start()
     try:
-        out, err = process.communicate(json.dumps(message) + "\n", timeout=PATIENCE)
+        out, err = process.communicate(line + b"\n", timeout=PATIENCE)
     finally:
         process.kill()
-    return process.returncode, [json.loads(line) for line in out.splitlines()], err
+    reader = wire.decoder(events.ANY)
+    return process.returncode, [reader.decode(line) for line in out.splitlines()], err.decode()
 
 
 def test_a_job_from_start_to_end_whatever_the_model_prints(
     make_case: MakeCase, plugin: Path
 ) -> None:
     noisy, raises, serial = (make_case(model=name) for name in ("noisy", "raises", "serial"))
-    code, events, errors = run(job([[noisy, raises], [serial]], [plugin], first_order=5))
+    code, said, errors = run(job([[noisy, raises], [serial]], [plugin], first_order=5))
     assert code == 0
-    assert events[0] == {"event": "ready"}
-    assert events[-1] == {"event": "done"}
-    finished = {event["case_id"]: event for event in events if event["event"] == "finished"}
-    assert {case_id: event["status"] for case_id, event in finished.items()} == {
+    assert (said[0], said[-1]) == (Ready(), Done())
+    finished = {event.case_id: event for event in said if isinstance(event, Finished)}
+    assert {case_id: event.status for case_id, event in finished.items()} == {
         noisy.id: "ok",
         raises.id: "error",
         serial.id: "ok",
     }
-    assert finished[raises.id]["reason"] == "ValueError: never built"
-    prepared = {e["case_id"]: e["order"] for e in events if e["event"] == "prepared"}
+    assert finished[raises.id].reason == "ValueError: never built"
+    prepared = {event.case_id: event.order for event in said if isinstance(event, Prepared)}
     assert prepared == {noisy.id: 5, serial.id: 7}
     for case in (noisy, serial):
-        sampled = [e for e in events if e["event"] == "sampled" and e["case_id"] == case.id]
+        sampled = [e for e in said if isinstance(e, Sampled) and e.case_id == case.id]
         assert len(sampled) == 2
-        assert all(seconds > 0 for event in sampled for seconds in event["wall_seconds"])
+        assert all(seconds > 0 for event in sampled for seconds in event.wall_seconds)
     # What the model wrote went to stderr, line by line or not.
     for words in ('{"event": "finished"}', "no newline", "from C"):
         assert words in errors
 
 
-def test_a_job_it_does_not_understand_ends_it_at_once(make_case: MakeCase) -> None:
-    code, events, errors = run(job([[make_case()]], [], surprise=1))
-    assert code == 1
-    assert events == []
-    assert "surprise" in errors.strip().splitlines()[-1]
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"", "truncated"),
+        (b"{", "truncated"),
+        (b'{"job": "dinner"}', "dinner"),
+        (b'{"job": "block", "block": 0}', "protocol"),
+    ],
+)
+def test_a_job_it_does_not_understand_ends_it_at_once(line: bytes, words: str) -> None:
+    code, said, errors = run(line)
+    assert (code, said) == (1, [])
+    assert words in errors.strip().splitlines()[-1]
+
+
+def test_a_plugin_that_cannot_be_loaded_is_refused(make_case: MakeCase, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text("1 / 0")
+    code, said, errors = run(job([[make_case()]], [plugin]))
+    message = f"plugin {plugin} failed: ZeroDivisionError: division by zero"
+    assert (code, said) == (2, [Refused(message=message)])
+    assert errors.strip().splitlines()[-1] == message
+
+
+def test_the_last_line_says_what_it_died_of(make_case: MakeCase, tmp_path: Path) -> None:
+    """Whole, though the message has several lines."""
+    plugin = tmp_path / "dies.py"
+    plugin.write_text(
+        "from paraformer_bench.instrument import device\n"
+        "def broken(name):\n"
+        "    raise RuntimeError('no driver\\n\\nsee the manual')\n"
+        "device.open_device = broken\n"
+    )
+    code, said, errors = run(job([[make_case()]], [plugin]))
+    assert (code, said) == (1, [])
+    assert errors.strip().splitlines()[-1] == "RuntimeError: no driver see the manual"
 
 
 def test_a_device_that_broke_ends_it_with_code_3(make_case: MakeCase, tmp_path: Path) -> None:
@@ -133,10 +177,10 @@ def test_a_device_that_broke_ends_it_with_code_3(make_case: MakeCase, tmp_path: 
         )
     )
     cases = [make_case(model="raises"), make_case(model="noisy")]
-    code, events, _ = run(job([cases], [path]))
+    code, said, _ = run(job([cases], [path]))
     assert code == 3
-    assert events[-1]["event"] == "finished"
-    assert events[-1]["case_id"] == cases[0].id
+    assert isinstance(said[-1], Finished)
+    assert said[-1].case_id == cases[0].id
 
 
 def test_it_ends_quietly_when_nobody_listens(make_case: MakeCase) -> None:
@@ -144,9 +188,9 @@ def test_it_ends_quietly_when_nobody_listens(make_case: MakeCase) -> None:
     process = start(stdout=write)
     os.close(write)
     os.close(read)
-    _, errors = process.communicate(json.dumps(job([[make_case()]], [])) + "\n", PATIENCE)
+    _, errors = process.communicate(wire.encode(job([[make_case()]], [])) + b"\n", PATIENCE)
     assert process.returncode == 1
-    assert "Traceback" not in errors
+    assert b"Traceback" not in errors
 
 
 @pytest.mark.skipif(
@@ -180,10 +224,10 @@ def test_it_does_not_outlive_its_parent(make_case: MakeCase, tmp_path: Path) -> 
                 import subprocess
                 from paraformer_bench.study import child
                 worker = subprocess.Popen(
-                    child.command("workers.block"), stdin=subprocess.PIPE, text=True,
+                    child.command("workers"), stdin=subprocess.PIPE,
                     env=child.environment(),
                 )
-                worker.stdin.write({json.dumps(job([[make_case(model="hangs")]], [plugin]))!r})
+                worker.stdin.write({wire.encode(job([[make_case(model="hangs")]], [plugin]))!r})
                 worker.stdin.close()
                 worker.wait()
                 """
@@ -211,6 +255,7 @@ def test_it_loads_nothing_that_only_the_analysis_needs() -> None:
     """Every block starts a worker: half a second saved here is a minute saved in a sweep."""
     code = """
 import sys
+import paraformer_bench.workers.__main__
 import paraformer_bench.workers.block
 heavy = ("pandas", "scipy", "matplotlib", "seaborn", "rich", "click", "jinja2", "torch._dynamo")
 print([name for name in heavy if name in sys.modules])

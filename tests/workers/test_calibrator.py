@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from paraformer_bench.instrument import clock, delays
-from paraformer_bench.instrument.clock import CpuClock, CudaClock
-from paraformer_bench.instrument.delays import CpuDelays, CudaDelays
-from paraformer_bench.study.calibration import DELAYS, CalibrationJob, Reading
+from paraformer_bench.instrument import clock
+from paraformer_bench.instrument.clock import CpuClock, CpuDelays, CudaClock, CudaDelays
+from paraformer_bench.study.calibration import DELAYS, Reading
+from paraformer_bench.study.job import CalibrationJob
 from paraformer_bench.workers.calibrate import calibrate
 
 TICK = 1e-7
@@ -46,13 +46,12 @@ class LateClock(CpuClock):
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host()
-    for module in (clock, delays):
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=host.perf_counter))
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=host.perf_counter))
     return host
 
 
 def read(host: Host, late: float) -> dict[float, Reading]:
-    job = CalibrationJob("cpu", seconds=0.03)
+    job = CalibrationJob(device="cpu", seconds=0.03)
     readings = calibrate(CpuDelays(), LateClock(host, late), job)
     assert [reading.asked_seconds for reading in readings] == list(DELAYS)
     assert {reading.basis for reading in readings} == {"wall"}
@@ -79,7 +78,7 @@ def test_late_instrument_is_found_out(host: Host) -> None:
 
 
 def test_every_round_counts_and_the_untimed_call_does_not(host: Host) -> None:
-    job = CalibrationJob("cpu", delays=(1e-3,), seconds=0.04, rounds=2)
+    job = CalibrationJob(device="cpu", delays=(1e-3,), seconds=0.04, rounds=2)
     [reading] = calibrate(CpuDelays(), CpuClock(), job)
     assert 30 < reading.samples <= 40
 
@@ -90,7 +89,7 @@ def cuda(machine: Any) -> Callable[[], dict[tuple[str, float], Reading]]:
 
     def run() -> dict[tuple[str, float], Reading]:
         clock = CudaClock(torch.device("cuda:0"))
-        job = CalibrationJob("cuda:0", seconds=0.03)
+        job = CalibrationJob(device="cuda:0", seconds=0.03)
         readings = calibrate(CudaDelays(clock), clock, job)
         return {(reading.basis, reading.asked_seconds): reading for reading in readings}
 
