@@ -116,12 +116,12 @@ def sizes(run: Run) -> list[Size]:
     by_curve = {record.case.curve_id: record.case for record in run.records}
     for verdict in verdicts:
         case = by_curve[verdict.curve_id]
-        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.branch_depth)
+        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.regime.branch_depth)
         if verdict.basis != "wall" or plain != (1, "float32", "eager", "inference", "whole", 1):
             continue
         held = table[(table["curve_id"] == verdict.curve_id) & (table["wall"] > 0)]
         held = held.sort_values("depth")
-        shape = case.width, case.tokens
+        shape = case.spec.width, case.spec.tokens
         key = case.model, case.execution
         found.setdefault(shape, {})[key] = _curve(verdict, held, predicted.get(verdict.curve_id))
         if key == SERIAL:
@@ -278,7 +278,7 @@ def _looks() -> dict[tuple[str, str], style.Look]:
 
 def shape_of(size: Size) -> str:
     """Name a size for people."""
-    return f"width {size.case.width}, {size.case.tokens} tokens"
+    return f"width {size.case.spec.width}, {size.case.spec.tokens} tokens"
 
 
 def flops_text(flops: float) -> str:
@@ -344,7 +344,7 @@ def main() -> int:
         star,
         controls(control),
         depth=depth,
-        device=run.info["environment"]["devices"][case.device],
+        device=run.info.device_names[case.device],
         margin=words.percent(ladder[0].curves[STACKED].verdict.margin),
         places=places,
     )

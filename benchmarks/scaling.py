@@ -176,7 +176,7 @@ def main() -> int:
         step=step,
         case=case,
         place=os.path.relpath(options.run, options.out.parent),
-        device=run.info["environment"]["devices"][case.device],
+        device=run.info.device_names[case.device],
         margin=words.percent(verdicts[0].margin),
         errors=[words.percent(round(m.error, 3)) if m.error else "–" for m in (parallel, serial)],
     )
