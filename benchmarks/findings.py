@@ -303,14 +303,15 @@ def page(ladder: Sequence[Size], star: Run, rows: Sequence[Control], **facts: ob
         time=words.time, short=words.short, shape=shape_of, flops=flops_text, mib=words.MIB
     )
     parallel = [v for v in verdict_file(star) if v.basis == "wall" and v.model != "serial"]
+    regimes = [verdict.curve.regime for verdict in parallel]
     unseen = [abs(e) for size in ladder for curve in size.curves.values() for e in curve.errors]
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         ladder=ladder,
         parallel=parallel,
-        widths=_listed({v.width for v in parallel}),
-        batches=_listed({v.batch for v in parallel}),
-        dtypes=_listed({v.dtype for v in parallel}),
-        scopes=_listed({v.scope for v in parallel}),
+        widths=_listed({regime.get("width") for regime in regimes}),
+        batches=_listed({regime.batch for regime in regimes}),
+        dtypes=_listed({regime.dtype for regime in regimes}),
+        scopes=_listed({regime.scope for regime in regimes}),
         controls=rows,
         error=words.percent(round(median(unseen), 3)) if unseen else None,
         serial=SERIAL,
