@@ -447,7 +447,7 @@ def _runs(comparison: Comparison, folder: Path) -> Section:
     def value(row: Told, place: int) -> str:
         return html.prose(row[1][place], 400)
 
-    columns = [Column[Told]("", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
+    columns = [Column[Told]("what", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
     for place, one in enumerate(runs):
         target, name = one.run.folder.resolve() / PAGE, html.rich("<bdi>{}</bdi>", one.name[:120])
         link = quote(os.path.relpath(target, folder.resolve()))
