@@ -278,10 +278,7 @@ def profile(
     help="Rebuild the pages, or print Markdown for a pull request.",
 )
 def report(runs: tuple[Path, ...], form: str) -> None:
-    """Judge runs again and rebuild their pages (without RUN: all in reports/).
-
-    Several runs that are named are put side by side on one more page.
-    """
+    """Judge runs again and rebuild their pages (without RUN: all in reports/)."""
     from paraformer_bench.report import command
 
     for said in command.report(runs, form):
@@ -306,8 +303,9 @@ def merge(runs: tuple[Path, ...], out: Path) -> None:
 
 
 @cli.command()
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN RUN..."
+)
 @click.option(
     "--threshold",
     type=float,
@@ -317,21 +315,21 @@ def merge(runs: tuple[Path, ...], out: Path) -> None:
     help="Change that counts, such as 0.03 for 3%.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="The page.")
-def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int:
-    """Judge RUN_B against RUN_A case by case; exit code 1 if something is slower."""
-    from paraformer_bench.analysis.compare import SLOWER, shift
-    from paraformer_bench.analysis.compare import compare as contrast
+def compare(runs: tuple[Path, ...], threshold: float, out: Path | None) -> int:
+    """Judge runs against the first one case by case; exit code 1 if something is slower.
+
+    The page draws all of them on the same axes.
+    """
     from paraformer_bench.console import print_contrasts
-    from paraformer_bench.report.comparison import default_path, write_comparison
+    from paraformer_bench.report.comparison import contend, default_path, write_comparison
     from paraformer_bench.study.run_folder import read_run
 
-    a, b = read_run(run_a), read_run(run_b)
-    contrasts = contrast(a, b, threshold)
-    moved = shift(contrasts, a, b)
-    print_contrasts(contrasts, moved.words)
-    path = out or default_path(a, b)
-    click.echo(f"page: {write_comparison(path, a, b, contrasts, moved, threshold)}")
-    return int(any(c.verdict == SLOWER for c in contrasts))
+    comparison = contend([read_run(run) for run in runs], threshold)
+    for one in comparison.contenders[1:]:
+        print_contrasts(one.contrasts, one.letter, one.shift)
+    path = out or default_path(comparison)
+    click.echo(f"page: {write_comparison(path, comparison)}")
+    return int(comparison.slower)
 
 
 @cli.command()
@@ -367,7 +365,7 @@ def regressions(
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
     from paraformer_bench.history.judge import look
-    from paraformer_bench.report.change_lines import lines, one_line
+    from paraformer_bench.report.changes import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 
     judgement, warnings = look(results, machine, threshold, last, commits)

@@ -11,6 +11,7 @@ import pytest
 
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
+from paraformer_bench.study import wire
 from tests.report.gpu_run import WAYS, write_trace
 from tests.report.test_report_hostile import STRINGS
 from tests.report.test_why import CEILINGS
@@ -46,8 +47,8 @@ def run_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
         times = record.case.depth if record.case.execution == "loop" else 1
         record.work = [("addmm", times, 8 * 10**7, 10**6), ("add", times, 0, 10**5)]
         record.flops, record.energy_joules = 10**9 * record.case.depth, 0.2 * record.case.depth
-    make.run(folder, records, make.info(ceilings=CEILINGS.to_json()))
-    for case in {record.case for record in records if record.case.width == 192}:
+    make.run(folder, records, make.info(ceilings=wire.plain(CEILINGS)))
+    for case in {record.case for record in records if record.case.spec.width == 192}:
         if case.depth in (1, 16):
             write_trace(folder, case)
     with (folder / "records.jsonl").open("a") as file:
@@ -149,7 +150,7 @@ def test_hostile_names_run_nothing_and_break_nothing(
     records += make.study(depths=(1, 2))
     for record in records:
         record.work = [("addmm", 1, 10**7, 10**5)]
-    info = make.info(name=text, ceilings=CEILINGS.to_json())
+    info = make.info(name=text, ceilings=wire.plain(CEILINGS))
     page = visit(build_report(make.run(tmp_path, records, info)).as_uri())
     page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
     if "\0" not in text:  # at which names end for pandas: to it these cases are one
