@@ -10,6 +10,7 @@ from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
 from paraformer_bench.study.case import SERIAL, mode_word
 from paraformer_bench.study.run_folder import RunInfo
+from paraformer_bench.study.words import factor
 
 MOST_WORDS = 60
 """A sentence that needs more speaks of coarser groups of curves."""
@@ -103,11 +104,6 @@ def more_blocks(verdicts: Sequence[Verdict]) -> tuple[int, str] | None:
     return needs[-1], f"{curves} not settled: about {first}{most}"
 
 
-def times(ratio: float) -> str:
-    """Write a ratio with three significant digits, such as ``9.8x``."""
-    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
-
-
 def _groupings(verdict: Verdict, controls: Collection[str]) -> tuple[str, ...]:
     """Names of the group that a curve is in, from the finest to the coarsest."""
     model, method = verdict.model, verdict.curve.method
@@ -177,7 +173,7 @@ def _alone(verdict: Verdict) -> str:
     kind, rise = standing(verdict), verdict.worst
     does = _does(kind, [verdict])
     if kind == GROWS and rise:
-        does = f"grows {times(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
+        does = f"grows {factor(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
     if kind != CONSTANT:
         does += f" (constant up to {verdict.constant_up_to})"
     lost = ", ".join(f"{missing.depth} ({missing.status})" for missing in verdict.missing)
@@ -192,7 +188,7 @@ def _does(kind: str, verdicts: Sequence[Verdict]) -> str:
     if kind == INCONCLUSIVE:
         return "are undecided" if len(verdicts) > 1 else "is undecided"
     rises = [verdict.worst for verdict in verdicts if verdict.worst is not None]
-    low, high = (times(end(rise.ratio for rise in rises)) for end in (min, max))
+    low, high = (factor(end(rise.ratio for rise in rises)) for end in (min, max))
     span = low if low == high else f"{low} to {high}"
     return f"grow{s} {span} by depth {_range([rise.deep for rise in rises])}"
 
