@@ -34,7 +34,6 @@ _SHIFT = 0.02
 """All cases together moving by more than this is worth a word."""
 _SENTINEL = "the sentinel, a net that never changes,"
 
-
 _Observed = tuple[list[float], list[float]]
 """Logarithms of block medians in A and in B."""
 
@@ -82,12 +81,11 @@ def compare(run_a: Run, run_b: Run, threshold: float = THRESHOLD) -> list[Contra
     The block medians of the two runs are independent samples, compared by Welch's t on their
     logarithms, with the variances of each run's cases moderated (`moderate`). SLOWER: B/A is
     above 1 for sure (a p-value of at most 0.5%, and of at most 2.5% after Holm's correction over
-    the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure,
-    and beyond 1 / (1 + threshold). Wall times must be so relative to the sentinel of their own
-    record too, there without the correction: a machine that has changed is no change of the case.
-    Between runs that are alike the chance of calling anything different is so at most
-    5%. SAME: neither, and the uncorrected one-sided bounds both lie within the
-    threshold.
+    the cases), and the estimate is beyond 1 + threshold. FASTER: below 1 for sure, and beyond
+    1 / (1 + threshold). Wall times must be so relative to the sentinel of their own record too,
+    there without the correction: a machine that has changed is no change of the case. Between
+    runs that are alike the chance of calling anything different is so at most 5%. SAME: neither,
+    and the uncorrected one-sided bounds both lie within the threshold.
 
     Raises:
         NothingShared: The runs share no measured case.
