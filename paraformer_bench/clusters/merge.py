@@ -7,6 +7,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from paraformer_bench.study.run_folder import (
     Efficiency,
     Part,
     RunInfo,
+    Shard,
     Tree,
     as_json,
     read_info,
@@ -48,9 +50,9 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     """Join the folders of shards into one run, report it, and yield what to print.
 
     Args:
-        folders: Run folders of shards, or of runs that were merged before.
+        folders: Of shards, or of runs that were merged before.
         out: The new run folder.
-        command: The command as typed, kept for the record.
+        command: As typed, kept for the record.
 
     Raises:
         UsageError: A folder cannot be read, they are no parts of one run, or ``out`` is there
@@ -58,8 +60,11 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     """
     _refuse_existing(out)
     # The result must not depend on the order of the command.
-    sources = sorted(map(_read, folders), key=lambda source: (source.number, str(source.folder)))
-    _refuse_mixture(sources)
+    sources = sorted(map(_read, folders), key=lambda source: (source.shard.number, source.folder))
+    first, *others = ((source.folder, _fixed(source)) for source in sources)
+    for folder, facts in others:
+        if differing := differences(first[1], facts):
+            raise UsageError(f"cannot merge {first[0]} and {folder}: {'; '.join(differing)}")
     records, repeated = _join_records(sources)
     info = _join_info(sources, records.values(), out.resolve().name, command)
     _write(out, info, records, sources)
@@ -67,8 +72,8 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
         yield from (f"warning: {source.folder}: {warning}" for warning in source.warnings)
     if repeated:
         yield f"{repeated} records that stood in several folders to the letter are kept once"
-    shards = {part.shard.number: part.shard.of for part in info.parts or [] if part.shard}
-    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(records)} records"
+    shards = {part.shard.number for part in info.parts or [] if part.shard}
+    yield f"merged {len(shards)} of {sources[0].shard.of} shards: {len(records)} records"
     if info.missing:
         missing = ", ".join(info.missing)
         yield f"the run is unfinished without {missing}: finish them and merge again"
@@ -88,11 +93,9 @@ class _Source:
     """A run folder to merge: a shard, or a run that was merged before.
 
     Attributes:
-        folder: Where it lies.
-        info: What its ``run.json`` says.
         blocks: Blocks of the whole run, as far as this folder knows.
         parts: The shard that it is, or those that it was merged from.
-        number: Of the first shard among them.
+        shard: The first of them.
         records: Every whole record with its line, in the order of the file.
         warnings: What was wrong with the files, one line each.
     """
@@ -101,7 +104,7 @@ class _Source:
     info: RunInfo
     blocks: int
     parts: list[Part]
-    number: int
+    shard: Shard
     records: list[tuple[Record, bytes]]
     warnings: list[str]
 
@@ -113,10 +116,10 @@ def _read(folder: Path) -> _Source:
         UsageError: It holds no readable run, or one that is neither a shard nor merged.
     """
     info, odd = read_info(folder)
-    if info.shard is None and info.parts is None and not odd:
-        raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
     if odd:
         raise UsageError(f"cannot merge {folder}: {odd[0].replace(' and is ignored', '')}")
+    if info.shard is None and info.parts is None:
+        raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
     lacking = [name for name in _NEEDED if getattr(info, name) in (None, {})]
     try:
         if lacking:
@@ -124,51 +127,36 @@ def _read(folder: Path) -> _Source:
         blocks = parse_protocol(wire.convert(info.suite.get("protocol"), Tree)).blocks
     except (UsageError, wire.Malformed) as error:
         raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {error}") from None
-    parts = [_part(info, blocks)] if info.parts is None else info.parts
-    numbers = [part.shard.number for part in parts if part.shard]
-    if not numbers:
+    parts = info.parts
+    if parts is None:
+        kept = (name for name in Part.__struct_fields__ if name != "blocks")
+        parts = [Part(**{name: getattr(info, name) for name in kept}, blocks=blocks)]
+    shards = [part.shard for part in parts if part.shard]
+    if not shards:
         raise UsageError(f"cannot merge {folder}: it holds no shard")
+    shard = min(shards, key=lambda shard: shard.number)
     records, warnings = read_record_lines(folder / RECORDS)
     if read_lines(folder / JOURNAL):
         warnings.append(
             f"it was killed or is still going; the samples in its {JOURNAL} become records when "
             "it is resumed"
         )
-    return _Source(folder, info, blocks, parts, min(numbers), records, warnings)
-
-
-def _part(info: RunInfo, blocks: int) -> Part:
-    """Return what a merged run keeps of a shard."""
-    kept = [name for name in Part.__struct_fields__ if name != "blocks"]
-    return Part(**{name: getattr(info, name) for name in kept}, blocks=blocks)
-
-
-def _refuse_mixture(sources: Sequence[_Source]) -> None:
-    """Check that all folders hold parts of one run: the same plan, code and kind of machine.
-
-    Raises:
-        UsageError: Two of them differ in what a comparison must hold fixed.
-    """
-    first, *others = ((source.folder, _fixed(source)) for source in sources)
-    for folder, facts in others:
-        if differing := differences(first[1], facts):
-            raise UsageError(f"cannot merge {first[0]} and {folder}: {'; '.join(differing)}")
+    return _Source(folder, info, blocks, parts, shard, records, warnings)
 
 
 def _fixed(source: _Source) -> Tree:
-    """Return what must be equal, by the name that a reader is told.
+    """Return what must be equal in all folders, by the name that a reader is told.
 
     Raises:
         UsageError: The folder's ``run.json`` makes no sense.
     """
     info, suite, identity = source.info, source.info.suite, source.info.identity or {}
-    split = next(part.shard for part in source.parts if part.shard)
     protocol = {name: value for name, value in suite["protocol"].items() if name != "blocks"}
     try:
         return {
             "device": f"{info.device} ({info.environment['devices'].get(info.device)})",
-            "number of shards": split.of,
-            "blocks that the shards were made for": split.blocks,
+            "number of shards": source.shard.of,
+            "blocks that the shards were made for": source.shard.blocks,
             "seed": info.seed,
             "suite": suite.get("name"),
             **named("claim", suite.get("claim")),
@@ -179,7 +167,7 @@ def _fixed(source: _Source) -> Tree:
             "installed plugins": identity.get("installed_plugins"),
             "version of this package": info.package,
             "commit": info.commit,
-            **kind(str(info.device), info.environment, info.versions),
+            **kind(str(info.device), info),
         }
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"cannot merge {source.folder}: its {RUN} makes no sense") from None
@@ -206,7 +194,7 @@ def _join_records(sources: Sequence[_Source]) -> tuple[dict[bytes, Record], int]
                     f"in block {block}; give one of them"
                 )
             repeated += owner is not source
-    ordered = sorted(kept.values(), key=lambda one: one[0].block)  # a run is written so
+    ordered = sorted(kept.values(), key=lambda entry: entry[0].block)  # a run is written so
     return {line: record for record, line, _ in ordered}, repeated
 
 
@@ -245,18 +233,17 @@ def _join_info(
 
 def _join_parts(sources: Sequence[_Source]) -> list[Part]:
     """Return the parts of all sources by their numbers, each once and in its latest state."""
-
-    def state(part: Part) -> tuple[int, bool]:
-        return part.blocks or 0, part.finished is not None
-
     latest: dict[tuple[Any, ...], Part] = {}
     for part in (part for source in sources for part in source.parts):
         # Older versions could go on with a merged run: that is a part without a number, the last.
-        number = (0, part.shard.number) if part.shard else (1, part.blocks or 0)
+        number = part.shard.number if part.shard else inf
         key = (number, str(part.started), str(part.name))
-        if key not in latest or state(part) > state(latest[key]):
-            latest[key] = part
+        latest[key] = max(latest.get(key, part), part, key=_progress)
     return [latest[key] for key in sorted(latest)]
+
+
+def _progress(part: Part) -> tuple[int, bool]:
+    return part.blocks or 0, part.finished is not None
 
 
 def _environment(parts: Sequence[Part]) -> Tree:
@@ -272,8 +259,8 @@ def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     common: dict[str, Any] = {}
     for key, first in tables[0].items():
         values = [table.get(key) for table in tables]
-        if all(isinstance(value, Mapping) for value in values):
-            common[key] = _common([dict(value) for value in values if value is not None])
+        if len(nested := [value for value in values if isinstance(value, Mapping)]) == len(values):
+            common[key] = _common(nested)
         elif all(value == first for value in values):
             common[key] = first
     return common
@@ -281,19 +268,19 @@ def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _worst_calibration(parts: Sequence[Part]) -> Calibration | None:
     """Return the calibration that is furthest off; none where a part has none."""
-    known = [part.calibration for part in parts if part.calibration]
-    if len(known) < len(parts):
+    calibrations = [part.calibration for part in parts if part.calibration]
+    if len(calibrations) < len(parts):
         return None
-    return max(known, key=lambda c: max(abs(reading.share) for reading in c.readings))
+    return max(calibrations, key=lambda c: max(abs(reading.share) for reading in c.readings))
 
 
 def _efficiency(parts: Sequence[Part]) -> Efficiency | None:
     """Return the time of all jobs together; None where one does not know its own."""
-    known = [part.efficiency for part in parts if part.efficiency]
-    if len(known) < len(parts):
+    times = [part.efficiency for part in parts if part.efficiency]
+    if len(times) < len(parts):
         return None
-    wall = round(sum(one.wall_seconds for one in known), 3)
-    busy = round(sum(one.busy_seconds for one in known), 3)
+    wall = round(sum(time.wall_seconds for time in times), 3)
+    busy = round(sum(time.busy_seconds for time in times), 3)
     return Efficiency(wall, busy, round(busy / wall, 4) if wall else None)
 
 
