@@ -70,13 +70,7 @@ def fingerprint(survey: Survey, device: str) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """A node of a cluster, as a process there found it.
-
-    Attributes:
-        node: What ``run.json`` keeps of it, beside what all of its kind have in common.
-        survey: What is there, without the devices that are not measured: nobody may take them.
-        kind: What must be equal on all machines of a run, by name.
-    """
+    """A node of a cluster, as a process there found it; ``kind`` must be equal in all of a run."""
 
     node: Node
     survey: Survey
@@ -86,6 +80,7 @@ class Machine:
     def of(cls, node: str, devices: int, survey: Survey, device: str) -> Machine:
         """Return the node that has so many of ``device``, which is ``cpu`` or ``cuda:0``."""
         environment, host = survey.environment, survey.environment["host"]
+        # Those that are not measured were not reserved: nobody may take them.
         names = {k: v for k, v in environment["devices"].items() if k in ("cpu", device)}
         name = str(names.get(device, "no such device"))
         return cls(

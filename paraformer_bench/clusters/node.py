@@ -17,17 +17,30 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from paraformer_bench.clusters.side_by_side import Started
-from paraformer_bench.study import child, wire
+from paraformer_bench.study import child, events, wire
 from paraformer_bench.study import job as jobs
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.events import Event, Profiled, Refused
+from paraformer_bench.study.events import CaseEvent, Event, Profiled, Refused
 from paraformer_bench.study.job import BlockJob, Job, ProfileJob, SurveyJob
 from paraformer_bench.workers.blocks import STARTUP_SECONDS
 from paraformer_bench.workers.supervise import LocalWorker, Start, supervise
 
 _LONG = 3600.0
 """For processes whose patience the command has."""
+
+
+class Started(Event, kw_only=True):
+    """A worker that was queued has its device."""
+
+
+class Lost(Event, kw_only=True):
+    """The machine of a worker is gone, or whatever else is no fault of the case under way."""
+
+    reason: str
+
+
+SAID = wire.decoder(events.ANY | Started)
+"""Reads the events of a node."""
 
 Message = tuple[int, bytes, bytes]
 """Number of a worker, an event as JSON, and the trace that it speaks of."""
@@ -37,17 +50,18 @@ class NodeTask(Struct, frozen=True):
     """A job on its way to a node.
 
     Attributes:
-        job: What the child is to do.
-        plugins: Names and contents of the plugin files that it loads first.
+        plugins: Names and contents of the plugin files that the child loads first.
         variables: Those of `child.VARIABLES` that are set where the command was given.
+        place: Where it is done, as records say it.
     """
 
     job: jobs.ANY
     plugins: list[tuple[str, bytes]]
     variables: dict[str, str]
+    place: dict[str, str]
 
     @classmethod
-    def of(cls, job: Job) -> NodeTask:
+    def of(cls, job: Job, **place: str) -> NodeTask:
         """Return a job with its plugin files and with the variables of this process.
 
         Raises:
@@ -58,7 +72,7 @@ class NodeTask(Struct, frozen=True):
         except OSError as error:
             raise UsageError(f"cannot read plugin {error.filename}: {error.strerror}") from None
         variables = {name: os.environ[name] for name in child.VARIABLES if name in os.environ}
-        return cls(job, plugins, variables)  # type: ignore[arg-type]
+        return cls(job, plugins, variables, place)  # type: ignore[arg-type]
 
 
 @cache  # all blocks of a run load the same
@@ -72,7 +86,10 @@ def run_task(task: NodeTask, start: Start = LocalWorker) -> Iterator[tuple[Event
     Yields:
         An event, and the trace that it speaks of, which leaves no copy behind; else no bytes.
     """
-    yield Started(gpu=os.environ.get("CUDA_VISIBLE_DEVICES") or None), b""
+    yield Started(), b""
+    place = task.place
+    if gpu := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        place = place | {"gpu": gpu}
     # What a cluster sets by itself, such as a number of threads, would make another instrument.
     for name in child.VARIABLES:
         os.environ.pop(name, None)
@@ -94,6 +111,8 @@ def run_task(task: NodeTask, start: Start = LocalWorker) -> Iterator[tuple[Event
         with closing(supervise(start(job), STARTUP_SECONDS, timeout)) as said:
             for event in said:
                 trace = b""
+                if isinstance(event, CaseEvent):
+                    event.machine = place
                 if isinstance(event, Refused):  # plugins as they are known where they come from
                     for path in plugins:
                         event.message = event.message.replace(str(path), path.name)

@@ -18,23 +18,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from paraformer_bench.clusters.machines import Machine, matching, refuse_mixture
-from paraformer_bench.clusters.node import SAID, Mailbox, NodeTask, run_on_node, survey_on_node
-from paraformer_bench.clusters.side_by_side import Lost, Slot, Started
+from paraformer_bench.clusters.node import (
+    SAID,
+    Lost,
+    Mailbox,
+    Message,
+    NodeTask,
+    Started,
+    run_on_node,
+    survey_on_node,
+)
 from paraformer_bench.study import child, wire
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.events import (
-    CaseEvent,
-    Done,
-    Ended,
-    Event,
-    Profiled,
-    Refused,
-    Surveyed,
-)
+from paraformer_bench.study.events import Done, Ended, Event, Profiled, Refused, Surveyed
 from paraformer_bench.study.job import Job, ProfileJob, SurveyJob
 from paraformer_bench.study.run_folder import Node
 from paraformer_bench.study.survey import Survey
@@ -66,9 +66,7 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError:
-        raise UsageError(
-            "--launcher ray needs Ray: pip install 'paraformer-bench[ray]'"
-        ) from None
+        raise UsageError("--launcher ray needs Ray: pip install 'paraformer-bench[ray]'") from None
     options: dict[str, Any] = {"address": address}
     try:
         if address is None:
@@ -95,15 +93,15 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
         ray.shutdown()
 
 
-class RayCluster:
-    """A `side_by_side.Cluster`, which can survey its nodes and start a worker that is alone too.
+class Slot(NamedTuple):
+    """A device that runs one block at a time: the id of its node, and which one of that it is."""
 
-    Args:
-        ray: The module.
-        text: Use only nodes whose host or device name contains this.
-        say: Receives warnings.
-        clock: Seconds on a monotonic clock.
-    """
+    node: str
+    number: int
+
+
+class RayCluster:
+    """Nodes of one kind, what runs on them for us, and what that says; see `connect`."""
 
     def __init__(
         self,
@@ -117,13 +115,13 @@ class RayCluster:
         self._text = text
         self._say = say
         self._clock = clock
-        self._plugins: list[str] = []
         self._losses = (ray.exceptions.RayError, ConnectionError)
+        self._plugins: list[str] = []
         # Nodes, by id: resources of those that are alive, and those of the run.
         self._alive: dict[str, dict[str, float]] = {}
         self._looked = -math.inf
         self._machines: dict[str, Machine] = {}
-        # Surveys, by node; None once it has answered.
+        # Ray's own names of surveys under way, by node; None once it has answered.
         self._surveys: dict[str, Any] = {}
         # Workers, by number.
         self._numbers = itertools.count(1)
@@ -160,13 +158,19 @@ class RayCluster:
                 f"with --launcher ray the cluster chooses the GPU, which is then cuda:0: device "
                 f"{asked} cannot be asked for"
             )
-        self._plugins = [str(path) for path in plugins]
         self._look()
         gpus = any(resources.get("GPU", 0) >= 1 for resources in self._alive.values())
         self.device = asked or ("cuda:0" if gpus else "cpu")
         if self.device != "cpu" and not gpus:
             raise UsageError("device cuda:0 is not there: no node of the cluster has a GPU")
-        machines = self._survey_all()
+        self._plugins = [str(path) for path in plugins]
+        machines = self._answers(_SURVEY_SECONDS)
+        if not self._surveys:
+            raise UsageError("no node of the cluster has a CPU that can be reserved")
+        if not machines:
+            raise UsageError(f"no node of the cluster was free within {_SURVEY_SECONDS:.0f} s")
+        if busy := sum(ref is not None for ref in self._surveys.values()):
+            self._say(f"warning: {busy} nodes are busy; they join when they are free")
         chosen = matching(machines, self._text)
         if not chosen:
             names = sorted({f"{m.node.host} ({m.node.device_name})" for m in machines})
@@ -184,7 +188,7 @@ class RayCluster:
         return [machine.node for machine in self._machines.values()]
 
     def slots(self) -> list[Slot]:
-        """Return the devices of all nodes that are alive and of the run's kind."""
+        """Return the devices that can be used now, those at work too."""
         self._look()
         return [
             Slot(node.node, number)
@@ -194,12 +198,12 @@ class RayCluster:
         ]
 
     def start(self, slot: Slot, job: Job) -> int:
-        """Queue a worker on a node; see `side_by_side.Cluster`."""
+        """Start a worker on a job when the device is free; return the number of the worker."""
         number, node = next(self._numbers), self._machines[slot.node].node
-        place = {"host": node.host, "node": node.node, "device": node.device_name}
+        task = NodeTask.of(job, host=node.host, node=node.node, device=node.device_name)
         remote = self._run.options(**self._reservation(slot.node))
-        ref = remote.remote(number, wire.encode(NodeTask.of(job)), self._mailbox)
-        self._workers[number] = RayWorker(self, number, job, place, ref)
+        ref = remote.remote(number, wire.encode(task), self._mailbox)
+        self._workers[number] = RayWorker(self, number, job, ref)
         return number
 
     def start_alone(self, job: Job) -> RayWorker:
@@ -214,18 +218,20 @@ class RayCluster:
         return self._workers[self.start(slots[0], job)]
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        """Return what workers said; see `side_by_side.Cluster`.
+        """Return what workers said since the last time, waiting a while if they said nothing.
+
+        Beside the events that `supervise` yields there are `Started` and `Lost`.
 
         Raises:
             NoDevice: The head node is lost, and with it the cluster.
         """
         ray = self._ray
+        messages: list[Message] = []
         with self._reached():
             self._take = self._take or self._mailbox.take.remote(LOOK_SECONDS)
             refs = [self._take, *(worker.ref for worker in self._workers.values())]
             ready, _ = ray.wait(refs, num_returns=1, timeout=seconds)
             over = [worker for worker in self._workers.values() if worker.ref in ready]
-            messages = []
             if ready:
                 messages += ray.get(self._take, timeout=_MAILBOX_SECONDS)
                 self._take = None
@@ -239,14 +245,15 @@ class RayCluster:
         for worker in over:
             del self._workers[worker.number]
             if not worker.over:
-                said.append((worker.number, Lost(reason=self._ending(worker))))
+                lost = self._result(worker.ref) or Lost(reason="the worker ended without a word")
+                said.append((worker.number, lost))
         return said
 
-    def end(self, worker: int) -> None:
-        """Kill a worker if it still runs: with the task dies its child."""
-        ended = self._workers.pop(worker, None)
-        if ended is not None and not ended.over:
-            self._cancel(ended.ref)
+    def end(self, number: int) -> None:
+        """Kill a worker if it still runs, and its child with it; it says nothing any more."""
+        worker = self._workers.pop(number, None)
+        if worker is not None and not worker.over:
+            self._cancel(worker.ref)
 
     def _cancel(self, ref: Any) -> None:
         with suppress(Exception):  # it may be over, and so may the cluster
@@ -259,13 +266,12 @@ class RayCluster:
         except self._losses as error:
             raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
 
-    def _ending(self, worker: RayWorker) -> str:
-        """Say why a task is over that did not say so itself."""
+    def _result(self, ref: Any) -> Any:
+        """Return what a task that is over has returned, or `Lost`."""
         try:
-            self._ray.get(worker.ref, timeout=_MAILBOX_SECONDS)
+            return self._ray.get(ref, timeout=_MAILBOX_SECONDS)
         except self._losses as error:
-            return _first_line(error)
-        return "the worker ended without a word"
+            return Lost(reason=_first_line(error))
 
     def _reservation(self, node: str) -> dict[str, Any]:
         """Return what a worker has to itself: a GPU with its share of cores, or all cores."""
@@ -294,100 +300,65 @@ class RayCluster:
         if not self._machines:
             return
         first = next(iter(self._machines.values()))
-        machines, refusals = self._answers(0)
-        self._leave_out(refusals)
-        for machine in matching(machines, self._text):
-            if machine.kind != first.kind:
-                self._say(
-                    f"warning: {machine.node.host} joined but is left out: it is of another type"
-                )
-            else:
+        for machine in matching(self._answers(0), self._text):
+            host = machine.node.host
+            if machine.kind == first.kind:
                 self._machines[machine.node.node] = machine
-                self._say(f"{machine.node.host} joined")
+                self._say(f"{host} joined")
+            else:
+                self._say(f"warning: {host} joined but is left out: it is of another type")
 
-    def _survey_all(self) -> list[Machine]:
-        """Survey the nodes that are there.
+    def _answers(self, seconds: float) -> list[Machine]:
+        """Ask the nodes with a device what is there, each once; return those that answer by then.
 
-        Raises:
-            UsageError: None of them answers.
-        """
-        machines, refusals = self._answers(_SURVEY_SECONDS)
-        if not self._surveys:
-            raise UsageError("no node of the cluster has a CPU that can be reserved")
-        if busy := sum(ref is not None for ref in self._surveys.values()):
-            self._say(f"warning: {busy} nodes are busy; they join when they are free")
-        if machines:
-            self._leave_out(refusals)
-            return machines
-        nobody = f"no node of the cluster was free within {_SURVEY_SECONDS:.0f} s"
-        raise UsageError(next(iter(refusals.values()), nobody))
-
-    def _answers(self, seconds: float) -> tuple[list[Machine], dict[str, str]]:
-        """Ask the nodes with a device that were not asked yet what is there.
-
-        Returns:
-            Those that answered since the last time, and why others cannot take part.
+        Raises `UsageError` where none of them can take part, and no other does.
         """
         for node in self._alive:
             if node not in self._surveys and self._devices(node):
                 data = wire.encode(NodeTask.of(SurveyJob(plugins=self._plugins)))
                 self._surveys[node] = self._survey.options(**self._reservation(node)).remote(data)
         asked = {node: ref for node, ref in self._surveys.items() if ref is not None}
-        ready = []
-        if asked:
-            refs = list(asked.values())
-            with self._reached():
-                ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=seconds)
-        machines, refusals = [], {}
+        if not asked:
+            return []
+        with self._reached():
+            ready, _ = self._ray.wait([*asked.values()], num_returns=len(asked), timeout=seconds)
+        machines: list[Machine] = []
+        refusals: dict[str, str] = {}
         for node, ref in asked.items():
             if ref not in ready:
                 continue
             self._surveys[node] = None
-            try:
-                answer = SAID.decode(self._ray.get(ref))
-            except self._losses as error:
-                answer = Lost(reason=_first_line(error))
+            answer = self._result(ref)
+            if not isinstance(answer, Lost):
+                answer = SAID.decode(answer)
             if isinstance(answer, Surveyed):
                 devices = self._devices(node)
                 machines.append(Machine.of(node, devices, answer.survey, self.device))
             else:
-                refused = isinstance(answer, Refused)
-                refusals[node] = answer.message if refused else answer.reason
-        return machines, refusals
-
-    def _leave_out(self, refusals: dict[str, str]) -> None:
+                refusals[node] = answer.message if isinstance(answer, Refused) else answer.reason
+        if refusals and not (machines or self._machines):
+            raise UsageError(next(iter(refusals.values())))
         for node, reason in refusals.items():
             self._say(f"warning: node {node[:8]} is left out: {reason}")
+        return machines
 
 
 @dataclass(eq=False)
 class RayWorker:
-    """A worker on a node. To be a `supervise.Worker` it must be our only one at work.
-
-    Attributes:
-        place: Where it runs, as records say it.
-        ref: Ray's own name for it.
-        over: It has said how it ended.
-    """
+    """A worker on a node. To be a `supervise.Worker` it must be our only one at work."""
 
     cluster: RayCluster
     number: int
     job: Job
-    place: dict[str, str]
-    ref: Any
-    over: bool = False
+    ref: Any  # Ray's own name for it
+    over: bool = False  # it has said how it ended
     ending: str = "the worker was stopped"
     said: deque[Event] = field(default_factory=deque)
 
     def hear(self, data: bytes, trace: bytes) -> Event:
         """Return an event of the worker; write its trace to where the job wanted it."""
         event: Event = SAID.decode(data)
-        if isinstance(event, Done | Ended):
-            self.over = True
-        if isinstance(event, Started) and event.gpu:
-            self.place["gpu"] = event.gpu
-        if isinstance(event, CaseEvent):
-            event.machine = self.place
+        self.over = self.over or isinstance(event, Done | Ended)
         if isinstance(event, Profiled) and isinstance(self.job, ProfileJob) and trace:
             path = Path(self.job.folder, str(event.profile.file))
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -421,12 +392,7 @@ class RayWorker:
 
 
 def _knock(address: str) -> None:
-    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes.
-
-    Raises:
-        OSError: Nobody does.
-        ValueError: The port is no number.
-    """
+    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK_SECONDS).close()

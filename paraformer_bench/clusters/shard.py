@@ -1,4 +1,4 @@
-"""A part of a sweep that is a job of its own: what its share is, and what is missing of all.
+"""A part of a sweep that is a job of its own: what its share is.
 
 Nothing is agreed upon between the jobs: the same cases and the same number of shards give the same
 split everywhere. A group of cases in a block, which is what is compared, is never divided.
@@ -6,14 +6,14 @@ split everywhere. A group of cases in a block, which is what is compared, is nev
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from heapq import heapreplace
 from math import ceil
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.run_folder import Part, Shard
+from paraformer_bench.study.run_folder import Shard
 
 
 def share(shard: Shard, cases: Sequence[Case], block: int) -> frozenset[str]:
@@ -21,7 +21,7 @@ def share(shard: Shard, cases: Sequence[Case], block: int) -> frozenset[str]:
 
     ``cases`` are those of the whole sweep, those that cannot run here too.
     """
-    dealt = _owners(shard, cases, block)
+    dealt = owners(shard, cases, block)
     return frozenset(group for group, owner in dealt.items() if owner == shard.number)
 
 
@@ -35,12 +35,12 @@ def timelines(shard: Shard, cases: Sequence[Case], timed: Iterable[Case]) -> fro
         cases: Every case of the whole sweep.
         timed: Those among them that can run here.
     """
-    timing: dict[str, dict[int, None]] = defaultdict(dict)
-    for block in range(shard.blocks or cycle(shard)):
-        for group, owner in _owners(shard, cases, block).items():
-            timing[group][owner] = None
-    takers = {group: list(numbers) for group, numbers in timing.items()}
+    dealt = [owners(shard, cases, block) for block in range(shard.blocks or cycle(shard))]
     group_of = {case.curve_id: case.group for case in timed}
+    takers = {
+        group: list(dict.fromkeys(numbers[group] for numbers in dealt))
+        for group in set(group_of.values())
+    }
     return frozenset(
         curve
         for turn, (curve, group) in enumerate(sorted(group_of.items()))
@@ -58,90 +58,17 @@ def cycle(split: Shard) -> int:
     return 2 * split.of if split.blocks is None or whole_blocks(split) else split.blocks
 
 
-def missing_shards(
-    parts: Sequence[Part],
-    blocks: int,
-    cases: Sequence[Case],
-    keys: Collection[tuple[str, int]],
-    *,
-    every_case: bool,
-) -> list[str]:
-    """Say which shards are absent or unfinished, or have fewer records than their share.
-
-    The records are counted: the jobs themselves may say otherwise.
-
-    Args:
-        parts: The jobs that measured; one of them at least is a shard.
-        blocks: Blocks of the whole run.
-        cases: Cases of the run, those that cannot run here too.
-        keys: Case id and block of every record.
-        every_case: Whether ``cases`` are all; if not, they are those with a record.
-    """
-    jobs: dict[int, list[Part]] = defaultdict(list)
-    for part in parts:
-        if part.shard:
-            split = part.shard
-            jobs[split.number].append(part)
-    lacking = Counter[int]()
-    if every_case or whole_blocks(split):  # else nobody knows whose a group is
-        lacking = _lacking(split, jobs, blocks, cases, keys)
-    said = []
-    for number in range(1, split.of + 1):
-        lacks = lacking[number]
-        if number not in jobs:
-            # One to which nothing fell need not be there.
-            if lacks or not every_case or split.blocks is None:
-                said.append(f"shard {number}")
-        elif not any(part.finished for part in jobs[number]):
-            said.append(f"shard {number} (unfinished)")
-        elif lacks:
-            known = max(part.blocks or 0 for part in jobs[number])
-            why = f"lacks {lacks} record{'' if lacks == 1 else 's'}"
-            if split.blocks is not None and known < blocks:
-                why = f"of {known} blocks, not {blocks}"
-            said.append(f"shard {number} ({why})")
-    if not said and not every_case:
-        said.append("cases of which there is no record")
-    return said
-
-
-def _lacking(
-    split: Shard,
-    numbers: Iterable[int],
-    blocks: int,
-    cases: Sequence[Case],
-    keys: Collection[tuple[str, int]],
-) -> Counter[int]:
-    """Return how many records of each shard's share are not there."""
-    ids: dict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        ids[case.group].append(case.id)
-    begun = {block for _, block in keys}
-    due = begun | set(range(blocks))
-    if split.blocks is None:
-        # Each goes through its own blocks in their order, and always does the first.
-        begun |= {(number - 1) * _stride(split) for number in numbers}
-        last = {_owner(split, block): block for block in sorted(begun)}
-        reach = range(max(begun) + 1)
-        due = {block for block in reach if block <= last.get(_owner(split, block), -1)}
-    lacking = Counter[int]()
-    for block in due:
-        for group, owner in _owners(split, cases, block).items():
-            lacking[owner] += sum((case_id, block) not in keys for case_id in ids[group])
-    return lacking
-
-
-def _owners(split: Shard, cases: Sequence[Case], block: int) -> dict[str, int]:
+def owners(split: Shard, cases: Sequence[Case], block: int) -> dict[str, int]:
     """Return the number of the shard that visits each group in a block; see `share`."""
     groups = Counter(case.group for case in cases)
     if split.blocks is None or whole_blocks(split):
-        return dict.fromkeys(groups, _owner(split, block))
+        return dict.fromkeys(groups, owner_of(split, block))
     names = sorted(groups)
     dealt = _deal(tuple(groups[name] for name in names), split.blocks, split.of)
     return dict(zip(names, dealt[block % split.blocks], strict=True))
 
 
-def _owner(split: Shard, block: int) -> int:
+def owner_of(split: Shard, block: int) -> int:
     """Return the number of the shard that visits a block, where shards have whole ones."""
     return block // _stride(split) % split.of + 1
 
