@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the quick suite's shapes, eager")
     arguments = parser.parse_args()
     repeats = max(arguments.repeats, 6)
-    runtimes = [e.name for e in RUNTIMES.entries() if "cpu" in e.devices]
+    runtimes = [e.name for e in RUNTIMES.traits().values() if "cpu" in e.devices]
     if arguments.quick:
         runtimes = ["eager"]
     row = "{:16}{:>6}{:>7}{:>6}{:>6}  {:17}{:>9}  {:23}  {:23}".format
@@ -139,7 +139,8 @@ def main() -> None:
     with torch.inference_mode():
         for shape in quick_shapes() if arguments.quick else chosen_shapes():
             seconds = measure(calls_of(shape, runtimes), repeats)
-            where = (shape.model, shape.width, shape.tokens, shape.batch, shape.depth)
+            spec = shape.spec
+            where = (shape.model, spec.width, spec.tokens, shape.batch, shape.depth)
             for method, times in seconds.items():
                 ratios = (ratio(times, seconds[base]) for base in (LOOP, SERIAL))
                 print(row(*where, " ".join(method), f"{1e3 * median(times):.3f}", *ratios))

@@ -24,7 +24,7 @@ import torch
 
 from paraformer_bench.instrument.bench import Bench, prepare
 from paraformer_bench.instrument.device import Device, at_work
-from paraformer_bench.report import units
+from paraformer_bench.study import words
 from paraformer_bench.study.case import Case
 
 NETS = (("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked"))
@@ -58,8 +58,8 @@ class Agreement:
         """Return it as a line of the table."""
         net = f"{self.case.model} {self.case.execution} L={self.case.depth}"
         return (
-            f"{net:27} {self.what:28} ours {units.time(self.ours):>9}, "
-            f"theirs {units.time(self.theirs):>9}, ratio {self.ratio:.3f}"
+            f"{net:27} {self.what:28} ours {words.time(self.ours):>9}, "
+            f"theirs {words.time(self.theirs):>9}, ratio {self.ratio:.3f}"
         )
 
 
@@ -132,7 +132,20 @@ def main() -> int:
         print(torch.cuda.get_device_name(0), f"torch {torch.__version__}", options.dtype)
         for model, execution in NETS:
             for depth in DEPTHS:
-                case = Case.of(model=model, execution=execution, runtime="eager", depth=depth, width=192, batch=1, image=224, patch=16, heads=3, branch_depth=1, dtype=options.dtype, device="cuda:0")  # fmt: skip
+                case = Case.of(
+                    model=model,
+                    execution=execution,
+                    runtime="eager",
+                    depth=depth,
+                    width=192,
+                    batch=1,
+                    image=224,
+                    patch=16,
+                    heads=3,
+                    branch_depth=1,
+                    dtype=options.dtype,
+                    device="cuda:0",
+                )
                 for found in agreements(case, device, theirs, options.turns):
                     print(found.line(), flush=True)
     return 0

@@ -26,8 +26,9 @@ from scipy import stats
 
 from paraformer_bench.study import child
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.job import Job, Protocol
-from paraformer_bench.workers.local import LocalWorker
+from paraformer_bench.study.events import Sampled
+from paraformer_bench.study.job import BlockJob, Protocol
+from paraformer_bench.workers.supervise import LocalWorker
 
 CASE = Case.of(
     model="serial",
@@ -106,14 +107,16 @@ def measure_pair(pair: int, turns: int, plain: bool) -> tuple[float, float]:
     ours, theirs = [], []
     timer = Theirs(plain)
     timer.median()  # it has loaded torch before our worker starts
-    worker = LocalWorker(Job(pair, "cpu", protocol, pair, [], [[CASE]]))
+    worker = LocalWorker(
+        BlockJob(device="cpu", block=pair, protocol=protocol, seed=pair, groups=[[CASE]])
+    )
     pid = worker._process.pid
     try:
         while event := worker.next_event(seconds=120):
-            if event["event"] == "sampled":
+            if isinstance(event, Sampled):
                 # It has gone on to watch its sentinel: no sample of the case is interrupted.
                 os.kill(pid, signal.SIGSTOP)
-                ours += event["wall_seconds"]
+                ours += event.wall_seconds
                 theirs.append(timer.median())
                 os.kill(pid, signal.SIGCONT)
     finally:

@@ -20,6 +20,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from paraformer_bench.report.build import build_report
+from paraformer_bench.study import wire
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
 from paraformer_bench.study.record import Record
@@ -66,7 +67,7 @@ def records(cases: int) -> Iterator[Record]:
     noise = random.Random(0)
     for conditions in islice(regimes(), cases // (len(METHODS) * len(DEPTHS))):
         for (model, execution), depth in product(METHODS, DEPTHS):
-            case = Case(
+            case = Case.of(
                 model=model,
                 execution=execution,
                 runtime="eager",
@@ -75,23 +76,23 @@ def records(cases: int) -> Iterator[Record]:
                 patch=16,
                 branch_depth=1,
                 device="cuda:0",
-                **conditions,  # type: ignore[arg-type]
+                **conditions,
             )
             loops = depth if execution == "loop" else 1
             seconds = 1e-4 * loops + 1e-6 * depth * case.batch
             for block in range(BLOCKS):
                 times = [seconds * noise.lognormvariate(0, 0.02) for _ in range(20)]
                 yield Record(
-                    case,
-                    block,
-                    0,
-                    "ok",
+                    case=case,
+                    block=block,
+                    order=0,
+                    status="ok",
                     wall_seconds=[1.1 * t for t in times],
                     device_seconds=times,
                     rounds=[20],
                     peak_bytes=2**20 * (10 + depth + case.batch),
                     reserved_bytes=2**27,
-                    parameter_bytes=4 * 12 * depth * case.width**2,
+                    parameter_bytes=4 * 12 * depth * case.spec.width**2,
                     flops=10**9 * depth * case.batch,
                     operations=12 * loops,
                     work=[
@@ -109,12 +110,12 @@ def write(folder: Path, cases: int) -> None:
         "suite": {"name": "made up", "protocol": {"blocks": BLOCKS}, "grid": []},
         "finished": "2026-01-02T03:04:05+00:00",
         "device": "cuda:0",
-        "ceilings": CEILINGS.to_json(),
+        "ceilings": wire.plain(CEILINGS),
         "environment": {"devices": {"cuda:0": CEILINGS.device_name}},
     }
     folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps(info), "utf-8")
-    with (folder / RECORDS).open("w", encoding="utf-8") as file:
+    with (folder / RECORDS).open("wb") as file:
         file.writelines(record.line() for record in records(cases))
 
 

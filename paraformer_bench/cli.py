@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,99 @@ import click
 from paraformer_bench.study import __version__
 from paraformer_bench.study.case import DTYPES, LIMITS, MODES, SCOPES
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import MOST_SHARDS
 from paraformer_bench.study.timelines import CHOICES
-from paraformer_bench.values import Duration, Names, Numbers, ShardOf, Share, device_of
 
 Command = Callable[..., Any]
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class _Value(click.ParamType):  # type: ignore[type-arg]  # not in click 8.1
+    """What an option holds, and how people write it.
+
+    Attributes:
+        name: What it is, in words.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text of an option; what is no text has been read before."""
+        read = self.read(value) if isinstance(value, str) else value
+        return self.fail(f"{value!r} is not {self.name}", param, ctx) if read is None else read
+
+    @abstractmethod
+    def read(self, text: str) -> Any:
+        """Return the value, or None if the text is none."""
+
+
+class Names(_Value):
+    """A comma list of names."""
+
+    name = "a comma list of names"
+
+    def read(self, text: str) -> list[str] | None:
+        """Return the names."""
+        names = [name.strip() for name in text.split(",")]
+        return names if all(names) else None
+
+
+class Numbers(_Value):
+    """A comma list of whole numbers within the limits of an axis."""
+
+    def __init__(self, axis: str) -> None:
+        self._most = LIMITS[axis]
+        self.name = f"a comma list of whole numbers from 1 to {self._most}"
+
+    def read(self, text: str) -> list[int] | None:
+        """Return the numbers."""
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+            return None
+        numbers = [int(part) for part in parts]
+        return numbers if all(1 <= number <= self._most for number in numbers) else None
+
+
+class Duration(_Value):
+    """Seconds, written as 90s, 8m or 1h; a bare number is seconds."""
+
+    name = "a time such as 90s, 8m or 1h"
+
+    def read(self, text: str) -> float | None:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip(), re.ASCII)
+        seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        return seconds if 0 < seconds < math.inf else None  # digits enough make a float infinite
+
+
+class Share(_Value):
+    """A share below 1, written as 5% or 0.05."""
+
+    name = "a share from 0% to below 100%, such as 5% or 0.05"
+
+    def read(self, text: str) -> float | None:
+        """Return the share."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)(%?)", text.strip(), re.ASCII)
+        share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+        return share if 0 <= share < 1 else None
+
+
+class ShardOf(_Value):
+    """Which shard to do, and of how many, written as 2/5."""
+
+    name = f"a shard such as 2/5: the second of five, {MOST_SHARDS} at most"
+
+    def read(self, text: str) -> tuple[int, int] | None:
+        """Return the two numbers."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
+        number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+        return (number, of) if 1 <= number <= of <= MOST_SHARDS else None
+
+
+def device_of(gpu: int | None, device: str | None) -> str | None:
+    """Return the device that one of the two options names, or None."""
+    if gpu is not None and device is not None:
+        raise UsageError("give --gpu or --device, not both")
+    return device if gpu is None else f"cuda:{gpu}"
 
 
 def _names(option: str, help: str = "Instead of the suite's.") -> Callable[[Command], Command]:
@@ -186,10 +278,7 @@ def profile(
     help="Rebuild the pages, or print Markdown for a pull request.",
 )
 def report(runs: tuple[Path, ...], form: str) -> None:
-    """Judge runs again and rebuild their pages (without RUN: all in reports/).
-
-    Several runs that are named are put side by side on one more page.
-    """
+    """Judge runs again and rebuild their pages (without RUN: all in reports/)."""
     from paraformer_bench.report import command
 
     for said in command.report(runs, form):
@@ -214,8 +303,9 @@ def merge(runs: tuple[Path, ...], out: Path) -> None:
 
 
 @cli.command()
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN RUN..."
+)
 @click.option(
     "--threshold",
     type=float,
@@ -225,22 +315,21 @@ def merge(runs: tuple[Path, ...], out: Path) -> None:
     help="Change that counts, such as 0.03 for 3%.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="The page.")
-def compare(run_a: Path, run_b: Path, threshold: float, out: Path | None) -> int:
-    """Judge RUN_B against RUN_A case by case; exit code 1 if something is slower."""
-    from paraformer_bench.analysis.compare import SLOWER
-    from paraformer_bench.analysis.compare import compare as contrast
-    from paraformer_bench.analysis.machines import shift
+def compare(runs: tuple[Path, ...], threshold: float, out: Path | None) -> int:
+    """Judge runs against the first one case by case; exit code 1 if something is slower.
+
+    The page draws all of them on the same axes.
+    """
     from paraformer_bench.console import print_contrasts
-    from paraformer_bench.report.comparison import default_path, write_comparison
+    from paraformer_bench.report.comparison import contend, default_path, write_comparison
     from paraformer_bench.study.run_folder import read_run
 
-    a, b = read_run(run_a), read_run(run_b)
-    contrasts = contrast(a, b, threshold)
-    moved = shift(contrasts, a, b)
-    print_contrasts(contrasts, moved.words)
-    path = out or default_path(a, b)
-    click.echo(f"page: {write_comparison(path, a, b, contrasts, moved, threshold)}")
-    return int(any(c.verdict == SLOWER for c in contrasts))
+    comparison = contend([read_run(run) for run in runs], threshold)
+    for one in comparison.contenders[1:]:
+        print_contrasts(one.contrasts, one.letter, one.shift)
+    path = out or default_path(comparison)
+    click.echo(f"page: {write_comparison(path, comparison)}")
+    return int(comparison.slower)
 
 
 @cli.command()
@@ -276,7 +365,7 @@ def regressions(
 ) -> int:
     """Find what became slower or larger over commits; exit code 1 if something did."""
     from paraformer_bench.history.judge import look
-    from paraformer_bench.report.change_lines import lines, one_line
+    from paraformer_bench.report.changes import lines, one_line
     from paraformer_bench.report.changes_page import write_changes, write_json
 
     judgement, warnings = look(results, machine, threshold, last, commits)

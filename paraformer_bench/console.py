@@ -42,23 +42,25 @@ def print_catalogue(what: str | None, plugins: Iterable[Path]) -> None:
         console.print(_suites())
 
 
-def print_contrasts(contrasts: Sequence[Contrast], shift: str = "") -> None:
-    """Print B against A, the clear changes first, then what is unclear and why, in counts.
+def print_contrasts(contrasts: Sequence[Contrast], letter: str, shift: str) -> None:
+    """Print a run against A, the clear changes first, then what is unclear and why, in counts.
 
     Args:
         contrasts: One a case.
+        letter: Of the run; B is the one after A.
         shift: What moved all of them, if something did.
     """
-    table = Table("case", "B / A", "interval", "verdict")
+    table = Table("case", f"{letter} / A", "interval", "verdict")
     table.columns[0].overflow = "fold"
     order = ["SLOWER", "FASTER", "UNCLEAR", "SAME", "ONLY_A", "ONLY_B"]
+    names = {verdict: verdict.replace("_B", f"_{letter}") for verdict in order}
     for contrast in sorted(contrasts, key=lambda c: order.index(c.verdict)):
-        known = contrast.low is not None and contrast.high is not None
+        bounded = contrast.low is not None and contrast.high is not None
         table.add_row(
             Text(contrast.case_id),
             f"{contrast.ratio:.3f}" if contrast.ratio is not None else "-",
-            f"{contrast.low:.3f} to {contrast.high:.3f}" if known else "-",
-            Text(contrast.verdict, style=_COLOURS.get(contrast.verdict, "dim")),
+            f"{contrast.low:.3f} to {contrast.high:.3f}" if bounded else "-",
+            Text(names[contrast.verdict], style=_COLOURS.get(contrast.verdict, "dim")),
         )
     console = _console()
     console.print(table)
@@ -67,8 +69,8 @@ def print_contrasts(contrasts: Sequence[Contrast], shift: str = "") -> None:
     if shift:
         console.print(Text(f"note: {shift}"), soft_wrap=True)
     verdicts = [contrast.verdict for contrast in contrasts]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in order if v in verdicts)
-    console.print(f"B against A: {counts}", highlight=False)
+    counts = ", ".join(f"{verdicts.count(v)} {names[v]}" for v in order if v in verdicts)
+    console.print(f"{letter} against A: {counts or 'no case in common'}", highlight=False)
 
 
 def print_findings(findings: Sequence[Finding], versions: Mapping[str, str]) -> None:
@@ -119,7 +121,7 @@ def print_ceilings(ceilings: Ceilings, warnings: Iterable[str]) -> None:
         copies.add_row(f"{size:,.4g} MiB", f"{copy.bytes_per_second / 1e9:,.1f}")
     products = Table("square product", *ceilings.dtypes)
     sizes = dict.fromkeys(product.flops for product in ceilings.products)
-    rates = {(one.dtype, one.flops): one.flops / one.seconds for one in ceilings.products}
+    rates = {(p.dtype, p.flops): p.flops / p.seconds for p in ceilings.products}
     for flops in sorted(sizes):
         cells = [rates.get((dtype, flops)) for dtype in ceilings.dtypes]
         row = ("-" if rate is None else f"{rate / 1e9:,.1f} GFLOP/s" for rate in cells)
@@ -162,8 +164,8 @@ def _costs(models: Iterable[ModelTraits]) -> Table:
         "Embedding and head come on top."
     )
     for model in models:
-        known = astuple(model.cost) if model.cost else ("not stated",) * 3
-        table.add_row(Text(model.name), *map(Text, known))
+        formulas = astuple(model.cost) if model.cost else ("not stated",) * 3
+        table.add_row(Text(model.name), *map(Text, formulas))
     return table
 
 

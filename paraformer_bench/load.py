@@ -104,7 +104,7 @@ class LoadedRun:
     def timelines(self) -> pd.DataFrame:
         """A row a case with a trace: `timeline.timeline.Timeline`. Reads all traces."""
         rows = [
-            {name: value for name, value in traced.to_json().items() if name != "case"}
+            {name: value for name, value in traced.flat().items() if name != "case"}
             for traced in read_traces(self.run).traced
         ]
         table: pd.DataFrame = pd.DataFrame(rows)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import clock as clock_module
-from paraformer_bench.instrument.clock import DeviceTime
+from paraformer_bench.instrument.clock import DeviceSample
 from paraformer_bench.instrument.memory import Peak
 from paraformer_bench.study.case import Case
 
@@ -46,11 +46,11 @@ class FakeClock:
     def repeat(self, call: Callable[[], Any], times: int) -> float:
         return sum(self.wall(call) for _ in range(times))
 
-    def device(self, call: Callable[[], Any]) -> DeviceTime | None:
+    def device(self, call: Callable[[], Any]) -> DeviceSample | None:
         if self.device_seconds is None:
             return None
         self.wall(call)
-        return DeviceTime(self.device_seconds, self.dry)
+        return DeviceSample(self.device_seconds, self.dry)
 
 
 class FakeMemory:

@@ -45,6 +45,10 @@ Columns = Sequence[Sequence[float]]
 Booleans = npt.NDArray[np.bool_]
 
 
+class NothingShared(UsageError):
+    """Two runs have no measured case in common."""
+
+
 @dataclass(frozen=True)
 class Contrast:
     """One case in two runs.
@@ -98,7 +102,8 @@ def compare(
     threshold.
 
     Raises:
-        UsageError: The runs share no measured case, or threshold or confidence is out of range.
+        NothingShared: The runs share no measured case.
+        UsageError: Threshold or confidence is out of range.
     """
     checks.number(threshold, "threshold", 0, math.inf)
     checks.number(confidence, "confidence", 0.5, 1)
@@ -108,7 +113,7 @@ def compare(
             del cases_a[case_id], cases_b[case_id]
     shared = [case_id for case_id in cases_a if case_id in cases_b]
     if not shared:
-        raise UsageError(f"{run_a.folder} and {run_b.folder} share no case that was measured")
+        raise NothingShared(f"{run_a.folder} and {run_b.folder} share no case that was measured")
     pairs = [(cases_a[case_id], cases_b[case_id]) for case_id in shared]
     judged = dict(zip(shared, _contrasts(shared, pairs, threshold, confidence), strict=True))
     contrasts = [judged.get(case_id) or Contrast(case_id, ONLY_A) for case_id in cases_a]

@@ -10,6 +10,7 @@ from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.study.case import SERIAL, mode_word
 from paraformer_bench.study.run_folder import RunInfo
+from paraformer_bench.study.words import factor
 
 MOST_WORDS = 60
 """A sentence that needs more speaks of coarser groups of curves."""
@@ -126,12 +127,12 @@ def verdict_phrase(verdict: Verdict) -> str:
     up_to = f"constant up to depth {verdict.constant_up_to}"
     worst = verdict.worst
     if verdict.verdict == CONSTANT and worst is not None:
-        most = f"{times(worst.ratio)} from depth {worst.shallow} to {worst.deep}"
+        most = f"{factor(worst.ratio)} from depth {worst.shallow} to {worst.deep}"
         parts = [up_to, f"most growth {most}, at most {_bound(worst.high)}"]
     elif verdict.verdict == GROWS and worst is not None:
         bounds = f"({_bound(worst.low)} to {_bound(worst.high)})"
         span = f"from depth {worst.shallow} to {worst.deep}"
-        parts = [f"grows {times(worst.ratio)} {bounds} {span}", up_to]
+        parts = [f"grows {factor(worst.ratio)} {bounds} {span}", up_to]
     else:
         parts = [f"inconclusive ({up_to}): {verdict.reason}"]
         if verdict.blocks_to_settle is not None:
@@ -141,11 +142,6 @@ def verdict_phrase(verdict: Verdict) -> str:
     return "; ".join(parts)
 
 
-def times(ratio: float) -> str:
-    """Write a ratio with three significant digits, such as ``9.8x``."""
-    return f"{ratio:.3g}x" if ratio < 999.5 else f"{ratio:.0f}x"
-
-
 def _them(some: int, every: int) -> str:
     if some < every:
         return f"{some} of them"
@@ -153,7 +149,7 @@ def _them(some: int, every: int) -> str:
 
 
 def _bound(ratio: float | None) -> str:
-    return "unknown" if ratio is None else times(ratio)
+    return "unknown" if ratio is None else factor(ratio)
 
 
 def _who(verdict: Verdict) -> str:
@@ -219,7 +215,7 @@ def _alone(verdict: Verdict) -> str:
         return f"stays constant up to depth {verdict.constant_up_to}{lost}"
     if verdict.verdict == GROWS and verdict.worst is not None:
         rise = verdict.worst
-        grows = f"grows {times(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
+        grows = f"grows {factor(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
         return f"{grows} (constant up to {verdict.constant_up_to}){lost}"
     return f"is undecided (constant up to {verdict.constant_up_to}){lost}"
 
@@ -236,7 +232,7 @@ def _constant(verdicts: Sequence[Verdict]) -> str:
 
 def _grow(verdicts: Sequence[Verdict]) -> str:
     rises = [verdict.worst for verdict in verdicts if verdict.worst is not None]
-    low, high = (times(end(rise.ratio for rise in rises)) for end in (min, max))
+    low, high = (factor(end(rise.ratio for rise in rises)) for end in (min, max))
     verb = "grow" if len(verdicts) > 1 else "grows"
     span = low if low == high else f"{low} to {high}"
     return f"{verb} {span} by depth {_range([rise.deep for rise in rises])}"

@@ -334,9 +334,7 @@ def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_
             for path in source.folder.glob(f"{TRACES}/*/*{ENDING}"):
                 copy = draft / path.relative_to(source.folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(
-                    path, copy
-                )  # their names end in the time: an equal one is the same
+                shutil.copyfile(path, copy)  # one that is there is equal: names end in the time
         _write_file(draft / RECORDS, b"".join(lines))
         _write_file(draft / RUN, as_json(info.plain()))
         _refuse_existing(out)

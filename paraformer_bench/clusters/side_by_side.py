@@ -14,7 +14,13 @@ from paraformer_bench.clusters.node import Lost, Started
 from paraformer_bench.clusters.ray import RayCluster, Slot
 from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.events import Done, Ended, Event
-from paraformer_bench.workers.blocks import STARTUP_SECONDS, Block, BlockRecords, NoDevice, Pace
+from paraformer_bench.workers.blocks import (
+    STARTUP_SECONDS,
+    BlockRecords,
+    NoDevice,
+    OpenBlock,
+    Pace,
+)
 
 MOST_LOSSES = 3
 """Workers that may be lost while a case is under way before it is recorded as an error."""
@@ -36,7 +42,7 @@ _TICK = 1.0
 
 
 def run_side_by_side(
-    blocks: Iterable[Block], cluster: RayCluster, records: BlockRecords, pace: Pace
+    blocks: Iterable[OpenBlock], cluster: RayCluster, records: BlockRecords, pace: Pace
 ) -> Generator[None, None, None]:
     """Run blocks on all devices of a cluster, each to its end, as far as ``pace`` allows.
 
@@ -66,7 +72,7 @@ def run_side_by_side(
 class _Task:
     """A block that is not done, and what has happened to its workers so far."""
 
-    block: Block
+    block: OpenBlock
     begun: float | None = None
     losses: Counter[str] = field(default_factory=Counter)
     lost_on: str | None = None
@@ -88,7 +94,7 @@ class _Visit:
 class _Schedule:
     """Which block is where. ``finished`` counts the blocks that were brought to their end."""
 
-    blocks: Iterator[Block]
+    blocks: Iterator[OpenBlock]
     cluster: RayCluster
     records: BlockRecords
     pace: Pace

@@ -116,7 +116,7 @@ def make_input(case: Case, device: torch.device, seed: int) -> Tensor:
     return torch.randn(shape, device=device, dtype=dtype, generator=generator)
 
 
-def execute(case: Case, model: nn.Module, example: Tensor) -> Forward:
+def on_one_device(case: Case, model: nn.Module, example: Tensor) -> Forward:
     """Put a net under its execution, which may rewrite it."""
     run: Forward = EXECUTIONS.get(case.execution).factory(model, example)
     return run
@@ -129,7 +129,7 @@ def prepare(
     block: int,
     seconds: float,
     references: References,
-    execute: Execute = execute,
+    execute: Execute = on_one_device,
 ) -> Bench:
     """Build a case, check that it computes the right thing, measure its memory, warm it up.
 
@@ -186,7 +186,7 @@ def rebuild(
     device: Device,
     block: int,
     annotate: Callable[[nn.Module], object] | None = None,
-    execute: Execute = execute,
+    execute: Execute = on_one_device,
 ) -> Bench:
     """Build a case again that `prepare` has accepted before, with one warm-up call.
 
@@ -216,7 +216,7 @@ def make_example(case: Case, device: torch.device, block: int) -> Tensor:
 
 
 def run_or_step(
-    case: Case, model: nn.Module, example: Tensor, execute: Execute = execute
+    case: Case, model: nn.Module, example: Tensor, execute: Execute = on_one_device
 ) -> Callable[[Tensor], Tensor]:
     """Return the net under its execution, or the step that trains it so."""
     if case.mode == "train":

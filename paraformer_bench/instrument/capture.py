@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -105,12 +104,15 @@ def capture(
     # The name is of letters, digits, `.`, `_` and `-` alone: a `]` would break TensorBoard's
     # trace view. The digits tell traces of one case apart.
     path = folder / f"{str(device).replace(':', '')}.{time.time_ns()}{ENDING}"
-    with _partial(folder) as partial:
+    partial = folder / PARTIAL  # no reader takes it for a trace
+    try:
         profiled = _profile(call, clock, device, partial, steps)
         size = partial.stat().st_size
         if size > MOST_TRACE_BYTES:
             raise Unsupported(f"its trace of {steps} calls takes {size / 1e6:.0f} MB")
         partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return Profile(
         file=f"{folder.name}/{path.name}",
         steps=steps,
@@ -141,13 +143,3 @@ def _profile(
 def _activities(device: torch.device) -> list[ProfilerActivity]:
     host = [ProfilerActivity.CPU]
     return [*host, ProfilerActivity.CUDA] if device.type == "cuda" else host
-
-
-@contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    """A file that no reader takes for a trace, and that is gone afterwards."""
-    path = folder / PARTIAL
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

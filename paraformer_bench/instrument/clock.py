@@ -20,7 +20,7 @@ Call = Callable[[], object]
 Take = Callable[[Call], "Slice"]
 
 
-class DeviceTime(NamedTuple):
+class DeviceSample(NamedTuple):
     """Device time of one call in seconds, and whether the queue ran dry meanwhile."""
 
     seconds: float
@@ -28,7 +28,7 @@ class DeviceTime(NamedTuple):
 
 
 class CpuClock:
-    """The host clock. A CPU call is over when it returns, so nothing needs synchronising."""
+    """The host's clock. A CPU call is over when it returns, so nothing needs synchronising."""
 
     def now(self) -> float:
         """Seconds on the host's monotonic clock."""
@@ -47,12 +47,12 @@ class CpuClock:
             call()
         return time.perf_counter() - start
 
-    def device(self, call: Call) -> None:
+    def device(self, call: Call) -> DeviceSample | None:
         """None: the CPU is the host."""
         return None
 
 
-class CudaClock:
+class CudaClock(CpuClock):
     """Host clock around synchronised calls, and CUDA events around queued-ahead ones.
 
     For device time the stream is first held busy by a spin kernel, so that by the time it gets
@@ -85,10 +85,6 @@ class CudaClock:
         torch.cuda._sleep(1)  # loads the spin kernel: late once, and not when it matters
         self._attempt(lambda: None)
 
-    def now(self) -> float:
-        """Seconds on the host's monotonic clock."""
-        return time.perf_counter()
-
     def wall(self, call: Call) -> float:
         """Seconds from before the call until the device is idle again."""
         torch.cuda.synchronize(self._device)
@@ -106,7 +102,7 @@ class CudaClock:
         torch.cuda.synchronize(self._device)
         return time.perf_counter() - start
 
-    def device(self, call: Call) -> DeviceTime:
+    def device(self, call: Call) -> DeviceSample:
         """Seconds between events on the stream before and after the call's work."""
         free = math.inf  # the least time that launching took
         for _ in range(self._ATTEMPTS):
@@ -121,7 +117,7 @@ class CudaClock:
             free = min(free, self._launch)
         return sample
 
-    def _attempt(self, call: Call) -> DeviceTime:
+    def _attempt(self, call: Call) -> DeviceSample:
         torch.cuda.synchronize(self._device)
         cycles = int(self._lead * self._cycles_per_second)
         self._before.record()
@@ -136,7 +132,7 @@ class CudaClock:
         # Clocks move, and with them the length of a spin: each one calibrates the next.
         self._cycles_per_second = cycles / (self._before.elapsed_time(self._start) / 1e3)
         self._lead = min(max(2 * self._launch, self._SHORTEST_LEAD), self._LONGEST_LEAD)
-        return DeviceTime(self._start.elapsed_time(self._end) / 1e3, dry)
+        return DeviceSample(self._start.elapsed_time(self._end) / 1e3, dry)
 
 
 Clock = CpuClock | CudaClock

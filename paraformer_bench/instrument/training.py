@@ -26,7 +26,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Step:
+class TrainingStep:
     """Forward, mean loss, backward and one step of AdamW.
 
     Gradients of the last call stay until the next one begins.
@@ -59,7 +59,7 @@ def make_step(
     execution: Callable[[nn.Module, Tensor], Forward],
     example: Tensor,
     scope: str,
-) -> Step:
+) -> TrainingStep:
     """Prepare an execution and make the step that trains what it has left of the model.
 
     Args:
@@ -76,7 +76,7 @@ def make_step(
     leaves = trained(model)
     if not leaves:
         raise Unsupported("the execution leaves no parameters to train")
-    return Step(run, leaves, labels)
+    return TrainingStep(run, leaves, labels)
 
 
 def draw_labels(model: nn.Module, x: Tensor, scope: str) -> Tensor | None:

@@ -70,11 +70,11 @@ class Visit:
         """
         pool = Pool(self._builder)
         drift = [self._watch()]
-        open_cases: dict[Case, _Samples] = {}
+        open_cases: dict[Case, _CaseSamples] = {}
         for case in cases:
             self._begin(case, "prepare")
             if self._prepare(pool, case):
-                open_cases[case] = _Samples()
+                open_cases[case] = _CaseSamples()
             elif not self._recover(pool, case):
                 return False
         for turn in range(self._job.protocol.rounds):
@@ -108,7 +108,7 @@ class Visit:
         )
         return True
 
-    def _sample(self, pool: Pool, case: Case, samples: _Samples) -> bool:
+    def _sample(self, pool: Pool, case: Case, samples: _CaseSamples) -> bool:
         self._device.host.begin()
         try:
             result = pool.run(case, lambda bench: self._slice(bench, samples))
@@ -129,7 +129,7 @@ class Visit:
         )
         return True
 
-    def _slice(self, bench: Bench, samples: _Samples) -> Slice:
+    def _slice(self, bench: Bench, samples: _CaseSamples) -> Slice:
         """Take the samples of one round and note whether anything was compiled meanwhile."""
         protocol = self._job.protocol
         compiled = bench.compilations()
@@ -199,7 +199,7 @@ class Visit:
         meter = self._device.meter
         return meter.reason if isinstance(meter, NoMeter) else None
 
-    def _flags(self, samples: _Samples, drift: list[float]) -> list[str]:
+    def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
         """What to think of the times of a case whose rounds are done."""
         flags = meters.flags(samples.readings)
         if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
@@ -310,7 +310,7 @@ class Pool:
         return self._ready[case]
 
 
-class _Samples:
+class _CaseSamples:
     """What a case has gathered over its rounds."""
 
     def __init__(self) -> None:

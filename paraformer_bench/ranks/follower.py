@@ -7,6 +7,7 @@ its argument. Its answers are lines of JSON. It ends with its input, and with it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import BinaryIO
 
@@ -51,24 +52,22 @@ class Answer(Struct, frozen=True):
     parameter_bytes: int = 0
 
 
-class Part:
+@dataclass
+class RankPart:
     """Runs one rank's part of a net; every rank must call its own.
 
-    Args:
+    Attributes:
         ranks: All that run the net.
         call: The net as the execution has left it here.
         example: Receives the input; on rank 0 it is an input.
         parameter_bytes: Of the parameters here.
     """
 
-    def __init__(
-        self, ranks: Ranks, call: Forward, example: Tensor, parameter_bytes: int = 0
-    ) -> None:
-        self.parameter_bytes = parameter_bytes
-        self._ranks = ranks
-        self._call = call
-        self._example = example
-        self._told: list[Callable[[], object]] | None = None
+    ranks: Ranks
+    call: Forward
+    example: Tensor
+    parameter_bytes: int = 0
+    _exchanges: list[Callable[[], object]] | None = field(default=None, init=False)
 
     def run(self, x: Tensor | None = None) -> Tensor:
         """Send the input of rank 0 to all ranks and run the net.
@@ -76,46 +75,39 @@ class Part:
         Args:
             x: On rank 0 the input, otherwise nothing.
         """
-        x = self._example if x is None else x
-        self._ranks.broadcast(x)
-        if self._told is None:
-            with self._ranks.noting() as self._told:
-                return self._call(x)
-        return self._call(x)
+        x = self.example if x is None else x
+        self.ranks.broadcast(x)
+        if self._exchanges is None:
+            with self.ranks.noting() as self._exchanges:
+                return self.call(x)
+        return self.call(x)
 
     def communicate(self) -> None:
         """Tell each other as much as in `run`, and compute nothing between."""
-        self._ranks.broadcast(self._example)
-        for again in self._told or ():
-            again()
+        self.ranks.broadcast(self.example)
+        for exchange in self._exchanges or ():
+            exchange()
 
 
+@dataclass
 class Follower:
     """Obeys rank 0.
 
-    Args:
+    Attributes:
         device: This rank's own.
         threads: Of the CPU, for all ranks together.
         ranks: By their number, as `process_group.join` returns them.
         orders: Where they are read.
-        answer: Where answers go.
+        answer: Receives answers.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        threads: int,
-        ranks: dict[int, Ranks],
-        orders: BinaryIO,
-        answer: Callable[[Answer], None],
-    ) -> None:
-        self._device = device
-        self._threads = threads
-        self._ranks = ranks
-        self._orders = orders
-        self._answer = answer
-        self._built: dict[int, tuple[Case, Part]] = {}
-        self._in_use: int | None = None
+    device: Device
+    threads: int
+    ranks: dict[int, Ranks]
+    orders: BinaryIO
+    answer: Callable[[Answer], None]
+    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
+    _in_use: int | None = field(default=None, init=False)
 
     def serve(self) -> None:
         """Obey until there are no more orders.
@@ -123,7 +115,7 @@ class Follower:
         Raises:
             Exception: A call failed half way, so that the ranks no longer understand each other.
         """
-        while order := self._orders.readline():
+        while order := self.orders.readline():
             self._obey(order)
 
     def _obey(self, order: bytes) -> None:
@@ -145,17 +137,17 @@ class Follower:
         self._in_use = None
         try:
             self._make_settings(task.case)
-            part = build_part(task.case, self._device, task.block, self._ranks[task.case.devices])
+            part = build_part(task.case, self.device, task.block, self.ranks[task.case.devices])
         except Exception as error:
-            self._answer(Answer(*describe(error)))
+            self.answer(Answer(*describe(error)))
             return
         self._built[task.number] = task.case, part
-        self._answer(Answer())
+        self.answer(Answer())
 
-    def _peak(self, part: Part) -> None:
+    def _peak(self, part: RankPart) -> None:
         """Watch this process's memory during the next order, which is to run."""
-        peak = self._device.memory.peak(lambda: self._obey(self._orders.readline()))
-        self._answer(
+        peak = self.device.memory.peak(lambda: self._obey(self.orders.readline()))
+        self.answer(
             Answer(
                 peak_bytes=peak.peak_bytes,
                 reserved_bytes=peak.reserved_bytes,
@@ -163,7 +155,7 @@ class Follower:
             )
         )
 
-    def _use(self, number: int) -> Part:
+    def _use(self, number: int) -> RankPart:
         case, part = self._built[number]
         if number != self._in_use:
             self._make_settings(case)
@@ -172,12 +164,12 @@ class Follower:
 
     def _make_settings(self, case: Case) -> None:
         precision.use(case.dtype)
-        if self._device.torch_device.type == "cpu":
-            torch.set_num_threads(threads_of(case, self._threads))
+        if self.device.torch_device.type == "cpu":
+            torch.set_num_threads(threads_of(case, self.threads))
 
     def _drop(self, number: int) -> None:
         self._built.pop(number, None)
-        release(self._device.torch_device)
+        release(self.device.torch_device)
 
 
 def follow(
@@ -204,7 +196,7 @@ def follow(
         raise
 
 
-def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> Part:
+def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> RankPart:
     """Build what a follower runs of a case, as rank 0 does but for the gate."""
     where = device.torch_device
     load_modules(case)
@@ -214,10 +206,10 @@ def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> Part:
     return make_part(case, model, make_example(case, where, block), ranks)
 
 
-def make_part(case: Case, model: nn.Module, example: Tensor, ranks: Ranks) -> Part:
+def make_part(case: Case, model: nn.Module, example: Tensor, ranks: Ranks) -> RankPart:
     """Cut a rank's part out of a model, by the execution of the case."""
     call = EXECUTIONS.get(case.execution).factory(model, example, ranks)
-    return Part(ranks, call, example, parameter_bytes(model))
+    return RankPart(ranks, call, example, parameter_bytes(model))
 
 
 def load_modules(case: Case) -> None:

@@ -64,8 +64,8 @@ def join(store: Store, rank: int, sizes: Sequence[int], device: torch.device) ->
         for size in sorted(set(sizes))
     }
     ranks = {size: Ranks(rank, size, groups[size]) for size in groups if rank < size}
-    for some in ranks.values():  # what is set up at the first sum is charged to no case
-        some.sum(torch.zeros(1, device=device))
+    for of_one_size in ranks.values():  # what is set up at the first sum is charged to no case
+        of_one_size.sum(torch.zeros(1, device=device))
     return ranks
 
 

@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.instrument.bench import Bench, Builder, prepare, rebuild
+from paraformer_bench.instrument.bench import Bench, Builder, on_one_device, prepare, rebuild
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.gate import References
@@ -30,7 +29,7 @@ from paraformer_bench.instrument.meters import HostLoad
 from paraformer_bench.ranks.follower import (
     Answer,
     Build,
-    Part,
+    RankPart,
     load_modules,
     make_part,
     needs_ranks,
@@ -72,7 +71,7 @@ class SpreadBuilder(Builder):
         self._team = team
 
     def use(self, case: Case) -> None:
-        """Make the settings of the whole process that a case needs, before it is called."""
+        """Make the settings that a case needs; on a CPU a rank has its share of the cores."""
         super().use(case)
         self._team.use_threads(case)
 
@@ -125,15 +124,14 @@ class SpreadBuilder(Builder):
 
     def _execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
         """Put rank 0's net under its execution, on all devices of the case."""
-        execution = EXECUTIONS.get(case.execution).factory
+        if case.devices == 1:
+            return on_one_device(case, model, example)
         if needs_ranks(case):
             part = make_part(case, model, example, self._team.ranks(case))
             return self._team.lead(case, part)
-        if case.devices == 1:
-            run: Forward = execution(model, example)
-            return run
         kind = self.device.torch_device.type
-        run = execution(model, example, [torch.device(kind, i) for i in range(case.devices)])
+        devices = [torch.device(kind, index) for index in range(case.devices)]
+        run: Forward = EXECUTIONS.get(case.execution).factory(model, example, devices)
         return run
 
 
@@ -149,7 +147,7 @@ class _Begun:
 
     number: int
     asked: bool = True
-    part: Part | None = None
+    part: RankPart | None = None
 
 
 class Team:
@@ -199,17 +197,6 @@ class Team:
         sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
         return cls(job.device, sizes, job.plugins, host, report)
 
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def use_threads(self, case: Case) -> None:
         """Give this rank its share of the CPU's cores, or the whole of them back."""
         if self._device == "cpu":
@@ -234,13 +221,13 @@ class Team:
         """The ranks of a case that has begun."""
         return self._ranks[case.devices]
 
-    def part(self, case: Case) -> Part:
+    def part(self, case: Case) -> RankPart:
         """Rank 0's part of a case that is led."""
         part = self._begun[case].part
         assert part is not None
         return part
 
-    def lead(self, case: Case, part: Part) -> Forward:
+    def lead(self, case: Case, part: RankPart) -> Forward:
         """Return what calls a case on all ranks, once all have built it.
 
         Args:

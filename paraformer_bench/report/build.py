@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.predictions import Prediction, predict
-from paraformer_bench.analysis.roofline import cases_with_floors
-from paraformer_bench.analysis.tables import block_table
-from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.report import facts, issues, page, units
-from paraformer_bench.report.charts import charts, time_column
-from paraformer_bench.report.downloads import case_csv, citation, downloads, write_parquet
-from paraformer_bench.report.filters import filters
+from paraformer_bench.analysis.predictions import predict
+from paraformer_bench.report import facts, html, page
+from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.headline import headline
-from paraformer_bench.report.outlook import outlook
-from paraformer_bench.report.price import price
-from paraformer_bench.report.regimes import regimes, shared
-from paraformer_bench.report.series import line_of
-from paraformer_bench.report.style import looks
-from paraformer_bench.report.timelines import counts, timelines
-from paraformer_bench.report.traces import Traces, read_traces
-from paraformer_bench.report.verdict_rows import overview, verdict_tables
-from paraformer_bench.report.why import why
+from paraformer_bench.report.html import Facts
+from paraformer_bench.report.section import Page
+from paraformer_bench.report.sections import run_sections
+from paraformer_bench.report.sections.files import write_parquet
+from paraformer_bench.report.traces import read_traces
 from paraformer_bench.study.run_folder import (
     PAGE,
     PREDICTIONS,
     TIMELINES,
     VERDICTS,
-    Run,
+    as_json,
     read_run,
 )
-
-_METHOD = "../../docs/method.md"
+from paraformer_bench.study.words import count, depth_list, moment, percent
 
 
 def build_report(folder: Path) -> Path:
@@ -53,118 +40,81 @@ def build_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     verdicts = verdict_file(run)
-    predictions = predict(run, verdicts)
-    _write_list(folder / VERDICTS, [verdict.to_json() for verdict in verdicts])
-    _write_list(folder / PREDICTIONS, [prediction.to_json() for prediction in predictions])
-    traces = read_traces(run)
-    if traces.traced:
-        _write_list(folder / TIMELINES, [traced.to_json() for traced in traces.traced])
-    cases = _cases(run, traces)
-    write_parquet(folder, cases)
-    context = _context(run, cases, verdicts, predictions, traces)
-    return page.write(folder / PAGE, page.render("run.html.j2", **context))
+    data = ReportData(run, verdicts, predict(run, verdicts), read_traces(run))
+    _write(folder / VERDICTS, data.verdicts)
+    _write(folder / PREDICTIONS, data.predictions)
+    if data.traces.traced:
+        _write(folder / TIMELINES, data.traces.traced)
+    write_parquet(folder, data.cases)
+    return page.write(folder / PAGE, page.render(_page(data)))
 
 
-def _write_list(path: Path, entries: list[dict[str, Any]]) -> None:
-    page.write(path, json.dumps(entries, indent=1, allow_nan=False) + "\n")
+def _write(path: Path, entries: Sequence[Any]) -> None:
+    page.write(path, as_json([entry.flat() for entry in entries]).decode())
 
 
-def _cases(run: Run, traces: Traces) -> pd.DataFrame:
-    """Return the case table with the roofline time and what the timelines count."""
-    cases = cases_with_floors(run)
-    cases["traced_operations"] = cases["case_id"].map(counts(traces)).astype("float64")
-    return cases
+def _page(data: ReportData) -> Page:
+    info, rule = data.run.info, data.rule
+    said = headline(data.verdicts, info)
+    name = html.prose(data.name, 120)
+    home = '<a href="../index.html">All runs</a> <span aria-hidden="true">/</span> {}'
+    claim = html.rich("Verdict on the claim: <b>{}</b>.", said.answer)
+    if rule:
+        claim += html.rich(
+            " A curve counts as constant if, for every pair of its depths, time grows by less "
+            "than {}, shown at {} confidence.",
+            percent(rule.margin),
+            percent(rule.confidence),
+        )
+    banners = []
+    if info.shard:
+        words = (
+            "<b>Shard {} of a run.</b> <code>merge</code> joins it with the others; what follows "
+            "is drawn from this part alone."
+        )
+        banners.append(html.rich(words, info.shard))
+    if info.finished is None:
+        planned = facts.table(info.suite, "protocol").get("blocks")
+        words = (
+            "<b>Incomplete run.</b> It was interrupted or is still going: {} left records so far. "
+            "What follows is drawn from those."
+        )
+        of = f" of {planned}" if planned else ""
+        banners.append(html.rich(words, count(data.blocks, "block") + of))
+    return Page(
+        title=data.name,
+        place=html.rich(home, name),
+        question=said.question,
+        heading=said.title,
+        tone=said.answer,
+        symbol=said.symbol,
+        claims=[claim],
+        leads=[html.prose(sentence, 900) for sentence in said.sentences],
+        banners=banners,
+        facts=_key_facts(data),
+        sections=run_sections(data),
+        filters=data.filters if data.rows else {},
+    )
 
 
-def _context(
-    run: Run,
-    cases: pd.DataFrame,
-    verdicts: Sequence[Verdict],
-    predictions: Sequence[Prediction],
-    traces: Traces,
-) -> dict[str, Any]:
-    """Return everything the template of a run page names."""
-    info = run.info
-    name = facts.text(info, "name") or run.folder.resolve().name
-    blocks = block_table(run.records)
-    all_regimes = regimes(cases)
-    all_looks = looks(line_of(row) for row in cases.to_dict("records"))
-    tables = verdict_tables(cases, verdicts, all_regimes)
-    lines, grid = overview(tables, verdicts)
-    figures = charts(cases, blocks, verdicts, predictions, all_regimes, all_looks)
-    return {
-        "name": name,
-        "headline": headline(verdicts, info),
-        "facts": _key_facts(info, blocks, cases, verdicts),
-        "finished": info.get("finished") is not None,
-        "shard": facts.shard(info),
-        "blocks_seen": blocks["block"].nunique(),
-        "blocks_planned": facts.table(info, "suite", "protocol").get("blocks"),
-        "looks": all_looks,
-        "filters": filters(all_looks, all_regimes),
-        "tables": tables,
-        "shared": shared(all_regimes),
-        "overview_lines": lines,
-        "overview": grid,
-        "rule": verdicts[0] if verdicts else None,
-        "bases": sorted({verdict.basis for verdict in verdicts}),
-        "figures": {figure.key: figure for figure in figures},
-        "why": why(cases, predictions, all_regimes),
-        "timelines": timelines(traces, all_regimes, all_looks),
-        "price": price(cases, run.records, all_regimes, time_column(cases)),
-        "outlook": outlook(cases, predictions, all_regimes),
-        "flags": issues.flag_counts(blocks),
-        "recount": issues.recount(verdicts),
-        "failures": issues.failures(blocks, all_regimes),
-        "records": len(run.records),
-        "warnings": run.warnings,
-        "calibration": facts.calibration(info),
-        "environment": facts.environment(info) + _ceilings(info) + _parts(info),
-        "protocol": facts.claim(info),
-        "grids": facts.grids(info),
-        "method_link": _method_link(run.folder),
-        "efficiency": facts.efficiency(info),
-        "command": facts.command(info),
-        "downloads": downloads(run.folder),
-        "citation": citation(info, name, cases["device"].unique().tolist()),
-        "csv": page.data_uri(case_csv(cases), "text/csv"),
-    }
-
-
-def _key_facts(
-    info: dict[str, Any], blocks: pd.DataFrame, cases: pd.DataFrame, verdicts: Sequence[Verdict]
-) -> facts.Facts:
+def _key_facts(data: ReportData) -> Facts:
     """Return what a reader wants to know first: where, when, how much, by which rule."""
-    where = units.count(cases["group"].nunique(), "regime")
-    suite = facts.table(info, "suite").get("name")
-    found = [
-        ("device", facts.hardware(cases["device"], info)),
-        ("suite", str(suite or "")),
-        ("measured", units.moment(facts.text(info, "started"))),
+    info, rows = data.run.info, data.rows
+    told = [
+        ("device", facts.hardware((row.device for row in rows), info)),
+        ("suite", facts.suite_name(info)),
+        ("measured", moment(info.started or "")),
         ("commit", facts.commit(info)),
     ]
-    if len(cases):
-        found += [
-            ("curves", f"{cases['curve_id'].nunique()} in {where}"),
-            ("depths L", units.depth_list(cases["depth"].tolist())),
-            ("blocks", str(blocks["block"].nunique())),
-            ("timed calls", f"{blocks['samples'].sum():,}"),
+    if rows:
+        curves = len({row.curve_id for row in rows})
+        calls = sum(len(r.wall_seconds) for r in data.run.records if r.status == "ok")
+        told += [
+            ("curves", f"{curves} in {count(len(data.regimes), 'regime')}"),
+            ("depths L", depth_list(row.depth for row in rows)),
+            ("blocks", str(data.blocks)),
+            ("timed calls", f"{calls:,}"),
         ]
-    if verdicts:
-        found.append(("margin", units.percent(verdicts[0].margin)))
-    return [(name, value) for name, value in found if value]
-
-
-def _method_link(folder: Path) -> str:
-    """Where the page finds the method, if the run lies in a checkout; empty elsewhere."""
-    return _METHOD if (folder / _METHOD).is_file() else ""
-
-
-def _ceilings(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
-    found = facts.ceilings(info)
-    return [("ceilings", found)] if found else []
-
-
-def _parts(info: dict[str, Any]) -> list[tuple[str, facts.Facts]]:
-    found = facts.parts(info)
-    return [("parts", found)] if found else []
+    if data.rule:
+        told.append(("margin", percent(data.rule.margin)))
+    return [(name, value) for name, value in told if value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.report.markdown import summary
-from paraformer_bench.report.side_by_side import MOST_RUNS, write_side_by_side
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import REPORTS, RUN
 
@@ -22,8 +22,8 @@ def report(runs: Sequence[Path], form: str) -> Iterator[str]:
 
     Args:
         runs: Run folders, of which each counts once; none for all below `REPORTS`.
-        form: ``html`` rebuilds the pages and the list of runs, and puts several runs that are
-            named side by side, or says on stderr why it does not; ``md`` writes nothing.
+        form: ``html`` rebuilds the pages and the list of runs, and says on stderr how several runs
+            that are named can be compared; ``md`` writes nothing.
 
     Raises:
         UsageError: There are no runs, one cannot be read, or a page cannot be written.
@@ -43,10 +43,6 @@ def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     for parent in dict.fromkeys(folder.resolve().parent for folder in folders):
         if parent.name == REPORTS.name:
             yield str(build_index(parent))
-    if len(named) > MOST_RUNS:
-        print(
-            f"note: {len(named)} runs are not put side by side: a page has room for {MOST_RUNS}",
-            file=sys.stderr,
-        )
-    elif len(named) > 1:
-        yield str(write_side_by_side(named))
+    if len(named) > 1:
+        command = shlex.join(["python", "-m", "paraformer_bench", "compare", *map(str, named)])
+        print(f"note: to see them side by side: {command}", file=sys.stderr)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from paraformer_bench.analysis import words
 from paraformer_bench.analysis.curve import CONSTANT, INCONCLUSIVE
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.report import facts
+from paraformer_bench.study.case import mode_word
+from paraformer_bench.study.run_folder import RunInfo
 
 _SYMBOLS = {"supported": "→", "refuted": "↗", "mixed": "⇄", "undecided": "?"}
 
@@ -33,19 +33,18 @@ class Headline:
     sentences: list[str]
 
 
-def headline(verdicts: Sequence[Verdict], info: Mapping[str, Any]) -> Headline:
+def headline(verdicts: Sequence[Verdict], info: RunInfo) -> Headline:
     """Return the answer that a run's verdicts give."""
     controls = words.controls_of(info)
     answer = words.answer(verdicts, controls)
-    known = {"environment": {"devices": facts.devices(info)}, "models": info.get("models")}
-    sentences = words.sentences(verdicts, known)
+    sentences = words.sentences(verdicts, info)
     parallel = [v for v in words.deciding(verdicts) if v.model not in controls]
     title = _title(answer, verdicts, parallel)
     return Headline(answer, _SYMBOLS[answer], _question(verdicts), title, sentences)
 
 
 def _question(verdicts: Sequence[Verdict]) -> str:
-    modes = sorted({words.mode_word(verdict.mode) for verdict in verdicts}) or ["inference"]
+    modes = sorted({mode_word(verdict.curve.regime.mode) for verdict in verdicts}) or ["inference"]
     return f"Does {' and '.join(modes)} time stay constant as the net gets deeper?"
 
 

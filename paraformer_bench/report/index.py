@@ -1,46 +1,53 @@
-"""The index of all runs in a folder of reports."""
+"""The list of all runs in a folder of reports, each with its answer and a small drawing."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.report import facts, page, units
+from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.words import deciding
+from paraformer_bench.report import facts, page
 from paraformer_bench.report.headline import Headline, headline
-from paraformer_bench.report.sparkline import Spark, sparkline
+from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, RUN, read_run
+from paraformer_bench.study.words import moment
+
+_WIDTH, _HEIGHT, _EDGE = 120.0, 44.0, 3.0
+_MOST_CURVES = 40
+"""Of a drawing; more would be a blot."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One run in the list.
+class RunEntry:
+    """One run in the list; what cannot be read of it is empty.
 
     Attributes:
         name: Of the run.
-        link: Its page, relative to the index; empty while it has none.
+        link: Its page, relative to the list; empty while it has none.
+        problem: Why it cannot be read.
         started: ISO time; the list is ordered by it.
-        measured: The same as people read it.
         device: Hardware measured.
         commit: Of the code that measured.
         finished: Whether the run came to its end.
-        headline: What it says; null if it cannot be read.
-        sparks: Its curves as a small drawing.
-        problem: Why it cannot be read; empty if it can.
+        headline: What it says.
+        sparks: Its curves as a small drawing: whether each is a serial net's, and its points.
     """
 
     name: str
     link: str
-    started: str
-    measured: str
-    device: str
-    commit: str
-    finished: bool
-    headline: Headline | None
-    sparks: list[Spark]
-    problem: str
+    problem: str = ""
+    started: str = ""
+    device: str = ""
+    commit: str = ""
+    finished: bool = False
+    headline: Headline | None = None
+    sparks: Sequence[tuple[bool, str]] = ()
 
 
 def build_index(reports: Path) -> Path:
@@ -60,11 +67,11 @@ def build_index(reports: Path) -> Path:
         f"{name}/{PAGE}" if (reports / name / PAGE).is_file() else ""
         for name in ("regressions", "asv")
     )
-    text = page.render("library.html.j2", entries=entries, changes=changes, asv=asv)
-    return page.write(reports / PAGE, text)
+    context = {"entries": entries, "changes": changes, "asv": asv, "moment": moment}
+    return page.write(reports / PAGE, page.render_template("library.html.j2", **context))
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path) -> RunEntry:
     link = f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else ""
     try:
         run = read_run(folder)
@@ -72,17 +79,49 @@ def _entry(folder: Path) -> Entry:
         said = headline(verdicts, run.info)
     except Exception as error:  # one broken run, whatever ails it, must not hide the others
         problem = str(error) if isinstance(error, UsageError) else repr(error)
-        return Entry(folder.name, link, "", "", "", "", False, None, [], problem)
+        return RunEntry(folder.name, link, problem)
     info = run.info
-    return Entry(
-        name=facts.text(info, "name") or folder.name,
+    return RunEntry(
+        name=info.name or folder.name,
         link=link,
-        started=facts.text(info, "started"),
-        measured=units.moment(facts.text(info, "started")),
+        started=info.started or "",
         device=facts.hardware((record.case.device for record in run.records), info),
         commit=facts.commit(info),
-        finished=info.get("finished") is not None,
+        finished=info.finished is not None,
         headline=said,
         sparks=sparkline(verdicts),
-        problem="",
     )
+
+
+def sparkline(verdicts: Sequence[Verdict]) -> list[tuple[bool, str]]:
+    """Return whether each curve is a serial net's, and its points for an SVG polyline.
+
+    Drawn is time over that of the shallowest depth against depth, both logarithmic. All curves
+    share their axes; a constant one is level, a serial net rises to the upper right.
+    """
+    curves = [
+        (
+            verdict.model == SERIAL,
+            [(math.log(r.depth), math.log(r.ratio)) for r in verdict.ratios if r.ratio],
+        )
+        for verdict in deciding(verdicts)
+    ]
+    curves = [(serial, points) for serial, points in curves if len(points) > 1][:_MOST_CURVES]
+    if not curves:
+        return []
+    depths = [depth for _, points in curves for depth, _ in points]
+    growths = [growth for _, points in curves for _, growth in points]
+    low, high = min(0.0, *growths), max(math.log(2), *growths)
+    across = (_WIDTH - 2 * _EDGE) / (max(depths) - min(depths))
+    up = (_HEIGHT - 2 * _EDGE) / (high - low)
+    return [
+        (
+            serial,
+            " ".join(
+                f"{_EDGE + across * (depth - min(depths)):.1f},"
+                f"{_HEIGHT - _EDGE - up * (growth - low):.1f}"
+                for depth, growth in points
+            ),
+        )
+        for serial, points in curves
+    ]

@@ -9,11 +9,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.tables import block_table, case_table
-from paraformer_bench.report import facts, issues, units
+from paraformer_bench.report import facts
+from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.headline import headline
-from paraformer_bench.report.regimes import regimes
-from paraformer_bench.report.verdict_rows import verdict_tables
+from paraformer_bench.report.html import SYMBOLS
+from paraformer_bench.report.sections.validity import failures, flag_counts, recount
+from paraformer_bench.report.sections.verdicts import NUMBERS, verdict_rows
+from paraformer_bench.study import words
 from paraformer_bench.study.run_folder import read_run
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -26,49 +28,43 @@ def summary(folder: Path) -> str:
         UsageError: ``folder`` holds no readable run.
     """
     run = read_run(folder)
-    verdicts = verdict_file(run)
-    blocks, cases = block_table(run.records), case_table(run.records)
-    all_regimes = regimes(cases)
+    data = ReportData(run, verdict_file(run))
+    info = run.info
     said: str = (
         _environment()
         .get_template("summary.md.j2")
         .render(
-            name=facts.text(run.info, "name") or run.folder.resolve().name,
-            headline=headline(verdicts, run.info),
-            device=facts.hardware(cases["device"], run.info),
-            measured=units.moment(facts.text(run.info, "started")),
-            commit=facts.commit(run.info),
-            finished=run.info.get("finished") is not None,
-            shard=facts.shard(run.info),
-            tables=verdict_tables(cases, verdicts, all_regimes),
-            rule=verdicts[0] if verdicts else None,
-            flags=issues.flag_counts(blocks),
-            recount=issues.recount(verdicts),
-            failures=issues.failures(blocks, all_regimes),
-            records=len(run.records),
-            warnings=run.warnings,
-            command=facts.command(run.info),
+            data=data,
+            headline=headline(data.verdicts, info),
+            device=facts.hardware((row.device for row in data.rows), info),
+            measured=words.moment(info.started or ""),
+            commit=facts.commit(info),
+            command=facts.command(info),
+            tables=verdict_rows(data),
+            flags=flag_counts(run.records),
+            recount=recount(data.verdicts),
+            failures=failures(run.records, data.regimes),
         )
     )
-    return units.printable(said)
+    return words.printable(said)
 
 
-class Ready(str):
+class Markdown(str):
     """Text that is Markdown already."""
 
 
 def escape(text: object) -> str:
     """Return text in which nothing is Markdown or HTML, on one line."""
-    if isinstance(text, Ready):
+    if isinstance(text, Markdown):
         return text
     return _ACTIVE.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def code(text: str) -> Ready:
+def code(text: str) -> Markdown:
     """Return a block of code that nothing in it can end."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return Ready(f"{fence}\n{text}\n{fence}")
+    return Markdown(f"{fence}\n{text}\n{fence}")
 
 
 @lru_cache(maxsize=1)
@@ -80,6 +76,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=escape,
     )
-    environment.globals.update(code=code, percent=units.percent)
-    environment.filters["count"] = units.count
+    environment.globals.update(code=code, percent=words.percent, numbers=NUMBERS, symbols=SYMBOLS)
+    environment.filters["count"] = words.count
     return environment

@@ -1,11 +1,9 @@
-"""Templates to one self-contained page, and the page to disk."""
+"""Pages become self-contained files."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -13,41 +11,47 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from paraformer_bench import __version__
-from paraformer_bench.report import style, units
+from paraformer_bench.report.figures import style
+from paraformer_bench.report.html import legend, prose
+from paraformer_bench.report.section import Page
+from paraformer_bench.study import __version__, words
 from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.run_folder import write_whole
 
 
-def render(template: str, **context: object) -> str:
-    """Return the page that a template of ``report/templates`` makes of ``context``.
+def render(page: Page) -> str:
+    """Return a page as HTML.
 
     Every value is escaped unless it is `Markup`. The page carries a policy under which browsers
     fetch nothing and run no script but the page's own.
     """
-    page: str = _environment().get_template(template).render(context)
-    return page
+    return render_template("page.html.j2", page=page)
+
+
+def render_template(template: str, **context: object) -> Markup:
+    """Return what a template of ``report/templates`` makes of ``context``."""
+    return Markup(_environment().get_template(template).render(context))
 
 
 def write(path: Path, text: str) -> Path:
     """Write ``text`` to ``path`` so that readers see the old or the new file, never a part.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: It cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    target = path.parent
     try:
-        draft.write_bytes(units.printable(text).encode("utf-8"))
-        draft.replace(path)
+        target.mkdir(parents=True, exist_ok=True)
+        target = path
+        write_whole(path, words.printable(text).encode("utf-8"))
     except OSError as error:
-        with contextlib.suppress(OSError):  # where nothing can be written nothing can be removed
-            draft.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {target}: {error.strerror}") from None
     return path
 
 
 def data_uri(text: str, kind: str) -> str:
     """Return ``text`` as a link that carries its own target."""
-    data = quote(units.printable(text), safe="/,.:;()*+-_")
+    data = quote(words.printable(text), safe="/,.:;()*+-_")
     return f"data:{kind};charset=utf-8,{data}"
 
 
@@ -64,11 +68,7 @@ def _environment() -> Environment:
     script = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals.update(
-        theme=style.THEME,
-        script=Markup(script),
-        script_digest=digest,
-        version=__version__,
-        percent=units.percent,
+        theme=style.THEME, script=Markup(script), script_digest=digest, version=__version__
     )
-    environment.filters["count"] = units.count
+    environment.filters |= {"count": words.count, "prose": prose, "legend": legend}
     return environment

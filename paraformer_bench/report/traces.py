@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from paraformer_bench.study.case import Case
-from paraformer_bench.study.profiling import ENDING, TRACES, Profile
 from paraformer_bench.study.run_folder import Run
+from paraformer_bench.study.timelines import ENDING, TRACES, Profile
 from paraformer_bench.timeline.metrics import View, examine
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "file": (str,),
-    "reason": (str,),
-    "steps": (int,),
-    "bytes": (int,),
-    "seconds_per_call_profiled": (int, float),
-    "seconds_per_call_unprofiled": (int, float),
-}
+from paraformer_bench.timeline.timeline import INCOMPLETE
 
 
 @dataclass(frozen=True)
@@ -38,9 +30,14 @@ class Traced:
     profile: Profile | None
     view: View
 
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values: the numbers, and what they are of."""
-        case = {"case": self.case.to_json(), "case_id": self.case.id, "file": self.file}
+    @property
+    def partly_unseen(self) -> bool:
+        """Whether the loops that a compiler made for a CPU are among its operations."""
+        return self.case.runtime == "compile" and self.case.device == "cpu"
+
+    def flat(self) -> dict[str, Any]:
+        """Return the entry of ``timelines.json``: the numbers, and what they are of."""
+        case = {"case": self.case.flat(), "case_id": self.case.id, "file": self.file}
         return case | self.view.timeline.to_json()
 
 
@@ -54,46 +51,41 @@ class Traces:
         missing: Cases that were to be profiled and have no trace here, with the reason.
     """
 
-    traced: list[Traced]
-    others: list[str]
-    missing: list[tuple[Case, str]]
+    traced: list[Traced] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    missing: list[tuple[Case, str]] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Return the kernels (on a CPU: operations) of each whole timeline, by case id."""
+        counts = {}
+        for traced in self.traced:
+            timeline = traced.view.timeline
+            number = timeline.kernels if timeline.on_gpu else timeline.operations
+            if timeline.kind != INCOMPLETE and number and not traced.partly_unseen:
+                counts[traced.case.id] = number
+        return counts
 
 
 def read_traces(run: Run) -> Traces:
     """Read every trace in the folder of a run. A broken one is a timeline that says so."""
     cases = {record.case.id: record.case for record in run.records}
-    profiles = _profiles(run.info)
+    profiles = run.info.profiles or {}
     files: dict[str, list[str]] = {}
     for path in sorted(run.folder.glob(f"{TRACES}/*/*{ENDING}")):
-        if not path.is_file():
-            continue
-        files.setdefault(path.parent.name, []).append(path.relative_to(run.folder).as_posix())
+        if path.is_file():
+            files.setdefault(path.parent.name, []).append(path.relative_to(run.folder).as_posix())
     traced, missing = [], []
     for case_id, case in cases.items():
         profile = profiles.get(case_id)
-        found = files.pop(case_id, [])
-        named = [file for file in found if profile and file == profile.file]
-        if found:
+        of_case = files.pop(case_id, [])
+        named = [file for file in of_case if profile and file == profile.file]
+        if of_case:
             # The run names the last one that it took; names end in the time.
-            file = (named or found)[-1]
+            file = (named or of_case)[-1]
             path = run.folder / file
-            known = profile if named else None
             view = examine(path, on_gpu=case.device != "cpu")
-            traced.append(Traced(case, file, path.stat().st_size, known, view))
+            told = profile if named else None
+            traced.append(Traced(case, file, path.stat().st_size, told, view))
         elif profile:
             missing.append((case, profile.reason or "its trace is not kept beside this page"))
     return Traces(traced, [file for held in files.values() for file in held], missing)
-
-
-def _profiles(info: dict[str, Any]) -> dict[str, Profile]:
-    """Return what ``run.json`` says of each case's profile; what makes no sense is left out."""
-    listed = info.get("profiles")
-    found = {}
-    for case_id, entry in (listed if isinstance(listed, dict) else {}).items():
-        if isinstance(entry, dict) and all(
-            value is None or isinstance(value, _TYPES[name])
-            for name, value in entry.items()
-            if name in _TYPES
-        ):
-            found[str(case_id)] = Profile.from_json(entry)
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
 from typing import Any
@@ -85,7 +85,7 @@ class ModelSpec:
     channels: int = 3
     classes: int = 1000
     mlp_ratio: int = 4
-    others: Axes = ()
+    others: Axes = field(default=(), repr=False)  # weights are seeded by what is shown
 
     def __getattr__(self, name: str) -> int:
         for axis, value in self.__dict__.get("others", ()):
@@ -306,9 +306,10 @@ class Case:
             "execution": method.execution,
             "runtime": method.runtime,
             "depth": self.depth,
-            "batch": regime.batch,
         }
-        fields |= regime.axes
+        axes = dict(regime.axes)
+        fields |= {"width": axes["width"]} if "width" in axes else {}
+        fields |= {"batch": regime.batch, **axes}
         fields |= {name: getattr(regime, name) for name in ("dtype", "device", "mode", "scope")}
         fields["devices"] = method.devices
         if regime.tokens is not None:

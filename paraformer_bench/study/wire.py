@@ -47,7 +47,13 @@ def convert(value: Any, kind: Any) -> Any:
     """
     try:
         return msgspec.convert(value, kind, dec_hook=_built)
-    except (msgspec.ValidationError, UsageError, RecursionError, OverflowError) as error:
+    except (
+        msgspec.ValidationError,
+        UsageError,
+        RecursionError,
+        OverflowError,
+        UnicodeEncodeError,
+    ) as error:
         raise Malformed(str(error)) from None
 
 

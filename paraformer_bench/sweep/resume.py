@@ -17,7 +17,6 @@ from paraformer_bench.study.run_folder import (
     RunInfo,
     Shard,
     Tree,
-    as_json,
     read_info,
 )
 from paraformer_bench.sweep.plan import Settings, Study
@@ -64,10 +63,6 @@ def _read_resumable(folder: Path) -> Resumed:
         raise UsageError(f"{cannot}{RUN} lacks {', '.join(missing)}")
     if info.parts is not None:
         raise UsageError(f"{cannot}it was merged: resume its shards, and merge them again")
-    try:
-        as_json(info.plain())
-    except ValueError:
-        raise UsageError(f"{cannot}its {RUN} holds NaN or infinity, which is no JSON") from None
     return Resumed(info, folder)
 
 
@@ -127,7 +122,8 @@ def commit() -> str | None:
     try:
         head, status = (
             subprocess.run(
-                ["git", "-C", str(child.ROOT), *arguments],
+                # Without locks: killed at a bad moment, it would leave one in the repository.
+                ["git", "--no-optional-locks", "-C", str(child.ROOT), *arguments],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from benchmarks import gpu_agreement as subject
-from paraformer_bench.instrument.clock import DeviceTime
+from paraformer_bench.instrument.clock import DeviceSample
 from paraformer_bench.study.case import Case
+from tests.fakes import tiny_case
 
-CASE = Case("paraformer", "stacked", "eager", 4, 192, 1, 224, 16, 3, 1, "bfloat16", "cuda:0")
+CASE = tiny_case(
+    model="paraformer", execution="stacked", depth=4, dtype="bfloat16", device="cuda:0"
+)
 
 
 def device_of(device: float, wall: float, dry: int = 0) -> Any:
@@ -19,7 +22,7 @@ def device_of(device: float, wall: float, dry: int = 0) -> Any:
     taken = iter(range(10_000))
     return SimpleNamespace(
         clock=SimpleNamespace(
-            device=lambda call: DeviceTime(device, next(taken) < dry), wall=lambda call: wall
+            device=lambda call: DeviceSample(device, next(taken) < dry), wall=lambda call: wall
         )
     )
 

@@ -11,9 +11,10 @@ import pytest
 from paraformer_bench.__main__ import main
 from paraformer_bench.study.plugins import load_plugins
 from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Efficiency, RunInfo
+from paraformer_bench.study.store import Store
 from paraformer_bench.study.suite import expand, load_suite, override
 from paraformer_bench.study.survey import Survey
-from paraformer_bench.sweep.store import Store
 
 Write = Callable[..., Path]
 
@@ -74,27 +75,33 @@ def write_run(survey_of: Callable[..., Survey]) -> Write:
     def write(folder: Path, scale: float = 1.0, blocks: int = 4) -> Path:
         suite = override(load_suite("smoke"), {"models": ["serial"], "runtimes": ["eager"]})
         survey = survey_of()
-        info = {
-            "version": 1,
-            "name": folder.name,
-            "suite": suite.to_json(),
-            "command": ["python", "-m", "paraformer_bench", "sweep"],
-            "started": "2026-01-02T03:04:05+00:00",
-            "finished": "2026-01-02T03:05:06+00:00",
-            "device": "cpu",
-            "seed": 0,
-            "plugins": [],
-            "identity": {},
-            "commit": None,
-            "environment": survey.environment,
-            "versions": survey.versions,
-            "efficiency": {"wall_seconds": 61.0, "busy_seconds": 45.0, "share": 0.7377},
-        }
+        info = RunInfo(
+            name=folder.name,
+            suite=suite.table(),
+            command=["python", "-m", "paraformer_bench", "sweep"],
+            started="2026-01-02T03:04:05+00:00",
+            finished="2026-01-02T03:05:06+00:00",
+            device="cpu",
+            seed=0,
+            plugins=[],
+            identity={},
+            environment=survey.environment,
+            versions={**survey.versions},
+            efficiency=Efficiency(61.0, 45.0, 0.7377),
+        )
         with Store.create(folder, info) as store:
             for block in range(blocks):
                 for case in expand(suite, survey, "cpu"):
                     wall = [1e-3 * scale * case.depth + 1e-6 * block] * 10
-                    store.append([Record(case, block, 0, "ok", wall_seconds=wall, rounds=[10])])
+                    record = Record(
+                        case=case,
+                        block=block,
+                        order=0,
+                        status="ok",
+                        wall_seconds=wall,
+                        rounds=[10],
+                    )
+                    store.append([record])
         return folder
 
     return write

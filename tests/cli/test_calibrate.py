@@ -11,6 +11,7 @@ import pytest
 
 from paraformer_bench.__main__ import main
 from paraformer_bench.doctor import Load
+from paraformer_bench.study import wire
 from paraformer_bench.study.calibration import DELAYS, Calibration
 from paraformer_bench.study.survey import Survey
 
@@ -18,7 +19,7 @@ from paraformer_bench.study.survey import Survey
 @pytest.fixture
 def machine(survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -> None:
     """A canned machine without a GPU."""
-    monkeypatch.setattr("paraformer_bench.study.survey.take_survey", survey_of)
+    monkeypatch.setattr("paraformer_bench.workers.ask.take_survey", survey_of)
     monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(0.0, 0.0))
 
 
@@ -30,7 +31,7 @@ def test_real_delays_on_this_cpu(cli, files, tmp_path: Path) -> None:
     [entry] = json.loads((tmp_path / "paraformer_bench/calibration.json").read_text())[
         "calibrations"
     ]
-    calibration = Calibration.from_json(entry)
+    calibration = wire.convert(entry, Calibration)
     assert calibration.device == "cpu"
     assert [reading.asked_seconds for reading in calibration.readings] == list(DELAYS)
     for reading in calibration.readings:
@@ -43,7 +44,8 @@ def test_real_delays_on_this_cpu(cli, files, tmp_path: Path) -> None:
     )
     arguments = ("sweep", "--profile", "none", "--device", "cpu", "--suite", suite, "--out", "run")
     assert cli(*arguments, cwd=tmp_path, state=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "run/run.json").read_text())["calibration"] == entry
+    noted = json.loads((tmp_path / "run/run.json").read_text())["calibration"]
+    assert wire.convert(noted, Calibration) == calibration
     assert "The instrument was calibrated on " in (tmp_path / "run/index.html").read_text()
 
 
@@ -64,7 +66,7 @@ def test_what_is_printed(
     last: str,
 ) -> None:
     calibration = make_calibration(late)
-    monkeypatch.setattr("paraformer_bench.sweep.calibrate.calibrate", lambda *_: calibration)
+    monkeypatch.setattr("paraformer_bench.workers.ask.calibrate", lambda *_: calibration)
     monkeypatch.setenv("XDG_STATE_HOME", os.devnull)  # no folder: it cannot be kept
     assert main(["doctor", "--calibrate"]) == 0
     output = capsys.readouterr().out

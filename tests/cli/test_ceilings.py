@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from paraformer_bench.study import wire
 from paraformer_bench.study.ceilings import Ceilings
 
 
@@ -13,7 +14,7 @@ def test_the_doctor_measures_the_sweep_takes_it_and_the_page_shows_it(cli, tmp_p
     assert (result.returncode, result.stderr) == (0, "")
     assert "one eager launch" in result.stdout
     [entry] = json.loads((tmp_path / "paraformer_bench/ceilings.json").read_text())["devices"]
-    ceilings = Ceilings.from_json(entry)
+    ceilings = wire.convert(entry, Ceilings)
     assert ceilings.device == "cpu"
     assert {"float32", "float64", "bfloat16"} <= set(ceilings.dtypes)
     assert "tf32" not in ceilings.dtypes
@@ -39,6 +40,6 @@ def test_a_sweep_without_ceilings_measures_them(cli, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert "measuring the ceilings of cpu" in result.stdout
     info = json.loads((tmp_path / "run/run.json").read_text())
-    assert Ceilings.from_json(info["ceilings"]).dtypes == ("float32",)
+    assert wire.convert(info["ceilings"], Ceilings).dtypes == ("float32",)
     [prediction] = json.loads((tmp_path / "run/predictions.json").read_text())
     assert prediction["reason"] is None

@@ -11,7 +11,6 @@ from msgspec import structs
 
 from paraformer_bench.__main__ import main
 from paraformer_bench.doctor import Load
-from paraformer_bench.report.side_by_side import MOST_RUNS
 from paraformer_bench.study.survey import Survey
 
 SurveyOf = Callable[..., Survey]
@@ -70,7 +69,7 @@ def test_list_of_suites_asks_no_child(said, monkeypatch: pytest.MonkeyPatch) -> 
 def test_doctor(
     said, survey_of: SurveyOf, monkeypatch: pytest.MonkeyPatch, busy: float, last: str
 ) -> None:
-    monkeypatch.setattr("paraformer_bench.study.survey.take_survey", lambda: survey_of(gpus=1))
+    monkeypatch.setattr("paraformer_bench.workers.ask.take_survey", lambda: survey_of(gpus=1))
     monkeypatch.setattr("paraformer_bench.doctor.look_at_load", lambda: Load(busy, 0.0))
     code, output = said("doctor")
     assert code == 0
@@ -186,28 +185,19 @@ def test_report_without_a_run_rebuilds_all(
     assert (verdict["verdict"], verdict["constant_up_to"]) == ("grows", 1)
 
 
-def test_report_takes_a_run_that_is_named_twice_once(said, write_run, tmp_path: Path) -> None:
+def test_report_takes_a_run_that_is_named_twice_once(
+    said, write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base, other = write_run(tmp_path / "base"), write_run(tmp_path / "other")
     again = tmp_path / "other" / ".." / "base"
     assert said("report", base, again) == (0, f"{base}/index.html\n")
-    assert not (tmp_path / "side-by-side").exists()
     code, output = said("report", "--format", "md", base, base)
     assert code == 0
     assert output == said("report", "--format", "md", base)[1]
-    code, output = said("report", base, other, base)
-    assert code == 0
-    assert output.splitlines()[-1] == f"{tmp_path}/side-by-side/base--other.html"
-
-
-def test_report_of_more_runs_than_fit_side_by_side(
-    write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [write_run(tmp_path / f"run{number}") for number in range(MOST_RUNS + 1)]
-    assert main(["report", *map(str, [*runs, runs[0]])]) == 0
-    output = capsys.readouterr()
-    assert output.out.splitlines() == [str(run / "index.html") for run in runs]
-    assert output.err == "note: 10 runs are not put side by side: a page has room for 9\n"
-    assert not (tmp_path / "side-by-side").exists()
+    assert main(["report", str(base), str(other), str(base)]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"{base}/index.html", f"{other}/index.html"]
+    assert told.err.endswith(f"paraformer_bench compare {base} {other}\n")
 
 
 def test_compare_exit_code(
@@ -226,3 +216,18 @@ def test_compare_exit_code(
     assert output.splitlines()[-1] == "page: my/page.html"
     assert "B against A" not in (tmp_path / "my/page.html").read_text()
     assert (tmp_path / "reports/compare/a--b.html").exists()
+
+
+def test_compare_takes_any_number_of_runs(
+    said, write_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", scale=0.5)
+    c = write_run(tmp_path / "c", scale=1.5)
+    code, output = said("compare", a, b, c)
+    assert code == 1
+    assert "B against A: 3 FASTER" in output
+    assert "C against A: 3 SLOWER" in output
+    assert (tmp_path / "reports/compare/a--b--c.html").exists()
+    assert said("compare", a, b)[0] == 0
+    assert main(["compare", str(a)]) == 2

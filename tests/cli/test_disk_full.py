@@ -63,7 +63,7 @@ def test_full_disk(cli, files, tmp_path: Path) -> None:
     assert read_lines(run / RECORDS)[: len(saved)] == saved
     records = files.records(run)
     assert len({record.key for record in records}) == len(records) == 6
-    assert read_run(run).info["finished"]
+    assert read_run(run).info.finished
     assert not (run / PAGE).exists()
 
     result = cli("sweep", "--resume", "--out", run, cwd=tmp_path)

@@ -39,9 +39,8 @@ def test_text_alone(unheard, arguments: list[str]) -> None:
 
 def test_pages_are_written(unheard, write_run, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name) for name in ("a", "b")]
-    assert unheard("report", *runs) == (0, "")
-    assert all((run / PAGE).exists() for run in runs)
-    assert (tmp_path / "side-by-side" / "a--b.html").exists()
+    assert unheard("report", runs[0]) == (0, "")
+    assert (runs[0] / PAGE).exists()
 
 
 def test_compare_has_the_code_of_its_verdict(unheard, write_run, tmp_path: Path) -> None:
@@ -61,7 +60,7 @@ def test_sweep_measures_to_its_end(unheard, files, tmp_path: Path) -> None:
     asked += ["--profile", "none"]
     assert unheard("sweep", "--suite", "smoke", *asked, "--out", run) == (0, "")
     assert {record.case.depth for record in files.records(run)} == {1, 2}
-    assert read_run(run).info["finished"]
+    assert read_run(run).info.finished
     assert (run / PAGE).exists()
 
 

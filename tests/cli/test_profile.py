@@ -193,7 +193,7 @@ def test_wrong_request(
         load_plugins(plugins)
         return survey_of()
 
-    monkeypatch.setattr("paraformer_bench.sweep.profile_one.take_survey", take_survey)
+    monkeypatch.setattr("paraformer_bench.sweep.timelines.take_survey", take_survey)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     assert main(["profile", *options]) == 2

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
-from paraformer_bench.study.timelines import ENDING
 
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines
+from paraformer_bench.study.timelines import ENDING
 
 ray = pytest.importorskip("ray", reason="needs the extra 'ray', which is not installed")
 

@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from paraformer_bench.__main__ import main
+from paraformer_bench.study.case import REFERENCE_AXES
 from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RUN, read_lines, read_run
 from paraformer_bench.study.survey import Survey
@@ -84,7 +85,7 @@ def test_budget_stops_after_a_whole_block(first, files, folder: Path, run: Path)
         ("serial", 2, 0, "ok"),
     ]
     assert "\n1 block in " in first.stdout
-    assert read_run(run).info["finished"]
+    assert read_run(run).info.finished
 
 
 def test_parent_of_a_sweep_imports_no_torch(first, run: Path) -> None:
@@ -103,7 +104,7 @@ def test_torn_line_is_measured_again_and_blocks_are_added(cli, files, run: Path)
     assert len({r.key for r in records}) == len(records) == 2 * 4
     assert {r.block for r in records} == {0, 1}
     info = read_run(run).info
-    assert info["suite"]["protocol"]["blocks"] == info["protocol"]["blocks"] == 2
+    assert info.suite["protocol"]["blocks"] == info.protocol["blocks"] == 2
     assert not (run / JOURNAL).exists()
 
 
@@ -112,11 +113,11 @@ def survey(run: Path, folder: Path) -> Survey:
     """What the child process would say, without loading torch every time."""
     info = read_run(run).info
     return Survey(
-        {name: ModelTraits(name=name) for name in ("serial", "own")},
+        {name: ModelTraits(name=name, axes=REFERENCE_AXES[:-1]) for name in ("serial", "own")},
         {"loop": ExecutionTraits(name="loop", needs_branches=False)},
         {"eager": RuntimeTraits(name="eager")},
-        info["environment"],
-        info["versions"],
+        info.environment,
+        info.versions,
     )
 
 
@@ -201,7 +202,7 @@ def test_same_study_is_not_refused(
 
 @pytest.mark.parametrize("key", ["suite", "device", "seed", "plugins", "identity"])
 def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: str) -> None:
-    info = read_run(run).info
+    info = json.loads((run / RUN).read_text())
     del info[key]
     (run / RUN).write_text(json.dumps(info))
     error = refused(survey, "sweep", "--resume", "--out", run)
@@ -211,32 +212,59 @@ def test_run_that_lacks_something_is_refused(refused: Refuse, survey, run, key: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("suite", value) for value in ("x", [], None)),
-        *(("device", value) for value in (5, None)),
-        *(("seed", value) for value in ("x", None)),
-        *(("plugins", value) for value in (5, "x", [5], None)),
-        *(("identity", value) for value in ([], "x", None)),
+        ("device", 5),
+        ("seed", "x"),
+        *(("plugins", value) for value in (5, "x", [5])),
+        *(("identity", value) for value in ([], "x")),
         *(("efficiency", value) for value in ("x", 5, {}, {"wall_seconds": 1.0})),
         ("efficiency", {"wall_seconds": 1.0, "busy_seconds": "x"}),
-        *(("profile", value) for value in ("x", 5, None)),
+        *(("profile", value) for value in ("x", 5)),
         *(("profiles", value) for value in ("x", [], {"a": 5})),
         *(("launcher", 5), ("ray_address", 5), ("ray_nodes", 5)),
         *(("machines", value) for value in (5, [5], [{}])),
+        ("started", float("nan")),
     ],
 )
 def test_run_of_which_something_makes_no_sense_is_refused(
     refused: Refuse, survey, run, key: str, value: object
 ) -> None:
-    (run / RUN).write_text(json.dumps(read_run(run).info | {key: value}))
+    """What is not understood would be lost when the file is next written."""
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {key: value}))
     error = refused(survey, "sweep", "--resume", "--out", run)
-    assert error == f"error: cannot resume {run}: {key} in its run.json makes no sense"
+    assert error.startswith(f"error: cannot resume {run}: run.json: {key} makes no sense: ")
 
 
-def test_run_that_holds_what_is_no_json_is_refused(refused: Refuse, survey, run) -> None:
-    """Before anything is measured, not when the file is next written."""
-    (run / RUN).write_text(json.dumps(read_run(run).info | {"started": float("nan")}))
+@pytest.mark.parametrize("key", ["suite", "device", "seed", "plugins", "identity"])
+def test_null_is_nothing(refused: Refuse, survey, run, key: str) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {key: None}))
     error = refused(survey, "sweep", "--resume", "--out", run)
-    assert error.endswith("its run.json holds NaN or infinity, which is no JSON")
+    assert error == f"error: cannot resume {run}: run.json lacks {key}"
+
+
+def test_suite_that_is_no_table_is_refused(refused: Refuse, survey, run) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {"suite": "x"}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == f"error: cannot read {run / RUN}: the suite in it is no table"
+
+
+def test_number_that_is_no_json_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch, survey, run
+) -> None:
+    """It is null when the file is next written."""
+    info = json.loads((run / RUN).read_text())
+    info["environment"]["cpu"]["clock_hz"] = float("nan")
+    (run / RUN).write_text(json.dumps(info))
+    monkeypatch.setattr("paraformer_bench.sweep.setup.take_survey", lambda plugins: survey)
+    assert main(["sweep", "--resume", "--out", str(run), "--budget", "1s"]) == 0
+    assert json.loads((run / RUN).read_text())["environment"]["cpu"]["clock_hz"] is None
+
+
+def test_merged_run_is_refused(refused: Refuse, survey, run) -> None:
+    (run / RUN).write_text(json.dumps(json.loads((run / RUN).read_text()) | {"parts": []}))
+    error = refused(survey, "sweep", "--resume", "--out", run)
+    assert error == (
+        f"error: cannot resume {run}: it was merged: resume its shards, and merge them again"
+    )
 
 
 def test_newest_unfinished_run_is_found(
@@ -246,7 +274,7 @@ def test_newest_unfinished_run_is_found(
     assert refused(survey, "sweep", "--resume").startswith("error: nothing to resume")
     for name, finished in (("1-old", None), ("2-open", None), ("3-done", "now"), ("4-bad", None)):
         shutil.copytree(run, Path("reports") / name)
-        info = read_run(run).info | {"finished": finished, "name": name}
+        info = json.loads((run / RUN).read_text()) | {"finished": finished, "name": name}
         (Path("reports") / name / RUN).write_text("{" if name == "4-bad" else json.dumps(info))
     error = refused(survey, "sweep", "--resume", "--depth", "1,4")
     assert error.startswith("error: cannot resume reports/2-open: ")

@@ -2,7 +2,7 @@
 
 A page becomes a list of sections, one for each heading of the first two levels: its texts in the
 order of the page, and its figures. A row of a table is one text, its cells parted by bars; so is
-a paragraph, an item of a list, and all words of a figure's drawing. Explanations that show when
+a paragraph, an item of a list, a link of the navigation, and all words of a figure's drawing. Explanations that show when
 the pointer rests (``title``) stand in square brackets.
 """
 
@@ -39,6 +39,7 @@ class _Reader(HTMLParser):
         self.sections: list[Section] = [_new_section()]
         self._words: list[str] = []
         self._in_row = False
+        self._in_nav = False
         self._unseen = 0
         self._figures = 0
         self._coordinates: list[float] | None = None
@@ -57,7 +58,8 @@ class _Reader(HTMLParser):
             self._open(tag, attributes)
 
     def _open(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == "tr" or (tag in _BLOCKS and not self._in_row):
+        self._in_nav |= tag == "nav"
+        if tag == "tr" or (self._is_block(tag) and not self._in_row):
             self._flush()
         if tag in ("h1", "h2"):
             self.sections.append(_new_section())
@@ -79,10 +81,15 @@ class _Reader(HTMLParser):
             self._close(tag)
 
     def _close(self, tag: str) -> None:
-        if tag == "tr" or (tag in _BLOCKS and not self._in_row):
+        if tag == "tr" or (self._is_block(tag) and not self._in_row):
             self._flush()
+        self._in_nav &= tag != "nav"
         self._figures -= tag == "figure"
         self._in_row &= tag != "tr"
+
+    def _is_block(self, tag: str) -> bool:
+        """Whether an element stands apart from the words around it, as links in lists do."""
+        return tag in _BLOCKS or (tag == "a" and self._in_nav)
 
     def _end_drawing(self) -> None:
         if self._figures:  # others are swatches of legends, which are style

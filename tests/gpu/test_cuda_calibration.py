@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from paraformer_bench.instrument.clock import CudaDelays
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.study.calibration import DELAYS, CalibrationJob
+from paraformer_bench.study.calibration import DELAYS
+from paraformer_bench.study.job import CalibrationJob
 from paraformer_bench.workers.calibrate import calibrate
 
 pytestmark = pytest.mark.gpu
 
 
 def test_events_agree_with_the_clock_of_the_host(gpu: Device) -> None:
-    job = replace(CalibrationJob("cuda:0"), seconds=0.3)
+    job = CalibrationJob(device="cuda:0", seconds=0.3)
     readings = calibrate(CudaDelays(gpu.clock), gpu.clock, job)
     assert [(r.basis, r.asked_seconds) for r in readings] == [
         (basis, delay) for delay in DELAYS for basis in ("wall", "device")

@@ -13,6 +13,8 @@ import pytest
 from paraformer_bench.instrument.capture import wake
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import ProfileJob
+from paraformer_bench.study.timelines import Profile
 from paraformer_bench.timeline.metrics import examine
 from paraformer_bench.timeline.timeline import (
     BATCHED,
@@ -65,7 +67,8 @@ def look(
 
 def _profile(gpu: Device, case: Case, folder: Path) -> Profile:
     wake(gpu.torch_device)
-    return profile_case(case, gpu, ProfileJob("cuda:0", [case], str(folder), seconds=0.1))
+    job = ProfileJob(device="cuda:0", cases=[case], folder=str(folder), seconds=0.1)
+    return profile_case(case, gpu, job)
 
 
 def kernels(events: Trace) -> Trace:

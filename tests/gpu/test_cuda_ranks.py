@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ MakeCase = Callable[..., Case]
 
 @pytest.fixture(scope="module")
 def team() -> Iterator[Team]:
-    with Team("cuda:0", [2]) as team:
+    with closing(Team("cuda:0", [2])) as team:
         yield team
 
 

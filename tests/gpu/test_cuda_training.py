@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paraformer_bench.instrument import training
 from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
 from paraformer_bench.instrument.device import Device
-from paraformer_bench.instrument.training import Step, make_step, recording
+from paraformer_bench.instrument.training import TrainingStep, make_step, recording
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
 
@@ -30,7 +30,7 @@ METHODS = [
 ]
 
 
-def step_of(case: Case, device: torch.device) -> tuple[Step, nn.Module, Tensor]:
+def step_of(case: Case, device: torch.device) -> tuple[TrainingStep, nn.Module, Tensor]:
     model, x = build_model(case, device), make_input(case, device, 0)
     execution = EXECUTIONS.get(case.execution).factory
     return make_step(model, execution, x, case.scope), model, x

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 def skip_without_nvml(gpu: Device) -> None:
     """Containers may come without NVML, which is no fault of this package."""
     if isinstance(gpu.telemetry, NoTelemetry):
-        pytest.skip(gpu.telemetry.reason)
+        pytest.skip(gpu.telemetry.null_reasons["telemetry"])
 
 
 def test_a_reading_comes_from_the_gpu_by_its_uuid(gpu: Device) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import ceilings
-from paraformer_bench.instrument.clock import Call, DeviceTime
+from paraformer_bench.instrument.clock import Call, DeviceSample
 from paraformer_bench.study.errors import Unsupported
 
 CPU = torch.device("cpu")
@@ -37,10 +37,10 @@ class Machine:
         call()
         return self.time - start
 
-    def device(self, call: Call) -> DeviceTime:
+    def device(self, call: Call) -> DeviceSample:
         # The host is late at every third call: the queue runs dry, the time is too long.
         dry = self.calls % 3 == 0
-        return DeviceTime(self.wall(call) * (5 if dry else 1), dry)
+        return DeviceSample(self.wall(call) * (5 if dry else 1), dry)
 
 
 @pytest.fixture

@@ -14,7 +14,13 @@ from paraformer_bench.instrument.bench import build_model, make_input, prepare, 
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
 from paraformer_bench.instrument.gate import Mismatch
-from paraformer_bench.instrument.training import Step, draw_labels, make_step, mean_loss, recording
+from paraformer_bench.instrument.training import (
+    TrainingStep,
+    draw_labels,
+    make_step,
+    mean_loss,
+    recording,
+)
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.cost import block_flops, fixed_flops
 from paraformer_bench.study.errors import Unsupported
@@ -52,7 +58,7 @@ def train_case(make_case: MakeCase) -> MakeCase:
     return lambda **fields: make_case(**{"mode": "train"} | fields)
 
 
-def step_of(case: Case) -> tuple[Step, nn.Module, Tensor]:
+def step_of(case: Case) -> tuple[TrainingStep, nn.Module, Tensor]:
     """The step of a case, its model and a batch; call under `recording`."""
     model, x = build_model(case, CPU), make_input(case, CPU, 0)
     execution = EXECUTIONS.get(case.execution).factory

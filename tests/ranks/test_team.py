@@ -20,7 +20,7 @@ from paraformer_bench.instrument.device import open_device
 from paraformer_bench.instrument.gate import Mismatch
 from paraformer_bench.instrument.visit import Pool
 from paraformer_bench.ranks import follower
-from paraformer_bench.ranks.follower import Part, needs_ranks, threads_of
+from paraformer_bench.ranks.follower import RankPart, needs_ranks, threads_of
 from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study import child
 from paraformer_bench.study.case import Case
@@ -118,7 +118,7 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
     net = build_model(case, torch.device("cpu"))
     example = make_input(case, torch.device("cpu"), 1)
     own = ranks.team.ranks(case)
-    call = ranks.team.lead(case, Part(own, shard(net, example, own), example))
+    call = ranks.team.lead(case, RankPart(own, shard(net, example, own), example))
     for seed in range(3):
         x = make_input(case, torch.device("cpu"), seed)
         torch.testing.assert_close(call(x), loop(x), rtol=1e-12, atol=1e-12)

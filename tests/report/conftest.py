@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from paraformer_bench.study.case import Case
@@ -39,7 +40,7 @@ def make_case(**fields: Any) -> Case:
         "device": "cpu",
     }
     merged = base | fields
-    return Case(**({"heads": merged["width"] // 64} | merged))
+    return Case.of(**({"heads": merged["width"] // 64} | merged))
 
 
 def make_curve(
@@ -57,17 +58,20 @@ def make_curve(
         for depth in depths:
             case = make_case(depth=depth, **fields)
             if lost and depth in lost:
-                records.append(Record(case, block, 0, *lost[depth]))
+                status, reason = lost[depth]
+                records.append(
+                    Record(case=case, block=block, order=0, status=status, reason=reason)
+                )
                 continue
             noise = random.Random(ascii(f"{case.id} {block}"))
             times = [seconds(depth) * shared * noise.gauss(1, 0.01) for _ in range(5)]
-            weights = depth * 12 * case.width**2 * 4
+            weights = depth * 12 * case.spec.width**2 * 4
             records.append(
                 Record(
-                    case,
-                    block,
-                    0,
-                    "ok",
+                    case=case,
+                    block=block,
+                    order=0,
+                    status="ok",
                     wall_seconds=[t * 1.2 + 2e-5 for t in times] if gpu else times,
                     device_seconds=times if gpu else None,
                     rounds=[5],
@@ -122,9 +126,14 @@ def write_run(
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps(make_info() if info is None else info), "utf-8")
-    lines = "".join(record.to_line() for record in records)
+    lines = "".join(json.dumps(_plain(record)) + "\n" for record in records)
     (folder / RECORDS).write_text(lines, "utf-8")
     return folder
+
+
+def _plain(record: Record) -> Any:
+    """As `Record.line`, with text that no UTF-8 can hold."""
+    return msgspec.to_builtins(record, enc_hook=Case.flat) | {"case_id": record.case.id}
 
 
 class Page(HTMLParser):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.report.build import build_report
+from paraformer_bench.study import wire
 from tests.report.test_why import CEILINGS
 
 
@@ -111,7 +112,7 @@ def modelled(make: Any, tmp_path: Path) -> str:
             times = record.case.depth if record.case.execution == "loop" else 1
             record.work = [("addmm", times, 10**7 * batch, 10**5), ("add", 50, 0, 10**4)]
             records.append(record)
-    info = make.info(ceilings=CEILINGS.to_json())
+    info = make.info(ceilings=wire.plain(CEILINGS))
     return rows(make.page(build_report(make.run(tmp_path, records, info))), "outlook")
 
 
@@ -123,7 +124,7 @@ def test_other_batches_are_predicted(modelled: str) -> None:
     heads = [f'<th scope="col">{batch}</th>' for batch in (1, 2, 4, 8, 16)]
     assert " ".join(heads).replace(" ", "") in modelled.replace(" ", "")
     assert ">over 4096 <small>measured 8 of 8</small>" in modelled
-    assert '<th scope="col">twice as fast</th>' in modelled
+    assert "twice as fast" not in modelled
     assert "left out" not in modelled
 
 
@@ -132,7 +133,7 @@ def test_a_model_that_misses_what_was_measured_predicts_nothing(make: Any, tmp_p
     for record in records:  # the net that is constant seems to have work that grows
         record.work = [("addmm", record.case.depth, 10**8, 10**5)]
     page = make.page(
-        build_report(make.run(tmp_path, records, make.info(ceilings=CEILINGS.to_json())))
+        build_report(make.run(tmp_path, records, make.info(ceilings=wire.plain(CEILINGS))))
     )
     assert "1 curve is left out: the model misses" in rows(page, "outlook")
 

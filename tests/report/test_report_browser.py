@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from paraformer_bench.report.build import build_report
+from paraformer_bench.report.comparison import contend, write_comparison
 from paraformer_bench.report.index import build_index
+from paraformer_bench.study import wire
+from paraformer_bench.study.run_folder import read_run
 from tests.report.gpu_run import WAYS, write_trace
 from tests.report.test_report_hostile import STRINGS
 from tests.report.test_why import CEILINGS
@@ -46,8 +49,8 @@ def run_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
         times = record.case.depth if record.case.execution == "loop" else 1
         record.work = [("addmm", times, 8 * 10**7, 10**6), ("add", times, 0, 10**5)]
         record.flops, record.energy_joules = 10**9 * record.case.depth, 0.2 * record.case.depth
-    make.run(folder, records, make.info(ceilings=CEILINGS.to_json()))
-    for case in {record.case for record in records if record.case.width == 192}:
+    make.run(folder, records, make.info(ceilings=wire.plain(CEILINGS)))
+    for case in {record.case for record in records if record.case.spec.width == 192}:
         if case.depth in (1, 16):
             write_trace(folder, case)
     with (folder / "records.jsonl").open("a") as file:
@@ -149,7 +152,7 @@ def test_hostile_names_run_nothing_and_break_nothing(
     records += make.study(depths=(1, 2))
     for record in records:
         record.work = [("addmm", 1, 10**7, 10**5)]
-    info = make.info(name=text, ceilings=CEILINGS.to_json())
+    info = make.info(name=text, ceilings=wire.plain(CEILINGS))
     page = visit(build_report(make.run(tmp_path, records, info)).as_uri())
     page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
     if "\0" not in text:  # at which names end for pandas: to it these cases are one
@@ -278,10 +281,33 @@ def test_prints_without_what_only_works_on_a_screen(
     assert len(page.pdf()) > 10_000
 
 
+@pytest.fixture(scope="module")
+def comparison_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three runs, of which one is slower."""
+    folder = tmp_path_factory.mktemp("compared")
+    runs = [read_run(make.run(folder / name, make.study())) for name in ("a", "b", "c")]
+    for record in runs[2].records:
+        record.wall_seconds = [2 * seconds for seconds in record.wall_seconds]
+    return write_comparison(folder / "page.html", contend(runs, 0.03)).as_uri()
+
+
+def test_comparison_fits_a_phone(visit: Callable[..., Any], comparison_page: str) -> None:
+    page = visit(comparison_page, viewport={"width": 390, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#cases-c tbody tr").count() == 12
+    assert page.locator("#latency figure").count() == 3
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Callable[..., Any], run_page: str, scheme: str) -> None:
+def test_axe_finds_nothing(
+    visit: Callable[..., Any], run_page: str, comparison_page: str, scheme: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for address in (run_page, run_page.replace("/run/index.html", "/index.html")):
+    for address in (
+        run_page,
+        run_page.replace("/run/index.html", "/index.html"),
+        comparison_page,
+    ):
         page = visit(address, color_scheme=scheme, bypass_csp=True)
         for folded in page.locator("details:not([open]) > summary").all():
             if folded.is_visible():

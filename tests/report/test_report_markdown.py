@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from paraformer_bench.__main__ import main
-from paraformer_bench.report.downloads import citation
 from paraformer_bench.report.markdown import code, escape, summary
+from paraformer_bench.report.sections.files import citation
+from paraformer_bench.study import wire
+from paraformer_bench.study.run_folder import RunInfo
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -80,7 +82,7 @@ def test_command_prints_it_and_writes_nothing(
 
 
 def test_citation_is_whole_bibtex(make: Any) -> None:
-    text = citation(make.info(), "a_{run} 100%", ["cpu"])
+    text = citation(wire.convert(make.info(), RunInfo), "a_{run} 100%", ["cpu"])
     assert text.startswith("@misc{arun100,\n")
     assert "title  = {paraformer\\_bench" in text
     assert "run a\\_ run 100\\%}" in text
@@ -88,4 +90,4 @@ def test_citation_is_whole_bibtex(make: Any) -> None:
     assert "eprint = {2407.21670}," in text
     unescaped = re.sub(r"\\.", "", text)
     assert unescaped.count("{") == unescaped.count("}")
-    assert citation({}, "", []).startswith("@misc{run,\n")
+    assert citation(RunInfo(), "", []).startswith("@misc{run,\n")

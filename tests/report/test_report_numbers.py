@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.tables import block_table, case_table
-from paraformer_bench.report import series, style, units
+from paraformer_bench.analysis.tables import case_table
+from paraformer_bench.report.data import ReportData, in_words, rows_of, shared
 from paraformer_bench.report.facts import commit, environment
-from paraformer_bench.report.regimes import regimes, shared
-from paraformer_bench.report.scales import Axis, depth_ticks, frames
-from paraformer_bench.report.series import Line, Panel, Point, Series
+from paraformer_bench.report.figures import series, style
+from paraformer_bench.report.figures.panel import Axis, depth_ticks, frames
+from paraformer_bench.report.figures.series import Panel, Point, Series
+from paraformer_bench.study import words
+from paraformer_bench.study.run_folder import Run, RunInfo
 
 
 @pytest.mark.parametrize(
@@ -35,7 +39,7 @@ from paraformer_bench.report.series import Line, Panel, Point, Series
     ],
 )
 def test_three_significant_digits(value: float | None, text: str) -> None:
-    assert units.short(value) == text
+    assert words.short(value) == text
 
 
 @pytest.mark.parametrize(
@@ -43,19 +47,27 @@ def test_three_significant_digits(value: float | None, text: str) -> None:
     [(3.21, "3.21 s"), (61, "1 min 1 s"), (492.4, "8 min 12 s"), (3725, "1 h 2 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert units.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 def test_moments_powers_and_lists() -> None:
-    assert units.moment("2025-11-23T20:13:59Z") == "2025-11-23 20:13 UTC"
-    assert units.moment("yesterday") == "yesterday"
-    assert units.power(-0.004) == "0.00"
-    assert units.power(0.995) in ("0.99", "1.00")
-    assert units.span(1.0, None) == ""
-    assert units.depth_list([4, 1, 4]) == "1, 4"
-    assert units.depth_list(list(range(1, 10))) == "1, 2, 3 … 9 (9 depths)"
-    assert units.count(1, "regime") == "1 regime"
-    assert units.count(0, "regime") == "0 regimes"
+    assert words.moment("2025-11-23T20:13:59Z") == "2025-11-23 20:13 UTC"
+    assert words.moment("yesterday") == "yesterday"
+    assert words.power(-0.004) == "0.00"
+    assert words.power(0.995) in ("0.99", "1.00")
+    assert words.span(1.0, None) == ""
+    assert words.depth_list([4, 1, 4]) == "1, 4"
+    assert words.depth_list(list(range(1, 10))) == "1, 2, 3 … 9 (9 depths)"
+    assert words.count(1, "regime") == "1 regime"
+    assert words.count(0, "regime") == "0 regimes"
+
+
+def rows(records: list[Any]) -> list[Any]:
+    return rows_of(case_table(records), records)
+
+
+def regimes(records: list[Any]) -> Iterator[Any]:
+    return (row.curve.regime for row in rows(records))
 
 
 def exact(make: Any, milliseconds: Any, **fields: Any) -> list[Any]:
@@ -69,7 +81,8 @@ def exact(make: Any, milliseconds: Any, **fields: Any) -> list[Any]:
 
 def test_latency_is_in_milliseconds_with_block_medians(make: Any) -> None:
     records = exact(make, lambda depth: 2.0 * depth)
-    (panel,) = series.latency(case_table(records), block_table(records), "wall")
+    data = ReportData(Run(Path(), RunInfo(), records, []), [])
+    (panel,) = series.latency(data.rows, "wall", data.block_times())
     (curve,) = panel.series
     assert [point.depth for point in curve.points] == [1, 2, 4, 8]
     last = curve.points[-1]
@@ -83,7 +96,7 @@ def test_latency_is_in_milliseconds_with_block_medians(make: Any) -> None:
 def test_throughput_turns_the_interval_around(make: Any) -> None:
     records = exact(make, lambda depth: 4.0, batch=8)
     cases = case_table(records)
-    (panel,) = series.throughput(cases, "wall")
+    (panel,) = series.throughput(rows(records), "wall")
     point = panel.series[0].points[0]
     assert point.value == pytest.approx(8 / cases["wall"][0])
     assert point.low == pytest.approx(8 / cases["wall_high"][0])
@@ -95,7 +108,7 @@ def test_memory_is_in_mebibytes_and_knows_the_weights(make: Any) -> None:
     for record in records:
         record.peak_bytes = 3 * 2**20 * record.case.depth
         record.parameter_bytes = 2**20 * record.case.depth
-    (panel,) = series.memory(case_table(records))
+    (panel,) = series.memory(rows(records))
     assert [point.value for point in panel.series[0].points] == [3, 6, 12, 24]
     assert panel.weights == ({1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0},)
 
@@ -103,9 +116,9 @@ def test_memory_is_in_mebibytes_and_knows_the_weights(make: Any) -> None:
 def test_speedup_is_serial_over_this_one(make: Any) -> None:
     records = exact(make, lambda depth: 1.0 * depth)
     records += exact(make, lambda depth: 2.0, model="paraformer", execution="stacked")
-    (panel,) = series.speedup(case_table(records), judge(records), "wall")
+    (panel,) = series.speedup(rows(records), judge(records))
     (curve,) = panel.series
-    assert curve.line == Line("paraformer", "stacked", "eager")
+    assert curve.curve == records[-1].case.curve
     assert [point.value for point in curve.points] == pytest.approx([0.5, 1, 2, 4])
 
 
@@ -113,8 +126,8 @@ def test_branch_depths_of_one_group_share_a_panel(make: Any) -> None:
     records = exact(make, lambda depth: 1.0 * depth)
     records += exact(make, lambda depth: 1.0, model="paraformer")
     records += exact(make, lambda depth: 1.0, model="paraformer", branch_depth=2, depths=(2, 4, 8))
-    (panel,) = series.latency(case_table(records), block_table(records), "wall")
-    assert [some.line.label for some in panel.series] == [
+    (panel,) = series.latency(rows(records), "wall")
+    assert [some.curve.label for some in panel.series] == [
         "serial loop, eager",
         "paraformer loop, eager",
         "paraformer loop, eager, branch depth 2",
@@ -126,24 +139,24 @@ def test_numbers_of_devices_are_lines_of_their_own(make: Any) -> None:
     for devices in (1, 2, 8):
         who = {"model": "paraformer", "execution": "sharded", "devices": devices}
         records += exact(make, lambda depth: 1.0, **who)
-    (panel,) = series.latency(case_table(records), block_table(records), "wall")
-    assert [some.line.label for some in panel.series] == [
+    (panel,) = series.latency(rows(records), "wall")
+    assert [some.curve.label for some in panel.series] == [
         "serial loop, eager",
         "paraformer sharded, eager",
         "paraformer sharded, eager, 2 devices",
         "paraformer sharded, eager, 8 devices",
     ]
-    looks = style.looks(some.line for some in panel.series)
+    looks = style.looks(some.curve for some in panel.series)
     assert len({(look.colour, look.marker) for look in looks.values()}) == 4
 
 
-def test_limits_hold_every_value_and_are_shared_when_near() -> None:
+def test_limits_hold_every_value_and_are_shared_when_near(make: Any) -> None:
     axis = Axis("ms", "ms", {0: "L⁰", 1: "L¹"})
-    line = Line("serial", "loop", "eager")
+    curve = make.case().curve
 
     def panel(scale: float) -> Panel:
         points = (Point(1, scale, blocks=(scale * 0.8,)), Point(4, 2 * scale, 0.0001, 1e9))
-        return Panel("g", "cpu", (Series(line, points, {8: "oom"}),))
+        return Panel("g", "cpu", (Series(curve, points, {8: "oom"}),))
 
     near = frames([panel(1.0), panel(3.0)], axis)
     assert near[0] == near[1]
@@ -156,10 +169,10 @@ def test_limits_hold_every_value_and_are_shared_when_near() -> None:
     assert far[1].low > 1e5
 
 
-def test_noise_of_a_flat_curve_does_not_fill_the_panel() -> None:
+def test_noise_of_a_flat_curve_does_not_fill_the_panel(make: Any) -> None:
     points = (Point(1, 1.0), Point(2, 1.01))
-    line = Line("serial", "loop", "eager")
-    (limits,) = frames([Panel("g", "cpu", (Series(line, points),))], Axis("ms", "ms", {}))
+    curve = make.case().curve
+    (limits,) = frames([Panel("g", "cpu", (Series(curve, points),))], Axis("ms", "ms", {}))
     assert limits.high / limits.low >= 4
 
 
@@ -174,19 +187,19 @@ def test_depth_labels_never_touch() -> None:
 
 def test_regimes_are_told_apart_by_what_varies(make: Any) -> None:
     records = make.study(depths=(1,)) + make.study(depths=(1,), width=768, batch=8)
-    found = regimes(case_table(records))
+    found = in_words(regimes(records))
     assert [regime.short for regime in found.values()] == [
         "width 192 · batch 1",
         "width 768 · batch 8",
     ]
     assert shared(found) == "197 tokens · float32 · cpu · inference · whole net"
-    (alone,) = regimes(case_table(make.study(depths=(1,), heads=2, scope="trunk"))).values()
+    (alone,) = in_words(regimes(make.study(depths=(1,), heads=2, scope="trunk"))).values()
     assert alone.short == alone.full
     assert "2 heads" in alone.full
     assert "trunk only" in alone.full
     both = make.study(depths=(1,)) + make.study(depths=(1,), mode="train")
-    words = [regime.short for regime in regimes(case_table(both)).values()]
-    assert words == ["inference", "training"]
+    told = [regime.short for regime in in_words(regimes(both)).values()]
+    assert told == ["inference", "training"]
 
 
 def test_environment_is_flattened_in_order() -> None:
@@ -194,7 +207,7 @@ def test_environment_is_flattened_in_order() -> None:
         "environment": {"a": 1, "gpu": {"name": "x", "pci": {"id": 2, "ok": True}, "none": None}},
         "versions": {"torch": "2"},
     }
-    assert environment(info) == [
+    assert environment(RunInfo(**info)) == [
         ("machine", [("a", "1")]),
         ("gpu", [("name", "x"), ("pci / id", "2"), ("pci / ok", "yes"), ("none", "unknown")]),
         ("versions", [("torch", "2")]),
@@ -202,14 +215,14 @@ def test_environment_is_flattened_in_order() -> None:
 
 
 def test_commit_keeps_the_mark_of_changes() -> None:
-    assert commit({"commit": "0123456789abcdef+changes"}) == "0123456789ab+changes"
-    assert commit({}) == ""
+    assert commit(RunInfo(commit="0123456789abcdef+changes")) == "0123456789ab+changes"
+    assert commit(RunInfo()) == ""
 
 
 def test_environment_is_told_in_peoples_units() -> None:
     cpu = {"memory_bytes": 25274793984, "clock_hz": 2596132000, "clock_hz_note": "idle"}
     gpu = {"power_watts": 71.3, "temperature_celsius": None}
-    sections = environment({"environment": {"cpu": cpu, "gpus": {"cuda:0": gpu}}})
+    sections = environment(RunInfo(environment={"cpu": cpu, "gpus": {"cuda:0": gpu}}))
     assert sections == [
         ("cpu", [("memory", "23.5 GiB"), ("clock", "2.60 GHz"), ("clock_hz_note", "idle")]),
         ("gpus", [("cuda:0 / power", "71.3 W"), ("cuda:0 / temperature_celsius", "unknown")]),

@@ -11,12 +11,16 @@ from xml.etree import ElementTree as ET
 import pytest
 from matplotlib.figure import Figure
 
-from paraformer_bench.report import style
 from paraformer_bench.report.build import build_report
-from paraformer_bench.report.series import Line
-from paraformer_bench.report.svg import to_svg
+from paraformer_bench.report.figures import style
+from paraformer_bench.report.figures.svg import to_svg
+from paraformer_bench.study.case import Curve, Method, Regime
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def curve(*method: str) -> Curve:
+    return Curve(Method(*method), Regime((), 1, "float32", "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -106,33 +110,32 @@ def test_drawing_is_the_same_every_time_and_leaves_settings_alone() -> None:
 
 def test_house_methods_keep_their_look_and_all_differ() -> None:
     house = [
-        Line("serial", "loop", "eager"),
-        Line("serial", "loop", "graph"),
-        Line("paraformer", "loop", "eager"),
-        Line("paraformer", "stacked", "eager"),
-        Line("paraformer", "stacked", "graph"),
+        curve("serial", "loop", "eager"),
+        curve("serial", "loop", "graph"),
+        curve("paraformer", "loop", "eager"),
+        curve("paraformer", "stacked", "eager"),
+        curve("paraformer", "stacked", "graph"),
     ]
-    guests = [Line(f"guest{n}", "loop", "eager") for n in range(4)]
+    guests = [curve(f"guest{n}", "loop", "eager") for n in range(4)]
     alone = style.looks(house)
     together = style.looks([*guests, *house])
-    for line in house:
-        assert replace(together[line], number=0) == replace(alone[line], number=0)
+    for label in (one.label for one in house):
+        assert replace(together[label], number=0) == replace(alone[label], number=0)
     drawn = {(look.colour, look.marker, look.dash) for look in together.values()}
     assert len(drawn) == len(house) + len(guests)
-    numbers = [look.number for _, look in sorted(together.items())]
-    assert numbers == list(range(len(together)))
-    same = (alone[house[0]], alone[house[1]])
+    assert [look.number for look in together.values()] == list(range(len(together)))
+    same = (alone[house[0].label], alone[house[1].label])
     assert same[0].colour == same[1].colour
     assert same[0].dash != same[1].dash
 
 
 def test_more_methods_than_colours_still_get_a_look() -> None:
-    lines = [Line(f"model{n}", "loop", "eager") for n in range(40)]
-    looks = style.looks([*lines, Line("serial", "loop", "eager")])
-    assert set(lines) < set(looks)
+    lines = [curve(f"model{n}", "loop", "eager") for n in range(40)]
+    looks = style.looks([*lines, curve("serial", "loop", "eager")])
+    assert {line.label for line in lines} < set(looks)
     assert len({(look.colour, look.marker) for look in looks.values()}) == 41
-    many = [Line(f"model{n}", "loop", "eager") for n in range(400)]
-    assert set(style.looks(many)) == set(many)
+    many = [curve(f"model{n}", "loop", "eager") for n in range(400)]
+    assert set(style.looks(many)) == {line.label for line in many}
 
 
 def test_series_colours_stand_out_on_both_pages() -> None:

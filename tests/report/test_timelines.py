@@ -14,17 +14,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from paraformer_bench.report import (
-    gantt,
-    lanes,
-    live_memory,
-    style,
-    timeline_picture,
-    timelines,
-)
 from paraformer_bench.report.build import build_report
-from paraformer_bench.report.lanes import JOIN, TOGETHER, Bar, Part
-from paraformer_bench.report.series import Line
+from paraformer_bench.report.figures import lanes, style, timeline
+from paraformer_bench.report.figures.lanes import JOIN, TOGETHER, Bar, Stretch
+from paraformer_bench.report.figures.timeline import GanttRow, MemoryCurve, Picture
+from paraformer_bench.report.sections import timelines
 from paraformer_bench.report.traces import Traced
 from paraformer_bench.timeline.kinds import COPY, ELEMENTWISE, KINDS, OTHER, PRODUCT
 from paraformer_bench.timeline.metrics import examine
@@ -114,7 +108,11 @@ def test_picture_shows_every_layer_and_branch_at_depth_16(
 
 def test_picture_has_the_colours_of_all_kinds_in_it(make: Any, run: Callable[..., Path]) -> None:
     page = make.page(build_report(run()))
-    shown = [kind for kind in KINDS if f"</svg> {kind}\n" in section(page).replace("</li>", "\n")]
+    shown = [
+        kind
+        for kind in KINDS
+        if f"</svg> <bdi>{kind}</bdi>\n" in section(page).replace("</li>", "\n")
+    ]
     assert shown == [kind for kind in KINDS if kind != OTHER]
 
 
@@ -265,7 +263,7 @@ def test_pictures_beyond_the_room_are_left_out(
 )
 def test_depth_that_is_drawn(serial: list[int], others: list[int], chosen: int) -> None:
     timelines_of = [(True, depth) for depth in serial] + [(False, depth) for depth in others]
-    assert timeline_picture._depth(timelines_of) == chosen
+    assert timeline.depth_to_draw(timelines_of) == chosen
 
 
 def test_one_lost_trace_does_not_change_the_depth(make: Any, run: Callable[..., Path]) -> None:
@@ -354,11 +352,11 @@ def test_parts_of_a_lane() -> None:
     )
     [lane] = lanes.lanes(held, 10.0, 0.1)
     assert lane.parts == [
-        Part(0, 1, "layer", 0),
-        Part(1, 3, "branch", 0),
-        Part(3, 4, JOIN),
-        Part(4, 5, "branch", 1),
-        Part(5, 6, TOGETHER),
+        Stretch(0, 1, "layer", 0),
+        Stretch(1, 3, "branch", 0),
+        Stretch(3, 4, JOIN),
+        Stretch(4, 5, "branch", 1),
+        Stretch(5, 6, TOGETHER),
     ]
 
 
@@ -367,12 +365,12 @@ def test_memory_keeps_its_peaks_when_points_are_too_many() -> None:
     values = [1_000] * number
     values[777] = 9_000
     memory = pd.DataFrame({"seconds": [n / number for n in range(number)], "live_bytes": values})
-    curve = live_memory.Curve(Line("serial", "loop", "eager"), memory, 1.0)
-    times, levels = live_memory._steps(curve, 1.0)
-    assert len(times) == len(levels) <= live_memory.MOST_POINTS + 3
+    curve = MemoryCurve("serial loop, eager", memory, 1.0)
+    times, levels = timeline.corners(curve, 1.0)
+    assert len(times) == len(levels) <= timeline.MOST_POINTS + 3
     assert levels.max() == curve.peak == 9_000
     assert (times[0], levels[0], times[-1]) == (0.0, 0.0, 1.0)
-    assert abs(times[levels.argmax()] - 777 / number) < 2 / live_memory.MOST_POINTS
+    assert abs(times[levels.argmax()] - 777 / number) < 2 / timeline.MOST_POINTS
 
 
 def test_a_peak_does_not_stand_until_the_next_change() -> None:
@@ -380,8 +378,8 @@ def test_a_peak_does_not_stand_until_the_next_change() -> None:
     number = 1_000
     burst = [(n / number / 1e6, n if n < number - 1 else 5) for n in range(number)]
     memory = pd.DataFrame([*burst, (0.9, 7)], columns=["seconds", "live_bytes"])
-    curve = live_memory.Curve(Line("serial", "loop", "eager"), memory, 1.0)
-    times, levels = live_memory._steps(curve, 1.0)
+    curve = MemoryCurve("serial loop, eager", memory, 1.0)
+    times, levels = timeline.corners(curve, 1.0)
     assert levels.max() == number - 2
     before = [level for time, level in zip(times, levels, strict=True) if 0.1 > time > 0]
     assert before[-1] == 5
@@ -398,19 +396,19 @@ def spans(line: Any) -> list[tuple[float, float]]:
     return [(xs[place], xs[place + 1]) for place in range(0, len(xs), 3)]
 
 
-def gantt_row(*bars: Bar, parts: list[Part] | None = None, lanes_of: int = 1, **f: Any) -> Any:
+def gantt_row(*bars: Bar, parts: list[Stretch] | None = None, lanes_of: int = 1, **f: Any) -> Any:
     one = lanes.Lane(list(bars), parts or [], True)
-    return gantt.Row("who", "what", [one] * lanes_of, f.get("launches", []))
+    return GanttRow("who", "what", [one] * lanes_of, f.get("launches", []))
 
 
 @pytest.mark.parametrize("lanes_of", [1, 3])
 def test_bars_are_drawn_where_operations_were(lanes_of: int) -> None:
     bars = (Bar(1.0, 2.0, PRODUCT), Bar(3.0, 4.0, COPY), Bar(6.0, 9.0, PRODUCT))
     with style.drawing():
-        figure = gantt.draw([gantt_row(*bars, lanes_of=lanes_of)], 10.0)
+        figure = timeline.draw_gantt([gantt_row(*bars, lanes_of=lanes_of)], 10.0)
     assert figure.axes[0].get_xlim() == (0.0, 10.0)
     for kind, expected in ((PRODUCT, [(1.0, 2.0), (6.0, 9.0)]), (COPY, [(3.0, 4.0)])):
-        drawn = [x for x in lines_of(figure) if x.get_color() == gantt.COLOURS[kind]]
+        drawn = [x for x in lines_of(figure) if x.get_color() == timeline.COLOURS[kind]]
         assert [spans(line) for line in drawn] == [expected] * lanes_of
         assert len({line.get_ydata()[0] for line in drawn}) == lanes_of
 
@@ -422,34 +420,35 @@ def test_launches_and_the_end_of_the_first_row_are_drawn() -> None:
         gantt_row(Bar(0.0, 4.0, PRODUCT)),
     ]
     with style.drawing():
-        figure = gantt.draw(rows, 10.0)
+        figure = timeline.draw_gantt(rows, 10.0)
     thin = [line for line in lines_of(figure) if line.get_linewidth() == 0.5]
     assert [spans(line) for line in thin] == [[(0.5, 0.5), (1.5, 1.5)]]
     dotted = [line for line in lines_of(figure) if line.get_linestyle() == ":"]
     assert [spans(line) for line in dotted] == [[(7.0, 7.0)] * 2]
     with style.drawing():
-        alone = gantt.draw(rows[:1], 10.0)
+        alone = timeline.draw_gantt(rows[:1], 10.0)
     assert not [line for line in lines_of(alone) if line.get_linestyle() == ":"]
 
 
 def test_of_too_many_numbers_every_nth_is_written() -> None:
-    parts = [Part(n / 200, (n + 0.9) / 200, "layer", n) for n in range(200)]
+    parts = [Stretch(n / 200, (n + 0.9) / 200, "layer", n) for n in range(200)]
     with style.drawing():
-        figure = gantt.draw([gantt_row(Bar(0.0, 1.0, PRODUCT), parts=parts)], 1.0)
+        figure = timeline.draw_gantt([gantt_row(Bar(0.0, 1.0, PRODUCT), parts=parts)], 1.0)
     numbers = [int(text.get_text()) for text in figure.axes[0].texts if text.get_text().isdigit()]
     step = numbers[1] - numbers[0]
     assert step > 1
     assert numbers == list(range(0, 200, step))
 
 
-def test_memory_is_drawn_to_its_peak() -> None:
-    line = Line("serial", "loop", "eager")
+def test_memory_is_drawn_to_its_peak(make: Any) -> None:
+    curve = make.case().curve
     memory = pd.DataFrame({"seconds": [1.0, 2.0], "live_bytes": [5 * 2**20, -(2**20)]})
     with style.drawing():
-        figure = live_memory.draw([live_memory.Curve(line, memory, 3.0)], 4.0, style.looks([line]))
-    curve = next(x for x in lines_of(figure) if x.get_drawstyle() == "steps-post")
-    assert list(curve.get_xdata()) == [0.0, 1.0, 2.0, 3.0]
-    assert list(curve.get_ydata()) == [0.0, 5.0, -1.0, -1.0]
+        memories = [MemoryCurve(curve.label, memory, 3.0)]
+        figure = timeline.draw_memory(memories, 4.0, style.looks([curve]))
+    drawn = next(x for x in lines_of(figure) if x.get_drawstyle() == "steps-post")
+    assert list(drawn.get_xdata()) == [0.0, 1.0, 2.0, 3.0]
+    assert list(drawn.get_ydata()) == [0.0, 5.0, -1.0, -1.0]
 
 
 def test_release_after_the_last_operation_is_on_the_axis(tmp_path: Path, make: Any) -> None:
@@ -462,7 +461,7 @@ def test_release_after_the_last_operation_is_on_the_axis(tmp_path: Path, make: A
         builder.memory(60_000, -(4 << 20), device_type=1)
 
     traced = drawable(builder.steps(fill).write(), make)
-    drawing = timeline_picture.picture("t", traced, "here", style.looks([traced[0][0]]))
+    drawing = drawn_alone(traced)
     assert drawing is not None
     assert drawing.memory is not None
     xs = [float(x) for x in re.findall(r"[MLH](-?[\d.]+)", drawing.memory)]
@@ -478,7 +477,7 @@ def test_a_device_whose_clock_is_behind_begins_at_zero(tmp_path: Path, make: Any
         builder.kernel(0, -10_000, -5_000)
 
     traced = drawable(builder.steps(fill).write(), make)
-    drawing = timeline_picture.picture("t", traced, "here", style.looks([traced[0][0]]))
+    drawing = drawn_alone(traced)
     assert drawing is not None
     assert "2 kernels in 45.0 µs" in drawing.gantt
     assert not re.search(r">-\d", drawing.gantt)
@@ -490,11 +489,15 @@ def host_alone(folder: Path) -> None:
     builder.steps(lambda step: builder.add("cpu_op", "aten::mm", 1_000, 2_000)).write()
 
 
-def drawable(path: Path, make: Any) -> list[tuple[Line, Any]]:
+def drawable(path: Path, make: Any) -> Traced:
     """A trace as the picture wants it."""
     traced = Traced(make.case(device="cuda:0"), path.name, 1, None, examine(path, on_gpu=True))
     assert traced.view.timeline.reason == ""
-    return [(Line("serial", "loop", "eager"), traced)]
+    return traced
+
+
+def drawn_alone(traced: Traced) -> Picture | None:
+    return timeline.picture("t", [traced], "here", style.looks([traced.case.curve]))
 
 
 def test_many_streams_at_great_depth_are_drawn(tmp_path: Path, make: Any) -> None:
@@ -512,7 +515,7 @@ def test_many_streams_at_great_depth_are_drawn(tmp_path: Path, make: Any) -> Non
 
     lengths = (90_000_000, 90_000_001, 90_000_003, 90_000_002)
     traced = drawable(builder.steps(fill, lengths).write(), make)
-    drawing = timeline_picture.picture("t", traced, "here", style.looks([traced[0][0]]))
+    drawing = drawn_alone(traced)
     assert drawing is not None
     assert not drawing.exact
     assert drawing.size < 150_000

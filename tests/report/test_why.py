@@ -9,7 +9,8 @@ import pytest
 
 from paraformer_bench.analysis.latency_model import Model, Scales, Step
 from paraformer_bench.report.build import build_report
-from paraformer_bench.report.why import sentence
+from paraformer_bench.report.sections.why import sentence
+from paraformer_bench.study import wire
 from paraformer_bench.study.ceilings import Ceilings, Copy, Product
 
 CEILINGS = Ceilings(
@@ -78,7 +79,7 @@ def folder(make: Any, tmp_path: Path) -> Path:
         times = record.case.depth if record.case.execution == "loop" else 1
         # At the ceilings a branch takes 0.8 of the millisecond that the slowest nets take.
         record.work = [("addmm", times, 8 * 10**7, 10**6), ("add", times, 0, 10**5)]
-    return Path(make.run(tmp_path, records, make.info(ceilings=CEILINGS.to_json())))
+    return Path(make.run(tmp_path, records, make.info(ceilings=wire.plain(CEILINGS))))
 
 
 def test_the_page_shows_prediction_beside_measurement(folder: Path, make: Any) -> None:

@@ -209,3 +209,65 @@ def test_nesting_without_end_in_the_journal_is_dropped(folder: Path, cases, even
     abandoned(folder, [(0, events.sampled(cases[0], [1.0] * 5))], "[" * 200_000)
     with Store.resume(folder, cases) as store:
         assert store.done == {(cases[0].id, 0)}
+
+
+def test_journal_of_the_version_before(folder: Path, cases: list[Case]) -> None:
+    """Its events were written by hand: each had what it needed and nothing else."""
+    facts = {
+        "operations": 46,
+        "flops": 8681472,
+        "work": [["clone", 1, 0, 98304], ["addmm", 1, 1572864, 250112]],
+        "parameter_bytes": 1261728,
+        "relative_error": 3.75e-07,
+        "compile_seconds": None,
+        "warmup_calls": 1,
+        "peak_bytes": 1921024,
+        "reserved_bytes": None,
+    }
+    reading = {"others_cores": 0.05, "cpu_clock_hz": 2.4e9}
+    label = {"flags": ["drift"], "sentinel_seconds": [1e-3, 2e-3]}
+    window = {"seconds": 2.0, "calls": 400, "watts": 50.0}
+    rest = {"device_seconds": [], "dry": 0, "reading": reading, "busy_seconds": 0.1}
+    reasons = {"null_reasons": {"energy_joules": "before its window"}}
+
+    def lines(case: Case) -> list[dict[str, object]]:
+        return [
+            {"event": "prepared", "order": 0, "facts": facts, "busy_seconds": 0.2} | reasons,
+            {"event": "sampled", "wall_seconds": [1e-3] * 5} | rest,
+            {"event": "sampled", "wall_seconds": [2e-3] * 5} | rest,
+            {"event": "timed"} | label,
+            {"event": "energy", "joules": 0.25, "window": window},
+            {"event": "finished", "status": "ok", "reason": None} | label,
+        ]
+
+    whole, interrupted, failed = cases
+    written = [{"block": 2, "case_id": whole.id} | line for line in lines(whole)]
+    written += [{"block": 2, "case_id": interrupted.id} | line for line in lines(whole)[:2]]
+    ending = {"status": "oom", "reason": "too big", "flags": [], "order": 7}
+    written += [{"block": 2, "event": "finished", "case_id": failed.id} | ending]
+    abandoned(folder, [])
+    (folder / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in written))
+    with Store.resume(folder, cases) as store:
+        assert store.warnings == []
+    records = {record.case: record for record in read_run(folder).records}
+    assert records[whole] == Record(
+        case=whole,
+        block=2,
+        order=0,
+        status="ok",
+        wall_seconds=[1e-3] * 5 + [2e-3] * 5,
+        rounds=[5, 5],
+        energy_joules=0.25,
+        flags=["drift"],
+        telemetry={
+            "readings": [reading, reading],
+            "sentinel_seconds": [1e-3, 2e-3],
+            "energy": window,
+        },
+        work=[("clone", 1, 0, 98304), ("addmm", 1, 1572864, 250112)],
+        **{name: value for name, value in facts.items() if name != "work"},
+    )
+    assert records[interrupted].wall_seconds == [1e-3] * 5
+    assert records[interrupted].flags == ["interrupted"]
+    assert (records[failed].status, records[failed].reason) == ("oom", "too big")
+    assert records[failed].order == 7

@@ -17,7 +17,7 @@ from paraformer_bench.study.run_folder import MOST_BLOCKS, Shard, read_run
 from paraformer_bench.study.survey import Survey
 from paraformer_bench.sweep import setup as subject
 from paraformer_bench.sweep.plan import Settings, Study
-from paraformer_bench.sweep.resume import commit, find_run
+from paraformer_bench.sweep.resume import commit, find_run, identity
 from paraformer_bench.sweep.setup import open_store
 
 SMOKE = Settings(suite="smoke", device="cpu")
@@ -238,6 +238,38 @@ def test_a_run_from_before_there_were_energy_windows_is_resumed() -> None:
     with open_store(study, settings) as store:
         assert store.info.identity["suite"] == hashlib.sha256(older).hexdigest()
     assert set_up(Settings(out=Path("run"), resume=True)).resumed
+
+
+def test_what_a_study_is_known_by_is_as_it_was(files, tmp_path: Path) -> None:
+    """Digests that the version before cases had open axes has written of this suite."""
+    text = """
+    name = "old one"
+    [claim]
+    margin = 0.2
+    [protocol]
+    blocks = 3
+    rounds = 3
+    seconds_per_case = 0.8
+    [[grid]]
+    models = ["serial", "paraformer"]
+    executions = ["loop", "stacked"]
+    runtimes = ["eager", "graph"]
+    depth = [2, 4]
+    tokens = 17
+    width = [64, 128]
+    branch_depth = [1, 2]
+    [[grid]]
+    models = "serial"
+    depth = 1
+    image = 32
+    heads = 2
+    width = 64
+    batch = 2
+    """
+    suite = files.write(tmp_path / "old.toml", text)
+    own = identity(set_up(Settings(suite=str(suite), device="cpu")))
+    assert own["suite"] == "180d8078f1eaee2014cbf34d8cb3a05fdc65562152828054d170a851da8e9a71"
+    assert own["cases"] == "6f75f400fcb423f68bb3113cbb6feac3e026ae0a6205219092997292904c504f"
 
 
 def test_a_run_is_not_resumed_with_other_energy_windows(files, tmp_path: Path) -> None:

@@ -91,9 +91,7 @@ def test_limits_become_ceilings(survey_of: Callable[..., Survey]) -> None:
 
 
 def test_limits_that_could_not_be_measured(survey_of: Callable[..., Survey]) -> None:
-    with pytest.raises(
-        UsageError, match=r"^cannot measure the ceilings of cpu: the"
-    ):
+    with pytest.raises(UsageError, match=r"^cannot measure the ceilings of cpu: the"):
         measure_ceilings(survey_of(), "cpu", ["float32"], Answers())
 
 

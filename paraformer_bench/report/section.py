@@ -1,0 +1,221 @@
+"""What a page is made of: sections of paragraphs, tables, figures and what unfolds.
+
+`templates/page.html.j2` renders them. A ``str`` that is no `Markup` is text of unknown origin,
+and is escaped; `report.html` makes paragraphs and all else that is no class of its own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from markupsafe import Markup
+
+from paraformer_bench.report.html import Facts, Swatches, plain, prose
+
+R = TypeVar("R")
+Attributes = Mapping[str, object]
+"""Of an element, by name; what is None is left out."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: What people read; what is long and no `Markup` can be unfolded.
+        detail: Less important, below it.
+        key: Number to sort it by; null: sort it last.
+        attributes: Of its element.
+    """
+
+    text: str
+    detail: str = ""
+    key: float | None = None
+    attributes: Attributes = field(default_factory=dict)
+
+    @property
+    def html(self) -> str:
+        """The text as the page has it."""
+        folds = len(self.text) > 240 and not isinstance(self.text, Markup)
+        return prose(self.text) if folds else self.text
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """A column of a table.
+
+    Attributes:
+        head: Over it.
+        cell: Of a row; None leaves the element out, for a cell before it that reaches so far.
+        name: What stands before its cells where rows become cards; the head if it is empty.
+        title: What the head means.
+        line: Number of the line of the page that it is about.
+    """
+
+    head: str
+    cell: Callable[[R], Cell | str | None]
+    name: str = ""
+    title: str | None = None
+    line: int | None = None
+
+    @property
+    def attributes(self) -> Attributes:
+        """Of the element of its head."""
+        return {"title": self.title, "data-line": self.line}
+
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """A table: a row for each of ``rows``, of which the first cell is the head.
+
+    Attributes:
+        columns: From left to right.
+        rows: What the columns' cells are of.
+        look: CSS classes; ``plain`` and ``verdicts`` become cards on a narrow page, the head of a
+            ``sortable`` one is clicked.
+        label: What it is for those who cannot see it; a table that has one scrolls by itself.
+        caption: Over it.
+        region: Attributes of what scrolls.
+        attributes: Of a row.
+        notes: Of a row, over its whole width; makes every row a body of its own.
+    """
+
+    columns: Sequence[Column[R]]
+    rows: Sequence[R]
+    look: str = "sortable plain"
+    label: str = ""
+    caption: str = ""
+    region: Attributes = field(default_factory=dict)
+    attributes: Callable[[R], Attributes] = lambda row: {}
+    notes: Callable[[R], Sequence[str]] | None = None
+
+    def cells(self, row: R) -> Iterator[tuple[str, Attributes, Cell]]:
+        """Yield tag, attributes and contents of the cells of a row."""
+        cards = "plain" in self.look or "verdicts" in self.look
+        for place, column in enumerate(self.columns):
+            value = column.cell(row)
+            if value is None:
+                continue
+            cell = value if isinstance(value, Cell) else Cell(value)
+            name = column.name or plain(column.head)
+            yield (
+                "td" if place else "th",
+                {
+                    "scope": None if place else "row",
+                    "data-line": column.line,
+                    "data-head": name if cards and place else None,
+                    "data-key": None if cell.key is None else f"{cell.key:.5g}",
+                    **cell.attributes,
+                },
+                cell,
+            )
+
+
+@dataclass(frozen=True)
+class ChartPanel:
+    """A drawn panel: the number of its regime if it has one, words, the drawing and its values."""
+
+    regime: int | None
+    caption: str
+    svg: Markup
+    values: Table[Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of panels side by side, each with its values as a table.
+
+    Attributes:
+        panels: One a regime.
+        key: Its anchor, and start of every id in its drawings.
+        title: What is drawn; empty where each panel stands for itself.
+        note: How to read it.
+        unit: What stands behind a value.
+        legend: Of every line.
+    """
+
+    panels: Sequence[ChartPanel]
+    key: str = ""
+    title: str = ""
+    note: str = ""
+    unit: str = ""
+    legend: Swatches = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What can be unfolded: what is seen of it before, how much it is, and the rest.
+
+    Attributes:
+        summary: What is seen of it.
+        body: The rest.
+        tally: How much that is.
+        attributes: Of its element.
+        open: Whether it begins unfolded.
+    """
+
+    summary: str
+    body: Sequence[Block]
+    tally: str = ""
+    attributes: Attributes = field(default_factory=lambda: {"class": "data"})
+    open: bool = False
+
+
+Block: TypeAlias = "Markup | Table[Any] | Chart | Fold"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a heading.
+
+    Attributes:
+        id: Its anchor.
+        title: The heading; empty where a `Chart` of the same anchor is all there is.
+        body: In reading order.
+        nav: Its name in the list of sections; empty to leave it out there.
+    """
+
+    id: str
+    title: str
+    body: Sequence[Block]
+    nav: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its head and its sections.
+
+    Attributes:
+        title: For the window.
+        place: Where one is, above everything.
+        question: What is answered.
+        heading: The answer.
+        tone: CSS class of the answer.
+        sections: In reading order.
+        symbol: Mark of the answer.
+        claims: What must be known of it, in grey.
+        leads: What there is to say, large.
+        banners: Warnings.
+        facts: What a reader wants to know first.
+        filters: Attributes for the script that narrows the page down; none if it cannot be.
+    """
+
+    title: str
+    place: Markup
+    question: str
+    heading: str
+    tone: str
+    sections: Sequence[Section]
+    symbol: str = ""
+    claims: Sequence[str] = ()
+    leads: Sequence[Markup] = ()
+    banners: Sequence[Markup] = ()
+    facts: Facts = field(default_factory=list)
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+
+def alone(chart: Chart | None, nav: str = "") -> list[Section]:
+    """Return a figure as a section of its own, none if there is no figure."""
+    return [Section(chart.key, "", [chart], nav)] if chart else []

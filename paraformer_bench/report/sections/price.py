@@ -1,0 +1,184 @@
+"""The price: what depth costs, whether or not time grows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from paraformer_bench.report import html
+from paraformer_bench.report.data import Conditions, ReportData
+from paraformer_bench.report.figures import series
+from paraformer_bench.report.figures.chart import chart
+from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.series import grouped
+from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.study.case import SERIAL
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.words import MIB, NONE, count, depth_list, short, time, times
+
+ORDER = 60
+
+_ABOUT = (
+    "A serial net and a Para-Former of one depth hold the same weights and do the same "
+    "arithmetic: running branches at once can save time, never work. Below each value, in grey: "
+    "how many times that of the serial net under the same runtime."
+)
+_THROUGHPUT = (
+    "Images per second of one stream of calls: batch over time per call. Higher is better."
+)
+_MEMORY = {
+    "cpu": "Peak resident memory of the worker in one call, above what it held before the net.",
+    "cuda": "Peak memory allocated on the GPU in one call, above what it held before the net.",
+}
+_WEIGHTS = " The dotted grey line is the size of the weights alone."
+_ENERGY = (
+    "What the device used for one image while calls followed each other without a pause, idle "
+    "power included."
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that a case costs: its name, its number (NaN if unknown) and that as text."""
+
+    head: str
+    value: Callable[[Any, str], float]
+    text: Callable[[float], str]
+
+
+QUANTITIES = (
+    Quantity("time per call", getattr, time),
+    Quantity(
+        "peak memory", lambda row, _: row.peak_bytes, lambda size: f"{short(size * MIB)} MiB"
+    ),
+    Quantity(
+        "work per image",
+        lambda row, _: row.flops / row.batch,
+        lambda flops: f"{short(flops / 1e9)} GFLOP",
+    ),
+    Quantity(
+        "work done",
+        lambda row, column: row.flops / getattr(row, column),
+        lambda rate: f"{short(rate / 1e9)} GFLOP/s",
+    ),
+    Quantity(
+        "energy per image",
+        lambda row, _: row.energy_joules / row.batch,
+        lambda joules: f"{short(joules)} J",
+    ),
+)
+"""Columns of the tables; the last one only where energy was measured."""
+
+
+def sections(data: ReportData) -> list[Section]:
+    """Return the section, none where nothing was timed."""
+    column = data.column
+    timed = [row for row in data.rows if 0 < getattr(row, column) < math.inf]
+    if not timed:
+        return []
+    groups = grouped(timed)
+    body: list[Block] = [html.text(_ABOUT)]
+    has_energy = any(row.energy_joules > 0 for row in timed)
+    if not has_energy and (reason := _no_energy(data.run.records)):
+        body.append(html.text(html.rich("Energy was not measured: {}", html.prose(reason))))
+    quantities = QUANTITIES if has_energy else QUANTITIES[:-1]
+    for group, curves in groups.items():
+        rows = [row for held in curves.values() for row in held]
+        regime = data.regimes[group]
+        body.append(_table(data, regime, rows, quantities, len(groups) <= 2))
+    kinds = {row.device.split(":")[0] for row in data.rows}
+    spent = " ".join(_MEMORY[kind] for kind in sorted(kinds & _MEMORY.keys())) + _WEIGHTS
+    figures = (
+        (
+            *("throughput", "Throughput against depth", _THROUGHPUT),
+            series.throughput(data.rows, column),
+            Axis("images per second", "images/s", {}),
+        ),
+        (
+            *("memory", "Memory against depth", spent),
+            series.memory(data.rows),
+            Axis("peak memory (MiB)", "MiB", {}),
+        ),
+        (
+            *("energy", "Energy against depth", _ENERGY),
+            series.energy(data.rows),
+            Axis("energy per image (J)", "J", {}),
+        ),
+    )
+    drawn = [chart(*figure, data.looks, data.regimes) for figure in figures]
+    return [Section("price", "The price", [*body, *filter(None, drawn)], "The price")]
+
+
+def _table(
+    data: ReportData,
+    regime: Conditions,
+    timed: list[Any],
+    quantities: Sequence[Quantity],
+    opened: bool,
+) -> Block:
+    """Show a regime at the deepest depth at which a serial net and another have a time.
+
+    Where there is none, at the deepest at which anything has.
+    """
+    serial, others = (
+        {row.depth for row in timed if (row.model == SERIAL) == wanted} for wanted in (True, False)
+    )
+    depth = max(serial & others or serial | others)
+    rows = [row for row in timed if row.depth == depth]
+    twins = {row.runtime: row for row in rows if row.model == SERIAL}
+
+    def cell(row: Any, quantity: Quantity) -> Cell:
+        value, twin = quantity.value(row, data.column), twins.get(row.runtime)
+        if not value > 0:
+            return Cell(NONE)
+        of_twin = quantity.value(twin, data.column) if twin and twin is not row else math.nan
+        detail = times(value / of_twin) if of_twin > 0 else ""
+        return Cell(quantity.text(value), detail, value)
+
+    columns = [
+        Column[Any]("method", lambda row: html.method(row.curve)),
+        *(Column[Any](one.head, partial(cell, quantity=one)) for one in quantities),
+    ]
+    body: list[Block] = [
+        Table(
+            columns,
+            sorted(rows, key=lambda row: row.curve.sort_key),
+            look="sortable values",
+            label=f"The price at depth {depth}, {regime.full}",
+            attributes=lambda row: data.of(row.curve),
+        )
+    ]
+    group = timed[0].group
+    if lost := _lost(row for row in data.rows if row.group == group and row.depth >= depth):
+        body.append(html.text(html.rich("Here or deeper without a time: {}", html.prose(lost))))
+    return regime.fold(body, f"at L = {depth}", opened)
+
+
+def _lost(rows: Iterable[Any]) -> str:
+    """Name the cases that failed, with the status and depths of each method."""
+    failed: dict[tuple[str, str], list[int]] = {}
+    for row in sorted(rows, key=lambda row: (row.curve.sort_key, row.status)):
+        if row.status not in ("ok", "skipped"):
+            failed.setdefault((row.curve.label, row.status), []).append(row.depth)
+    return "; ".join(
+        f"{label}: {status} at L = {depth_list(depths)}"
+        for (label, status), depths in failed.items()
+    )
+
+
+def _no_energy(records: Iterable[Record]) -> str:
+    """Say why timed records have no energy: the commonest reason."""
+    reasons = Counter(
+        record.null_reasons.get("energy_joules", "no reason was recorded")
+        for record in records
+        if record.status == "ok" and record.energy_joules is None
+    )
+    if not reasons:
+        return ""
+    [(reason, _)] = reasons.most_common(1)
+    others = len(reasons) - 1
+    return f"{reason} (and {count(others, 'other reason')})" if others else reason
