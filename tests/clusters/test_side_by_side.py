@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from paraformer_bench.clusters.node import Lost, Started
+from paraformer_bench.clusters.ray import Slot
 from paraformer_bench.clusters.side_by_side import (
     MOST_LOSSES,
     NO_DEVICE_SECONDS,
     QUEUE_SECONDS,
     REST_SECONDS,
     SILENCE_SECONDS,
-    Lost,
-    Slot,
-    Started,
     run_side_by_side,
 )
 from paraformer_bench.study.case import Case
