@@ -22,8 +22,7 @@ from paraformer_bench.study import job as jobs
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.events import CaseEvent, Event, Profiled, Refused
 from paraformer_bench.study.job import BlockJob, Job, ProfileJob, SurveyJob
-from paraformer_bench.workers.blocks import STARTUP_SECONDS
-from paraformer_bench.workers.supervise import LocalWorker, Start, supervise
+from paraformer_bench.workers.supervise import STARTUP_SECONDS, LocalWorker, Start, supervise
 
 _LONG = 3600.0
 """For processes whose patience the command has."""

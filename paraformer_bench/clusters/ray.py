@@ -33,12 +33,11 @@ from paraformer_bench.clusters.node import (
     survey_on_node,
 )
 from paraformer_bench.study import child, wire
-from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.errors import NoDevice, UsageError
 from paraformer_bench.study.events import Done, Ended, Event, Profiled, Refused, Surveyed
 from paraformer_bench.study.job import Job, ProfileJob, SurveyJob
 from paraformer_bench.study.run_folder import Node
 from paraformer_bench.study.survey import Survey
-from paraformer_bench.workers.blocks import NoDevice
 
 LOOK_SECONDS = 5.0
 """How often the cluster is asked for its nodes: some are lost, others join."""

@@ -15,7 +15,7 @@ import pytest
 from paraformer_bench.clusters.node import Lost, Mailbox, NodeTask, Started, survey_on_node
 from paraformer_bench.clusters.ray import LOOK_SECONDS, RayCluster, Slot, connect
 from paraformer_bench.study import wire
-from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.errors import NoDevice, UsageError
 from paraformer_bench.study.events import (
     Begin,
     Done,
@@ -29,7 +29,6 @@ from paraformer_bench.study.events import (
 from paraformer_bench.study.job import ProfileJob
 from paraformer_bench.study.survey import Survey
 from paraformer_bench.study.timelines import Profile
-from paraformer_bench.workers.blocks import NoDevice
 
 
 class RayError(Exception):

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 from paraformer_bench.clusters.node import Lost, Started
 from paraformer_bench.clusters.ray import RayCluster, Slot
-from paraformer_bench.study.assemble import Assembly
+from paraformer_bench.study.errors import NoDevice
 from paraformer_bench.study.events import Done, Ended, Event
-from paraformer_bench.workers.blocks import (
-    STARTUP_SECONDS,
+from paraformer_bench.sweep.assemble import Assembly
+from paraformer_bench.sweep.blocks import (
     BlockRecords,
-    NoDevice,
     OpenBlock,
     Pace,
 )
+from paraformer_bench.workers.supervise import STARTUP_SECONDS
 
 MOST_LOSSES = 3
 """Workers that may be lost while a case is under way before it is recorded as an error."""
