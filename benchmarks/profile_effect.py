@@ -24,7 +24,6 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from paraformer_bench.study.profiling import Profile
 from scipy import stats
 
 from paraformer_bench.__main__ import main as paraformer_bench
@@ -64,8 +63,8 @@ def sweep(folder: Path, suite: Path, device: str, profile: str) -> tuple[dict[st
 
 def slowdown(folder: Path) -> float:
     """How much longer a call took under the profiler: the median over the cases."""
-    profiles = map(Profile.from_json, read_run(folder).info["profiles"].values())
-    return median(profile.slowdown for profile in profiles if profile.slowdown)
+    profiles = read_run(folder).info.profiles or {}
+    return median(profile.slowdown for profile in profiles.values() if profile.slowdown)
 
 
 def main() -> int:

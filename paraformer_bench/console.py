@@ -55,15 +55,12 @@ def print_contrasts(contrasts: Sequence[Contrast], letter: str, shift: str) -> N
     order = ["SLOWER", "FASTER", "UNCLEAR", "SAME", "ONLY_A", "ONLY_B"]
     names = {verdict: verdict.replace("_B", f"_{letter}") for verdict in order}
     for contrast in sorted(contrasts, key=lambda c: order.index(c.verdict)):
-        known = contrast.low is not None and contrast.high is not None
+        bounded = contrast.low is not None and contrast.high is not None
         table.add_row(
             Text(contrast.case_id),
             f"{contrast.ratio:.3f}" if contrast.ratio is not None else "-",
-            f"{contrast.low:.3f} to {contrast.high:.3f}" if known else "-",
-            Text(
-                contrast.verdict.replace("_B", f"_{letter}"),
-                style=_COLOURS.get(contrast.verdict, "dim"),
-            ),
+            f"{contrast.low:.3f} to {contrast.high:.3f}" if bounded else "-",
+            Text(names[contrast.verdict], style=_COLOURS.get(contrast.verdict, "dim")),
         )
     console = _console()
     console.print(table)
@@ -124,7 +121,7 @@ def print_ceilings(ceilings: Ceilings, warnings: Iterable[str]) -> None:
         copies.add_row(f"{size:,.4g} MiB", f"{copy.bytes_per_second / 1e9:,.1f}")
     products = Table("square product", *ceilings.dtypes)
     sizes = dict.fromkeys(product.flops for product in ceilings.products)
-    rates = {(one.dtype, one.flops): one.flops / one.seconds for one in ceilings.products}
+    rates = {(p.dtype, p.flops): p.flops / p.seconds for p in ceilings.products}
     for flops in sorted(sizes):
         cells = [rates.get((dtype, flops)) for dtype in ceilings.dtypes]
         row = ("-" if rate is None else f"{rate / 1e9:,.1f} GFLOP/s" for rate in cells)
@@ -167,8 +164,8 @@ def _costs(models: Iterable[ModelTraits]) -> Table:
         "Embedding and head come on top."
     )
     for model in models:
-        known = astuple(model.cost) if model.cost else ("not stated",) * 3
-        table.add_row(Text(model.name), *map(Text, known))
+        formulas = astuple(model.cost) if model.cost else ("not stated",) * 3
+        table.add_row(Text(model.name), *map(Text, formulas))
     return table
 
 

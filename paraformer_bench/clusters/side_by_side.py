@@ -14,7 +14,13 @@ from typing import Protocol
 from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.events import Done, Ended, Event
 from paraformer_bench.study.job import BlockJob
-from paraformer_bench.workers.blocks import STARTUP_SECONDS, Block, BlockRecords, NoDevice, Pace
+from paraformer_bench.workers.blocks import (
+    STARTUP_SECONDS,
+    BlockRecords,
+    NoDevice,
+    OpenBlock,
+    Pace,
+)
 
 MOST_LOSSES = 3
 """Workers that may be lost while a case is under way before it is recorded as an error."""
@@ -88,7 +94,7 @@ class Cluster(Protocol):
 
 
 def run_side_by_side(
-    blocks: Iterable[Block], cluster: Cluster, records: BlockRecords, pace: Pace
+    blocks: Iterable[OpenBlock], cluster: Cluster, records: BlockRecords, pace: Pace
 ) -> Generator[None, None, None]:
     """Run blocks on all devices of a cluster, each to its end, as far as ``pace`` allows.
 
@@ -118,7 +124,7 @@ def run_side_by_side(
 class _Task:
     """A block that is not done, and what has happened to its workers so far."""
 
-    block: Block
+    block: OpenBlock
     begun: float | None = None
     losses: Counter[str] = field(default_factory=Counter)
     lost_on: str | None = None
@@ -141,7 +147,7 @@ class _Schedule:
     """Which block is where. ``finished`` counts the blocks that were brought to their end."""
 
     def __init__(
-        self, blocks: Iterator[Block], cluster: Cluster, records: BlockRecords, pace: Pace
+        self, blocks: Iterator[OpenBlock], cluster: Cluster, records: BlockRecords, pace: Pace
     ) -> None:
         self.finished = 0
         self._blocks = blocks

@@ -11,11 +11,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from paraformer_bench import __version__
 from paraformer_bench.report.figures import style
 from paraformer_bench.report.html import legend, prose
 from paraformer_bench.report.section import Page
-from paraformer_bench.study import words
+from paraformer_bench.study import __version__, words
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import write_whole
 

@@ -27,7 +27,7 @@ from paraformer_bench.sweep.progress import (
 from paraformer_bench.sweep.resume import find_run
 from paraformer_bench.sweep.run import Outcome, ceilings_needed, run_sweep
 from paraformer_bench.sweep.setup import Launcher, open_store, set_up, suite_of
-from paraformer_bench.sweep.signals import Hold, held, interruptible
+from paraformer_bench.sweep.signals import Hold, interruptible, signals_held
 
 if TYPE_CHECKING:
     from paraformer_bench.clusters.ray import RayCluster
@@ -73,7 +73,7 @@ def sweep(settings: Settings) -> int:
         interruptible(),  # once more: Ray has set a handler of its own
     ):
         study = set_up(settings, run, cluster)
-        with held() as hold:
+        with signals_held() as hold:
             try:
                 _announce(study, settings, cluster, console)
                 store, outcome = _measure(

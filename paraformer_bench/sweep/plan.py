@@ -18,7 +18,7 @@ from paraformer_bench.study.run_folder import RunInfo, Shard
 from paraformer_bench.study.suite import Suite
 from paraformer_bench.study.survey import Survey
 from paraformer_bench.study.timelines import NONE, choose
-from paraformer_bench.workers.blocks import Block
+from paraformer_bench.workers.blocks import OpenBlock
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Plan:
         curves = shards.timelines(self.shard, self.all_cases, self.cases)
         return [case for case in chosen if case.curve_id in curves]
 
-    def left(self, done: Collection[tuple[str, int]]) -> Iterator[Block]:
+    def left(self, done: Collection[tuple[str, int]]) -> Iterator[OpenBlock]:
         """Yield each block that still has something to do, those that were begun before included.
 
         Args:
@@ -142,7 +142,7 @@ class Plan:
                 first_order=len(ids),
             ).without(ids | others)
             if job.groups or skipped:
-                yield Block(job, skipped)
+                yield OpenBlock(job, skipped)
 
     def _share(self, cases: Iterable[Case], block: int) -> list[Case]:
         if self.shard is None:

@@ -32,7 +32,7 @@ from paraformer_bench.sweep.timelines import (
     take_timelines,
 )
 from paraformer_bench.workers.ask import measure_ceilings
-from paraformer_bench.workers.blocks import Block, BlockRecords, NoDevice, Pace, run_blocks
+from paraformer_bench.workers.blocks import BlockRecords, NoDevice, OpenBlock, Pace, run_blocks
 from paraformer_bench.workers.supervise import LocalWorker, Start
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _dtypes(study: Study) -> set[str]:
 
 
 def _blocks(
-    left: Iterator[Block],
+    left: Iterator[OpenBlock],
     records: BlockRecords,
     pace: Pace,
     start: Start,

@@ -58,7 +58,7 @@ class Hold:
 
 
 @contextmanager
-def held() -> Iterator[Hold]:
+def signals_held() -> Iterator[Hold]:
     """Hold the first of `SIGNALS` that comes."""
     hold = Hold()
     with _handled_by(hold):

@@ -64,7 +64,7 @@ class Pace:
 
 
 @dataclass
-class Block:
+class OpenBlock:
     """A block that is not done.
 
     Attributes:
@@ -97,7 +97,7 @@ class BlockRecords:
     devices: int = 1
     _taken: Counter[tuple[int, str]] = field(default_factory=Counter, init=False, repr=False)
 
-    def begin(self, block: Block) -> None:
+    def begin(self, block: OpenBlock) -> None:
         """Note that a block is begun: from now on it will be brought to its end."""
         self.store.append(block.skipped)
 
@@ -129,7 +129,7 @@ class BlockRecords:
         self._keep(assembly.salvage(), job)
         self.store.clear_journal(job.block)
 
-    def leave(self, block: Block, ending: str) -> bool:
+    def leave(self, block: OpenBlock, ending: str) -> bool:
         """Note that a worker of a block is gone; return whether it needs another one.
 
         When several in a row came to nothing, every case that is left is recorded as an error.
@@ -162,7 +162,7 @@ class BlockRecords:
 
 
 def run_blocks(
-    blocks: Iterable[Block], start: Start, records: BlockRecords, pace: Pace
+    blocks: Iterable[OpenBlock], start: Start, records: BlockRecords, pace: Pace
 ) -> Generator[None, None, None]:
     """Run one block after another, each to its end, as far as ``pace`` allows.
 

@@ -28,7 +28,7 @@ from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.record import BROKEN, Record
 from paraformer_bench.study.run_folder import JOURNAL, RunInfo, read_run
 from paraformer_bench.study.store import Store
-from paraformer_bench.workers.blocks import Block, BlockRecords, NoDevice, Pace
+from paraformer_bench.workers.blocks import BlockRecords, NoDevice, OpenBlock, Pace
 from paraformer_bench.workers.supervise import supervise
 
 A, B = Slot("a", 0), Slot("b", 0)
@@ -122,7 +122,7 @@ class Sweep:
         yield Started()
         yield from supervise(self.simulated(job), 1.0, 1.0)
 
-    def blocks(self, store: Store, number: int) -> Iterator[Block]:
+    def blocks(self, store: Store, number: int) -> Iterator[OpenBlock]:
         protocol = Protocol(rounds=2, timeout_seconds=30.0)
         groups = [self.cases] if self.cases else []
         for block in range(number):
@@ -130,7 +130,7 @@ class Sweep:
             job = BlockJob(device="cpu", block=block, protocol=protocol, seed=0, groups=groups)
             if not {case.id for case in [*self.cases, self.skipped]} <= done:
                 record = Record(case=self.skipped, block=block, status="skipped", reason="no")
-                yield Block(job.without(done), [record])
+                yield OpenBlock(job.without(done), [record])
 
     def __call__(self, cluster: Simulated, blocks: int = 3, budget: float = math.inf) -> Outcome:
         everything = [*self.cases, self.skipped]

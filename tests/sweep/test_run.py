@@ -18,7 +18,7 @@ from paraformer_bench.study.run_folder import Efficiency, RunInfo, Shard, read_r
 from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Plan, block_groups
 from paraformer_bench.sweep.run import Outcome, run_sweep
-from paraformer_bench.sweep.signals import held
+from paraformer_bench.sweep.signals import signals_held
 
 MINUTE = 60.0
 
@@ -232,7 +232,7 @@ def test_signal_ends_the_sweep_politely(sweep: Sweep, plan_of, number: int) -> N
 @pytest.mark.usefixtures("ctrl_c")
 def test_signal_that_was_held_ends_the_sweep_before_it_measures(sweep: Sweep, plan_of) -> None:
     plan = plan_of(3)
-    with sweep.store(plan) as store, held() as hold:
+    with sweep.store(plan) as store, signals_held() as hold:
         signal.raise_signal(signal.SIGTERM)
         outcome = sweep.run(plan, store, sweep.clock(), interruptible=hold.released)
         assert outcome == Outcome(interrupted=True, broken=0, blocks=0)

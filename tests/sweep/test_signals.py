@@ -16,7 +16,7 @@ from paraformer_bench.study.run_folder import PAGE, RUN, Efficiency, read_run
 from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Study
 from paraformer_bench.sweep.run import Outcome
-from paraformer_bench.sweep.signals import SIGNALS, held, interruptible
+from paraformer_bench.sweep.signals import SIGNALS, interruptible, signals_held
 
 Say = Callable[[str], None]
 
@@ -138,7 +138,7 @@ def test_the_second_signal_does_not_wait_for_the_page(sweep, number: int, tmp_pa
 
 def test_the_second_signal_does_not_break_into_keeping_what_there_is(number: int) -> None:
     kept = []
-    with held() as hold:
+    with signals_held() as hold:
 
         def measured() -> None:
             with hold.released():
@@ -164,7 +164,7 @@ def test_afterwards_signals_are_what_they_were(sweep, strays: list[int]) -> None
     strays.clear()
 
 
-@pytest.mark.parametrize("context", [interruptible, held])
+@pytest.mark.parametrize("context", [interruptible, signals_held])
 def test_ignored_ones_stay_ignored(context: Any, number: int) -> None:
     """As ``nohup`` has it for the loss of a terminal, and a shell's background for Ctrl-C."""
     signal.signal(number, signal.SIG_IGN)

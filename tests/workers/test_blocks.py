@@ -18,8 +18,8 @@ from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RunInfo, read_re
 from paraformer_bench.study.store import Store
 from paraformer_bench.workers.blocks import (
     STARTUP_SECONDS,
-    Block,
     BlockRecords,
+    OpenBlock,
     Pace,
     run_blocks,
 )
@@ -50,7 +50,7 @@ class Bench:
         with Store.create(self.folder, RunInfo()) as store:
             self.records = BlockRecords(store, lambda n, what: self.steps.append((n, what)))
             pace = Pace(math.inf, time.monotonic)
-            assert len(list(run_blocks([Block(job)], self.start, self.records, pace))) == 1
+            assert len(list(run_blocks([OpenBlock(job)], self.start, self.records, pace))) == 1
         assert not (self.folder / JOURNAL).exists()
         assert all(worker.closed for worker in self.workers)
         records, warnings = read_records(self.folder / RECORDS)
@@ -247,7 +247,7 @@ def test_interrupt_keeps_what_was_sampled(tmp_path: Path, job_of, cases, simulat
         records = BlockRecords(store, lambda n, what: None)
         pace = Pace(math.inf, time.monotonic)
         with pytest.raises(KeyboardInterrupt):
-            list(run_blocks([Block(job_of([cases]))], launch, records, pace))
+            list(run_blocks([OpenBlock(job_of([cases]))], launch, records, pace))
     assert [worker.closed for worker in workers] == [1]
     kept, _ = read_records(tmp_path / "run" / RECORDS)
     assert [r.case for r in kept] == cases[:2]

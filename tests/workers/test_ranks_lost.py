@@ -16,7 +16,7 @@ from paraformer_bench.study.job import BlockJob, Job, Protocol
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import RECORDS, RunInfo, read_records
 from paraformer_bench.study.store import Store
-from paraformer_bench.workers.blocks import Block, BlockRecords, Pace, run_blocks
+from paraformer_bench.workers.blocks import BlockRecords, OpenBlock, Pace, run_blocks
 from paraformer_bench.workers.supervise import LocalWorker
 from tests.fakes import tiny_case
 
@@ -77,7 +77,7 @@ class Sweep:
         pace = Pace(math.inf, time.monotonic)
         with Store.create(self._folder, RunInfo(name="x")) as store:
             records = BlockRecords(store, lambda steps, case: None)
-            list(run_blocks([Block(job)], self.launch, records, pace))
+            list(run_blocks([OpenBlock(job)], self.launch, records, pace))
         records, warnings = read_records(self._folder / RECORDS)
         assert warnings == []
         return {record.case.execution: record for record in records}
