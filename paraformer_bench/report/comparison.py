@@ -267,7 +267,7 @@ def _against(comparison: Comparison, one: Contender) -> list[Section]:
             figure = ratios.draw(named, one.letter, threshold, limits)
             title = f"{one.letter} over A: {regime}"
             drawing = svg.to_svg(figure, f"forest-{number}-{place}", title, told)
-        body.append(html.drawing(drawing, regime, regime))
+        body.append(html.drawing(drawing, title, regime))
     found = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if groups else []
     if rows:
         title = f"Cases of A and {one.letter}"
