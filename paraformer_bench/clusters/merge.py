@@ -21,7 +21,6 @@ from paraformer_bench.clusters.shard import cycle, owner_of, owners, whole_block
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.study import wire
-from paraformer_bench.study.calibration import Calibration
 from paraformer_bench.study.case import Case, digest
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
@@ -109,9 +108,8 @@ def _read(folder: Path) -> _Source:
         raise UsageError(f"cannot merge {folder}: {odd[0].replace(' and is ignored', '')}")
     if info.shard is None and info.parts is None:
         raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
-    lacking = [name for name in _NEEDED if getattr(info, name) in (None, {})]
     try:
-        if lacking:
+        if lacking := [name for name in _NEEDED if getattr(info, name) in (None, {})]:
             raise UsageError(f"it lacks {', '.join(lacking)}")
         blocks = parse_protocol(wire.convert(info.suite.get("protocol"), Tree)).blocks
     except (UsageError, wire.Malformed) as error:
@@ -136,7 +134,6 @@ def _read(folder: Path) -> _Source:
 def _fixed(source: _Source) -> Tree:
     """Return what must be equal in all folders, by the name that a reader is told."""
     info, suite, identity = source.info, source.info.suite, source.info.identity or {}
-    protocol = {name: value for name, value in suite["protocol"].items() if name != "blocks"}
     try:
         return {
             "device": f"{info.device} ({info.environment['devices'].get(info.device)})",
@@ -145,7 +142,7 @@ def _fixed(source: _Source) -> Tree:
             "seed": info.seed,
             "suite": suite.get("name"),
             **named("claim", suite.get("claim")),
-            **named("protocol", protocol),
+            **named("protocol", {**suite["protocol"], "blocks": None}),
             "grid": suite.get("grid"),
             "cases": identity.get("cases"),
             "plugin files": sorted(dict(identity.get("plugins") or {}).values()),
@@ -189,6 +186,11 @@ def _join_info(
     ends = [part.finished for part in parts if part.finished]
     ceilings = [part.ceilings for part in parts if part.ceilings]
     ceilings.sort(key=lambda measured: bool(measured.flags))  # what was disturbed stands last
+    environment = _common([part.environment for part in parts])
+    hosts = dict.fromkeys(str((p.environment.get("host") or {}).get("name")) for p in parts)
+    environment["host"] = environment.get("host", {}) | {"name": ", ".join(hosts)}
+    calibrations = [part.calibration for part in parts if part.calibration]
+    calibrations.sort(key=lambda c: max(abs(reading.share) for reading in c.readings))
     return replace(
         longest.info,
         name=name,
@@ -197,9 +199,10 @@ def _join_info(
         finished=None if missing else max(ends, default=None),
         missing=missing,
         shard=None,
-        environment=_environment(parts),
+        environment=environment,
         versions=_common([part.versions for part in parts]),
-        calibration=_worst_calibration(parts),
+        # The one that is furthest off, if each part has one.
+        calibration=calibrations[-1] if len(calibrations) == len(parts) else None,
         efficiency=_efficiency(parts),
         ceilings=ceilings[0] if ceilings else None,
         ceilings_reason=None if ceilings else parts[0].ceilings_reason,
@@ -280,14 +283,6 @@ def _join_parts(sources: Sequence[_Source]) -> list[Part]:
     return [latest[key] for key in sorted(latest)]
 
 
-def _environment(parts: Sequence[Part]) -> Tree:
-    """Return what is the same of all machines, and the names of all of them."""
-    common = _common([part.environment for part in parts])
-    hosts = [part.environment.get("host") or {} for part in parts]
-    names = dict.fromkeys(str(host.get("name")) for host in hosts)
-    return common | {"host": common.get("host", {}) | {"name": ", ".join(names)}}
-
-
 def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what all tables say alike, at every depth."""
     common: dict[str, Any] = {}
@@ -298,14 +293,6 @@ def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif all(value == first for value in values):
             common[key] = first
     return common
-
-
-def _worst_calibration(parts: Sequence[Part]) -> Calibration | None:
-    """Return the calibration that is furthest off; none where a part has none."""
-    calibrations = [part.calibration for part in parts if part.calibration]
-    if len(calibrations) < len(parts):
-        return None
-    return max(calibrations, key=lambda c: max(abs(reading.share) for reading in c.readings))
 
 
 def _efficiency(parts: Sequence[Part]) -> Efficiency | None:

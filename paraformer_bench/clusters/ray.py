@@ -57,7 +57,7 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
     Args:
         address: As `ray.init` takes it: ``ray://HOST:10001``, ``HOST:6379`` or ``auto``.
         text: Use only nodes whose host or device name contains this.
-        say: Receives warnings.
+        say: Told of warnings and of nodes that join.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster.
@@ -67,21 +67,18 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
     except ImportError:
         raise UsageError("--launcher ray needs Ray: pip install 'paraformer-bench[ray]'") from None
     options: dict[str, Any] = {"address": address}
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # workers as they are without Ray
+        options = {"address": "local", "include_dashboard": False}
+    package = str(Path(child.ROOT, "paraformer_bench"))
+    options |= {"runtime_env": {"py_modules": [package]}, "log_to_driver": False}
     try:
-        if address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            os.environ.setdefault("RAY_worker_niceness", "0")  # workers as they are without Ray
-            options = {"address": "local", "include_dashboard": False}
-        else:
+        if address is not None:
             _knock(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong is in the error
-            ray.init(
-                runtime_env={"py_modules": [str(Path(child.ROOT, "paraformer_bench"))]},
-                log_to_driver=False,
-                logging_level="ERROR",
-                **options,
-            )
+            ray.init(**options, logging_level="ERROR")
     except Exception as error:  # Ray raises whatever its parts do
         doing = f"connect to Ray at {address}" if address else "start Ray"
         raise UsageError(f"cannot {doing}: {_first_line(error)}") from None
@@ -144,9 +141,7 @@ class RayCluster:
     def survey(self, plugins: Sequence[Path], asked: str | None) -> Survey:
         """Ask all nodes what is there, choose the device, and return what one of them said.
 
-        Args:
-            plugins: Plugin files of the command.
-            asked: ``cpu`` or ``cuda:0``; None for a GPU where a node has one.
+        The device is the one that was asked for, else a GPU where a node has one.
 
         Raises:
             UsageError: No node has such a device or answers, they are of several kinds, or a
@@ -164,10 +159,10 @@ class RayCluster:
             raise UsageError("device cuda:0 is not there: no node of the cluster has a GPU")
         self._plugins = [str(path) for path in plugins]
         machines = self._answers(_SURVEY_SECONDS)
-        if not self._surveys:
-            raise UsageError("no node of the cluster has a CPU that can be reserved")
         if not machines:
-            raise UsageError(f"no node of the cluster was free within {_SURVEY_SECONDS:.0f} s")
+            free = f"was free within {_SURVEY_SECONDS:.0f} s"
+            lack = free if self._surveys else "has a CPU that can be reserved"
+            raise UsageError(f"no node of the cluster {lack}")
         if busy := sum(ref is not None for ref in self._surveys.values()):
             self._say(f"warning: {busy} nodes are busy; they join when they are free")
         chosen = matching(machines, self._text)
@@ -296,38 +291,30 @@ class RayCluster:
         with self._reached():
             nodes = self._ray.nodes()
         self._alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
-        if not self._machines:
-            return
-        first = next(iter(self._machines.values()))
-        for machine in matching(self._answers(0), self._text):
+        for machine in matching(self._answers(0) if self._machines else [], self._text):
             host = machine.node.host
-            if machine.kind == first.kind:
+            if machine.kind == next(iter(self._machines.values())).kind:
                 self._machines[machine.node.node] = machine
                 self._say(f"{host} joined")
             else:
                 self._say(f"warning: {host} joined but is left out: it is of another type")
 
     def _answers(self, seconds: float) -> list[Machine]:
-        """Ask the nodes with a device what is there, each once; return those that answer by then.
-
-        Raises `UsageError` where none of them can take part, and no other does.
-        """
+        """Ask nodes with a device what is there, each once; return those that answer in time."""
         for node in self._alive:
             if node not in self._surveys and self._devices(node):
                 data = wire.encode(NodeTask.of(SurveyJob(plugins=self._plugins)))
                 self._surveys[node] = self._survey.options(**self._reservation(node)).remote(data)
-        asked = {node: ref for node, ref in self._surveys.items() if ref is not None}
+        asked = {ref: node for node, ref in self._surveys.items() if ref is not None}
         if not asked:
             return []
         with self._reached():
-            ready, _ = self._ray.wait([*asked.values()], num_returns=len(asked), timeout=seconds)
+            ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
         machines: list[Machine] = []
         refusals: dict[str, str] = {}
-        for node, ref in asked.items():
-            if ref not in ready:
-                continue
+        for ref in ready:
+            node, answer = asked[ref], self._result(ref)
             self._surveys[node] = None
-            answer = self._result(ref)
             if not isinstance(answer, Lost):
                 answer = SAID.decode(answer)
             if isinstance(answer, Surveyed):
@@ -335,7 +322,7 @@ class RayCluster:
                 machines.append(Machine.of(node, devices, answer.survey, self.device))
             else:
                 refusals[node] = answer.message if isinstance(answer, Refused) else answer.reason
-        if refusals and not (machines or self._machines):
+        if refusals and not (machines or self._machines):  # none of them can, and no other does
             raise UsageError(next(iter(refusals.values())))
         for node, reason in refusals.items():
             self._say(f"warning: node {node[:8]} is left out: {reason}")

@@ -28,12 +28,8 @@ def share(shard: Shard, cases: Sequence[Case], block: int) -> frozenset[str]:
 def timelines(shard: Shard, cases: Sequence[Case], timed: Iterable[Case]) -> frozenset[str]:
     """Return the ids of the curves of which a shard takes the timelines.
 
-    The curves of a group are dealt among the shards that time it.
-
-    Args:
-        shard: Which one.
-        cases: Every case of the whole sweep.
-        timed: Those among them that can run here.
+    The curves of a group are dealt among the shards that time it. ``cases`` are as in `share`,
+    ``timed`` those among them that can run here.
     """
     dealt = [owners(shard, cases, block) for block in range(shard.blocks or cycle(shard))]
     group_of = {case.curve_id: case.group for case in timed}
@@ -89,17 +85,12 @@ def _stride(split: Shard) -> int:
 
 @lru_cache(maxsize=4)
 def _deal(sizes: tuple[int, ...], blocks: int, of: int) -> list[list[int]]:
-    """Return for each block the number of the shard of each group, in the order of ``sizes``.
+    """Return for each block the number of the shard of each group of so many cases.
 
     The groups of all blocks are dealt, the largest first, each to the shard with the least so far;
     the blocks of a group follow each other, so that they are spread over many machines. This is
     the LPT rule (R. L. Graham, "Bounds on multiprocessing timing anomalies", SIAM Journal on
     Applied Mathematics 17, 1969): the longest shard is at most a third longer than it must be.
-
-    Args:
-        sizes: Cases of each group.
-        blocks: Blocks that each group is measured in.
-        of: Number of shards.
     """
     owners = [[0] * len(sizes) for _ in range(blocks)]
     loads = [(0, number) for number in range(1, of + 1)]

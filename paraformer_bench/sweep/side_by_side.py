@@ -151,22 +151,18 @@ class _Schedule:
             if slot not in used and self.resting.get(slot.node, now) <= now
         ]
         for task in list(self.waiting):
-            if slot := self._slot_for(task, free):
+            # Rather on another node than the one that was lost, if one is at work or free.
+            working = {visit.slot.node for visit in self.visits.values() if visit.started}
+            elsewhere = [slot for slot in free if slot.node != task.lost_on]
+            if not elsewhere and not working - {task.lost_on}:
+                elsewhere = free
+            if elsewhere:
                 self.waiting.remove(task)
-                self._start(task, slot, free)
+                self._start(task, min(elsewhere, key=self._load), free)
         while free and (new := self._peek()):
             self.next = None
             self._start(new, min(free, key=self._load), free)
         self._take_over(free)
-
-    def _slot_for(self, task: _Task, free: list[Slot]) -> Slot | None:
-        """Return a free device on another node than the one that was lost, if there is any."""
-        if elsewhere := [slot for slot in free if slot.node != task.lost_on]:
-            return min(elsewhere, key=self._load)
-        working = {visit.slot.node for visit in self.visits.values() if visit.started}
-        if working - {task.lost_on}:
-            return None  # one of them will be free
-        return min(free, key=self._load, default=None)
 
     def _load(self, slot: Slot) -> tuple[int, int]:
         """Nodes fill evenly: the devices of one share its host."""
