@@ -26,9 +26,9 @@ from paraformer_bench.analysis.curve import CONSTANT
 from paraformer_bench.analysis.predictions import Prediction, predict
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.verdict import Verdict
-from paraformer_bench.report import style, units
-from paraformer_bench.report.series import Line
-from paraformer_bench.study.case import Case
+from paraformer_bench.report.figures import style
+from paraformer_bench.study import words
+from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.run_folder import Run, read_run
 
 TEMPLATE = Path(__file__).with_name("findings.md.j2")
@@ -45,7 +45,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeasuredCurve:
     """A method at one size, by ascending depth.
 
     Attributes:
@@ -85,7 +85,7 @@ class Size:
 
     case: Case
     flops: float
-    curves: dict[tuple[str, str], Curve]
+    curves: dict[tuple[str, str], MeasuredCurve]
 
     @property
     def constant(self) -> bool:
@@ -111,17 +111,17 @@ def sizes(run: Run) -> list[Size]:
     predictions = predict(run, verdicts)
     predicted = {p.verdict.curve_id: p for p in predictions if p.verdict.basis == "wall"}
     table = cases_with_floors(run)
-    found: dict[tuple[int, int], dict[tuple[str, str], Curve]] = {}
+    found: dict[tuple[int, int], dict[tuple[str, str], MeasuredCurve]] = {}
     shapes: dict[tuple[int, int], tuple[Case, float]] = {}
     by_curve = {record.case.curve_id: record.case for record in run.records}
     for verdict in verdicts:
         case = by_curve[verdict.curve_id]
-        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.branch_depth)
+        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.regime.branch_depth)
         if verdict.basis != "wall" or plain != (1, "float32", "eager", "inference", "whole", 1):
             continue
         held = table[(table["curve_id"] == verdict.curve_id) & (table["wall"] > 0)]
         held = held.sort_values("depth")
-        shape = case.width, case.tokens
+        shape = case.spec.width, case.spec.tokens
         key = case.model, case.execution
         found.setdefault(shape, {})[key] = _curve(verdict, held, predicted.get(verdict.curve_id))
         if key == SERIAL:
@@ -136,10 +136,10 @@ def sizes(run: Run) -> list[Size]:
     return sorted(whole, key=lambda size: size.flops)
 
 
-def _curve(verdict: Verdict, held: Any, prediction: Prediction | None) -> Curve:
+def _curve(verdict: Verdict, held: Any, prediction: Prediction | None) -> MeasuredCurve:
     model = prediction.model if prediction else None
     unseen = [step for step in model.steps if not step.fitted] if model else []
-    return Curve(
+    return MeasuredCurve(
         verdict,
         dict(zip(map(int, held["depth"]), held["wall"], strict=True)),
         dict(zip(map(int, held["depth"]), held["peak_bytes"], strict=True)),
@@ -270,21 +270,23 @@ def _plain(axis: Any, text: Callable[[float], str]) -> None:
 
 
 def _looks() -> dict[tuple[str, str], style.Look]:
-    looks = style.looks(Line(*key, "eager", 1) for key in METHODS)
-    return {(line.model, line.execution): look for line, look in looks.items()}
+    nowhere = Regime((), 1, "float32", "cpu")
+    curves = {key: Curve(Method(*key, "eager"), nowhere) for key in METHODS}
+    looks = style.looks(curves.values())
+    return {key: looks[curve.label] for key, curve in curves.items()}
 
 
 def shape_of(size: Size) -> str:
     """Name a size for people."""
-    return f"width {size.case.width}, {size.case.tokens} tokens"
+    return f"width {size.case.spec.width}, {size.case.spec.tokens} tokens"
 
 
 def flops_text(flops: float) -> str:
     """Return arithmetic as ``31 kFLOP`` or ``1.7 MFLOP``."""
     for unit, name in ((1e9, "G"), (1e6, "M")):
         if flops >= unit:
-            return f"{units.short(flops / unit)} {name}FLOP"
-    return f"{units.short(flops / 1e3)} kFLOP"
+            return f"{words.short(flops / unit)} {name}FLOP"
+    return f"{words.short(flops / 1e3)} kFLOP"
 
 
 def _listed(values: Iterable[int] | Iterable[str]) -> str:
@@ -298,19 +300,20 @@ def page(ladder: Sequence[Size], star: Run, rows: Sequence[Control], **facts: ob
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )  # Markdown: nothing to escape
     environment.globals.update(
-        time=units.time, short=units.short, shape=shape_of, flops=flops_text, mib=units.MIB
+        time=words.time, short=words.short, shape=shape_of, flops=flops_text, mib=words.MIB
     )
     parallel = [v for v in verdict_file(star) if v.basis == "wall" and v.model != "serial"]
+    regimes = [verdict.curve.regime for verdict in parallel]
     unseen = [abs(e) for size in ladder for curve in size.curves.values() for e in curve.errors]
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         ladder=ladder,
         parallel=parallel,
-        widths=_listed({v.width for v in parallel}),
-        batches=_listed({v.batch for v in parallel}),
-        dtypes=_listed({v.dtype for v in parallel}),
-        scopes=_listed({v.scope for v in parallel}),
+        widths=_listed({regime.get("width") for regime in regimes}),
+        batches=_listed({regime.batch for regime in regimes}),
+        dtypes=_listed({regime.dtype for regime in regimes}),
+        scopes=_listed({regime.scope for regime in regimes}),
         controls=rows,
-        error=units.percent(round(median(unseen), 3)) if unseen else None,
+        error=words.percent(round(median(unseen), 3)) if unseen else None,
         serial=SERIAL,
         loop=LOOP,
         stacked=STACKED,
@@ -342,8 +345,8 @@ def main() -> int:
         star,
         controls(control),
         depth=depth,
-        device=run.info["environment"]["devices"][case.device],
-        margin=units.percent(ladder[0].curves[STACKED].verdict.margin),
+        device=run.info.device_names[case.device],
+        margin=words.percent(ladder[0].curves[STACKED].verdict.margin),
         places=places,
     )
     options.out.write_text(text, encoding="utf-8")

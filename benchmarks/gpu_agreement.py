@@ -24,7 +24,7 @@ import torch
 
 from paraformer_bench.instrument.bench import Bench, prepare
 from paraformer_bench.instrument.device import Device, at_work
-from paraformer_bench.report import units
+from paraformer_bench.study import words
 from paraformer_bench.study.case import Case
 
 NETS = (("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked"))
@@ -58,8 +58,8 @@ class Agreement:
         """Return it as a line of the table."""
         net = f"{self.case.model} {self.case.execution} L={self.case.depth}"
         return (
-            f"{net:27} {self.what:28} ours {units.time(self.ours):>9}, "
-            f"theirs {units.time(self.theirs):>9}, ratio {self.ratio:.3f}"
+            f"{net:27} {self.what:28} ours {words.time(self.ours):>9}, "
+            f"theirs {words.time(self.theirs):>9}, ratio {self.ratio:.3f}"
         )
 
 

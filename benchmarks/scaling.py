@@ -24,7 +24,7 @@ from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.latency_model import Model
 from paraformer_bench.analysis.outlook import between, reach, seconds_of
 from paraformer_bench.analysis.predictions import Prediction, predict
-from paraformer_bench.report import units
+from paraformer_bench.study import words
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run, read_run
 
@@ -143,7 +143,7 @@ def page(run: Run, rows: Mapping[str, Sequence[Row]], **facts: object) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )  # Markdown: nothing to escape
-    environment.globals.update(time=units.time, short=units.short)
+    environment.globals.update(time=words.time, short=words.short)
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     within = {name: max(r.devices for r in held if r.slower < 1.1) for name, held in rows.items()}
     return template.render(run=run, rows=rows, within=within, **facts)
@@ -176,12 +176,12 @@ def main() -> int:
         step=step,
         case=case,
         place=os.path.relpath(options.run, options.out.parent),
-        device=run.info["environment"]["devices"][case.device],
-        margin=units.percent(verdicts[0].margin),
-        errors=[units.percent(round(m.error, 3)) if m.error else "–" for m in (parallel, serial)],
+        device=run.info.device_names[case.device],
+        margin=words.percent(verdicts[0].margin),
+        errors=[words.percent(round(m.error, 3)) if m.error else "–" for m in (parallel, serial)],
     )
     options.out.write_text(text, encoding="utf-8")
-    print(f"{options.out}: a step takes {units.time(step)}")
+    print(f"{options.out}: a step takes {words.time(step)}")
     return 0
 
 

@@ -247,7 +247,7 @@ def _sentence(one: Contender) -> str:
     words = {SLOWER: "slower", FASTER: "faster", SAME: "the same", UNCLEAR: "unclear"}
     words |= {ONLY_A: "in A alone", ONLY_B: f"in {one.letter} alone"}
     told = ", ".join(f"{one.counts[v]} {words[v]}" for v in ORDER if one.counts[v])
-    return f"Of {count(len(one.contrasts), 'case')} of {one.letter} against A: {told}."
+    return f"Of {count(len(one.contrasts), 'case')} in A and {one.letter}: {told}."
 
 
 def _against(comparison: Comparison, one: Contender) -> list[Section]:
@@ -271,7 +271,7 @@ def _against(comparison: Comparison, one: Contender) -> list[Section]:
         body.append(html.drawing(drawing, regime, regime))
     found = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if groups else []
     if rows:
-        title = f"Cases of {one.letter} against A"
+        title = f"Cases of A and {one.letter}"
         found.append(Section(f"cases-{number}", title, [_table(comparison, one, rows)]))
     return found
 
@@ -447,7 +447,7 @@ def _runs(comparison: Comparison, folder: Path) -> Section:
     def value(row: Told, place: int) -> str:
         return html.prose(row[1][place], 400)
 
-    columns = [Column[Told]("", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
+    columns = [Column[Told]("what", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
     for place, one in enumerate(runs):
         target, name = one.run.folder.resolve() / PAGE, html.rich("<bdi>{}</bdi>", one.name[:120])
         link = quote(os.path.relpath(target, folder.resolve()))

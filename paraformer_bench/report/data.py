@@ -16,7 +16,8 @@ from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.figures.style import Look, looks
-from paraformer_bench.report.section import Block, Fold
+from paraformer_bench.report.html import method
+from paraformer_bench.report.section import Block, Cell, Fold
 from paraformer_bench.report.traces import Traces
 from paraformer_bench.study.case import Curve, Regime
 from paraformer_bench.study.record import Record
@@ -158,6 +159,11 @@ class ReportData:
         """Return the attributes of an element that is about a curve."""
         return {"data-line": self.looks[curve.label].number}
 
+    def head(self, verdict: Verdict) -> Cell:
+        """Return the head of a row about a curve; it names the basis where there are several."""
+        basis = f"{verdict.basis} time" if self.several_bases else ""
+        return Cell(method(verdict.curve), basis)
+
     def conditions(self, curve: Curve) -> Conditions:
         """Return the words for the regime of a curve."""
         return self.regimes[curve.regime.group.name]
@@ -178,13 +184,7 @@ class ReportData:
         with ``data-line`` and ``data-regime`` what they are about.
         """
         methods = {row.curve.label: row.curve.method for row in self.rows}
-        lines = [
-            {
-                "model": methods[label].model,
-                "execution": methods[label].execution,
-                "runtime": methods[label].runtime,
-            }
-            for label in self.looks
-        ]
+        axes = ("model", "execution", "runtime")
+        lines = [{axis: getattr(methods[label], axis) for axis in axes} for label in self.looks]
         places = [dict(regime.words) for regime in self.regimes.values()]
         return {"data-lines": json.dumps(lines), "data-regimes": json.dumps(places)}

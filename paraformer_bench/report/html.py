@@ -31,6 +31,11 @@ def rich(form: str, *values: object) -> Markup:
     return Markup(form).format(*values)
 
 
+def plain(words: str) -> str:
+    """Return what a reader sees of HTML, which is not HTML any more."""
+    return Markup(words).striptags()
+
+
 def joined(separator: str, parts: Iterable[Markup]) -> Markup:
     """Return HTML with other HTML between its parts."""
     return Markup(separator).join(parts)

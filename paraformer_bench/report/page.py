@@ -39,11 +39,13 @@ def write(path: Path, text: str) -> Path:
     Raises:
         UsageError: It cannot be written.
     """
+    target = path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+        target = path
         write_whole(path, words.printable(text).encode("utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {target}: {error.strerror}") from None
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from markupsafe import Markup
 
-from paraformer_bench.report.html import Facts, Swatches, prose
+from paraformer_bench.report.html import Facts, Swatches, plain, prose
 
 R = TypeVar("R")
 Attributes = Mapping[str, object]
@@ -99,7 +99,7 @@ class Table(Generic[R]):
             if value is None:
                 continue
             cell = value if isinstance(value, Cell) else Cell(value)
-            name = column.name or Markup(column.head).striptags()
+            name = column.name or plain(column.head)
             yield (
                 "td" if place else "th",
                 {

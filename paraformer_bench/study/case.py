@@ -306,9 +306,10 @@ class Case:
             "execution": method.execution,
             "runtime": method.runtime,
             "depth": self.depth,
-            "batch": regime.batch,
         }
-        fields |= regime.axes
+        axes = dict(regime.axes)
+        fields |= {"width": axes["width"]} if "width" in axes else {}
+        fields |= {"batch": regime.batch, **axes}
         fields |= {name: getattr(regime, name) for name in ("dtype", "device", "mode", "scope")}
         fields["devices"] = method.devices
         if regime.tokens is not None:

@@ -11,11 +11,11 @@ from paraformer_bench.analysis.words import (
     controls_of,
     deciding,
     sentences,
-    times,
     verdict_phrase,
 )
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import ModelFacts, RunInfo
+from paraformer_bench.study.words import factor
 
 Curve = Callable[..., list[Record]]
 SERIAL = {"model": "serial", "execution": "loop"}
@@ -171,7 +171,7 @@ def test_phrases(make_curve: Curve) -> None:
     [(1.0, "1x"), (1.234, "1.23x"), (14.94, "14.9x"), (999.4, "999x"), (1234.5, "1234x")],
 )
 def test_ratios_in_words(ratio: float, text: str) -> None:
-    assert times(ratio) == text
+    assert factor(ratio) == text
 
 
 def test_controls_do_not_answer_for_the_claim(make_curve: Curve) -> None:

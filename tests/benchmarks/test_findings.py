@@ -19,7 +19,7 @@ LAUNCHES, WORK = 100e-6, 1e-12
 
 
 def flops_of(case: Case) -> float:
-    return float(1_000 + case.depth * case.tokens * case.width**2)
+    return float(1_000 + case.depth * case.spec.tokens * case.spec.width**2)
 
 
 def seconds_of(case: Case) -> float:
@@ -34,12 +34,12 @@ def curve(
     image = 16 * 4
     return [
         Record(
-            case := Case(
+            case=(case := Case.of(
                 model=model, execution=execution, runtime="eager", depth=depth, width=width,
                 batch=other.get("batch", 1), image=image, patch=16, heads=width // 64,
                 branch_depth=1, dtype="float32", device="cpu",
-            ),
-            block, 0, "ok",
+            )),
+            block=block, order=0, status="ok",
             wall_seconds=[seconds(case) * (1 + 0.001 * sample) for sample in range(5)],
             rounds=[5], peak_bytes=depth * 2**20, flops=int(flops_of(case)),
         )
@@ -53,7 +53,7 @@ def write(folder: Path, records: list[Record]) -> Path:
     info = {"version": 1, "name": "run", "suite": {"claim": {"margin": 0.1, "confidence": 0.95}},
             "environment": {"devices": {"cpu": "a machine"}}}  # fmt: skip
     (folder / RUN).write_text(json.dumps(info))
-    (folder / RECORDS).write_text("".join(record.to_line() for record in records))
+    (folder / RECORDS).write_bytes(b"".join(record.line() for record in records))
     return folder
 
 
@@ -74,7 +74,7 @@ def ladder(tmp_path: Path) -> Path:
 
 def test_a_size_is_a_shape_with_all_three_nets(ladder: Path) -> None:
     found = sizes(read_run(ladder))
-    assert [size.case.width for size in found] == [64, 4_096]
+    assert [size.case.spec.width for size in found] == [64, 4_096]
     assert [size.flops for size in found] == [17 * 64**2, 17 * 4_096**2]
     assert [size.case.batch for size in found] == [1, 1]
 

@@ -51,7 +51,7 @@ def written(make: Any, tmp_path: Path, compared: Any) -> Any:
 def test_the_answer_stands_first(written: Any) -> None:
     page = written(1.5)
     assert "B is slower in 2 cases." in page.text
-    assert "Of 12 cases of B against A: 2 slower, 10" in page.text
+    assert "Of 12 cases in A and B: 2 slower, 10" in page.text
     assert page.source.index("SLOWER</span>") < page.source.index("UNCLEAR</span>")
     assert "paraformer stacked, eager" in page.text
     assert "beyond 3%" in page.text
@@ -72,7 +72,7 @@ def test_every_further_run_is_held_against_the_first(written: Any) -> None:
     page = written(0.5, 1.5)
     assert "Is any of them slower than A?" in page.text
     assert "B is faster in 2 cases, and slower in none. C is slower in 2 cases." in page.text
-    assert "Of 12 cases of C against A: 2 slower, 10" in page.text
+    assert "Of 12 cases in A and C: 2 slower, 10" in page.text
     assert "C / A" in page.text
     assert "A → C" in page.text
     forests = [svg for svg in page.svgs if "over A: batch" in svg]
@@ -155,7 +155,7 @@ def test_device_time_decides_where_all_have_it(make: Any, tmp_path: Path, compar
     ]
     page = compared(*runs)
     assert "serial loop, eager (device time)" in page.text
-    assert re.search(r"Of 12 cases of B against A: 12 (unclear|the same)\.", page.text)
+    assert re.search(r"Of 12 cases in A and B: 12 (unclear|the same)\.", page.text)
 
 
 def test_verdicts_stand_beside_each_other(make: Any, tmp_path: Path, compared: Any) -> None:
@@ -166,14 +166,14 @@ def test_verdicts_stand_beside_each_other(make: Any, tmp_path: Path, compared: A
     assert "→ constant, L = 8 of 8" in page.text
     assert "↗ grows, L = 1 of 8" in page.text
     assert "1 curve that one run alone has is left out." in page.text
-    assert re.search(r"Of 8 cases of B against A: 3 slower, .*4 in A alone\.", page.text)
+    assert re.search(r"Of 8 cases in A and B: 3 slower, .*4 in A alone\.", page.text)
 
 
 def test_one_run_that_shares_nothing_is_told_of(make: Any, tmp_path: Path, compared: Any) -> None:
     a, b = (make.run(tmp_path / name, make.study(depths=(1, 2))) for name in ("a", "b"))
     page = compared(a, b, make.run(tmp_path / "c", make.study(depths=(1, 2), width=768)))
     assert "C shares no measured case with A" in page.text
-    assert "Cases of C against A" not in page.text
+    assert "Cases of A and C" not in page.text
 
 
 def test_runs_that_share_nothing_are_refused(make: Any, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from paraformer_bench.report.build import build_report
+from paraformer_bench.report.comparison import contend, write_comparison
 from paraformer_bench.report.index import build_index
 from paraformer_bench.study import wire
+from paraformer_bench.study.run_folder import read_run
 from tests.report.gpu_run import WAYS, write_trace
 from tests.report.test_report_hostile import STRINGS
 from tests.report.test_why import CEILINGS
@@ -279,10 +281,33 @@ def test_prints_without_what_only_works_on_a_screen(
     assert len(page.pdf()) > 10_000
 
 
+@pytest.fixture(scope="module")
+def comparison_page(make: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Three runs, of which one is slower."""
+    folder = tmp_path_factory.mktemp("compared")
+    runs = [read_run(make.run(folder / name, make.study())) for name in ("a", "b", "c")]
+    for record in runs[2].records:
+        record.wall_seconds = [2 * seconds for seconds in record.wall_seconds]
+    return write_comparison(folder / "page.html", contend(runs, 0.03)).as_uri()
+
+
+def test_comparison_fits_a_phone(visit: Callable[..., Any], comparison_page: str) -> None:
+    page = visit(comparison_page, viewport={"width": 390, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#cases-c tbody tr").count() == 12
+    assert page.locator("#latency figure").count() == 3
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Callable[..., Any], run_page: str, scheme: str) -> None:
+def test_axe_finds_nothing(
+    visit: Callable[..., Any], run_page: str, comparison_page: str, scheme: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for address in (run_page, run_page.replace("/run/index.html", "/index.html")):
+    for address in (
+        run_page,
+        run_page.replace("/run/index.html", "/index.html"),
+        comparison_page,
+    ):
         page = visit(address, color_scheme=scheme, bypass_csp=True)
         for folded in page.locator("details:not([open]) > summary").all():
             if folded.is_visible():

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from paraformer_bench.report.figures import style
 from paraformer_bench.report.figures.series import Panel, Series
-from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, Look, plot, segments
+from paraformer_bench.report.figures.style import GRID, MUTED, PAPER, Look, plot, segments, write
 from paraformer_bench.report.figures.svg import line_id, points_id
 
 # All in points. Fixed margins, so that panels side by side line up and nothing is cut off.
@@ -159,8 +159,8 @@ def swatch(look: Look | None) -> Figure:
     """Draw a look for a legend; None is the dotted line of the weights."""
     if look is None:
         return style.swatch(color=MUTED, linewidth=1, linestyle=":")
-    marker = _marker(look) if look.marker else {}
-    return style.swatch(color=look.colour, linewidth=1.6, linestyle=look.dash, with_marker=marker)
+    marker = _marker(look) if look.marker else None
+    return style.swatch(1, marker, color=look.colour, linewidth=1.6, linestyle=look.dash)
 
 
 def _set_scales(axes: Axes, axis: Axis, limits: Frame, width: float) -> None:
@@ -218,16 +218,8 @@ def _guide(axes: Axes, exponent: int, label: str, start: tuple[int, float], limi
     end = value * (deepest / depth) ** exponent
     axes.plot((depth, deepest), (value, end), color=MUTED, linewidth=0.9, dashes=(1, 2.5))
     cut = deepest < limits.depths[-1]
-    axes.annotate(
-        label,
-        (deepest, end),
-        xytext=(5, -1) if cut else (9, 0),
-        textcoords="offset points",
-        ha="left",
-        va="top" if cut else "center",
-        color=MUTED,
-        annotation_clip=False,
-    )
+    by = (5, -1) if cut else (9, 0)
+    write(axes, label, (deepest, end), by, va="top" if cut else "center", color=MUTED)
 
 
 def _series(axes: Axes, series: Series, look: Look) -> None:
@@ -283,18 +275,8 @@ def _lost(axes: Axes, series: Series, look: Look, height: float, limits: Frame) 
         after = lost[number + 1] if number + 1 < len(lost) else None
         if after and after[1] == status and depths.index(after[0]) == depths.index(depth) + 1:
             continue  # the last of neighbours with the same fate speaks for them
-        axes.annotate(
-            status,
-            (depth, height),
-            xycoords=across,
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=9,
-            annotation_clip=False,
-            gid=line_id(look.number),
-        )
+        at, gid = (depth, height), line_id(look.number)
+        write(axes, status, at, (5, 0), xycoords=across, fontsize=9, gid=gid)
 
 
 def _marker(look: Look) -> dict[str, Any]:

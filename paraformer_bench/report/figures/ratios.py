@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from paraformer_bench.analysis.compare import FASTER, SAME, SLOWER, Contrast
-from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, plot
+from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, plot, write
 
 # All in points.
 _WIDTH, _ROW, _TOP, _BOTTOM = 720.0, 17.0, 6.0, 34.0
@@ -56,17 +56,7 @@ def draw(
                 markersize=5.5,
                 markerfacecolor=face,
             )
-        axes.annotate(
-            label,
-            (0, place),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-_LABELS + 2, 0),
-            textcoords="offset points",
-            va="center",
-            ha="left",
-            color=INK,
-            annotation_clip=False,
-        )
+        write(axes, label, (0, place), (2 - _LABELS, 0), xycoords=axes.get_yaxis_transform())
     narrow = limits[1] / limits[0] < 2
     axes.xaxis.set_major_locator(
         MaxNLocator(nbins=6, steps=[1, 2, 5, 10]) if narrow else LogLocator(subs=(1.0, 2.0, 5.0))

@@ -7,7 +7,7 @@ so that the same SVG suits a dark page. Colour is never alone: markers and dashe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -167,17 +167,23 @@ def plot(
     return figure, axes
 
 
-def swatch(**look: Any) -> Figure:
+def swatch(margin: float = 1, marker: Mapping[str, Any] | None = None, **line: Any) -> Figure:
     """Draw a line as a legend shows it, with a marker in its middle if it has one."""
     figure, axes = plot(34, 12)
     axes.set_axis_off()
     axes.set(xlim=(0, 34), ylim=(0, 12))
-    ends = look.pop("ends", (1, 33))
-    marker = look.pop("with_marker", {})
-    axes.plot(ends, (6, 6), **look)
+    axes.plot((margin, 34 - margin), (6, 6), **line)
     if marker:
-        axes.plot([17], [6], color=look["color"], **marker)
+        axes.plot([17], [6], color=line["color"], **marker)
     return figure
+
+
+def write(
+    axes: Axes, text: str, at: tuple[float, float], by: tuple[float, float], **look: Any
+) -> None:
+    """Write text so many points beside a place, even outside of the axes."""
+    usual: dict[str, Any] = {"va": "center", "ha": "left", "color": INK, "annotation_clip": False}
+    axes.annotate(text, at, xytext=by, textcoords="offset points", **(usual | look))
 
 
 def segments(

@@ -189,7 +189,7 @@ def picture(
         gantt = svg.to_svg(draw_gantt(rows, seconds), name, title, f"{words}.")
         swatches = []
         for number, kind in enumerate(kinds, start=1):
-            block = style.swatch(color=COLOURS[kind], linewidth=9, ends=(3, 31))
+            block = style.swatch(3, color=COLOURS[kind], linewidth=9)
             drawing = svg.to_svg(block, f"{name}-kind-{number}", kind, "legend")
             swatches.append((None, kind, drawing))
         memory, legend = _memory(name, curves, seconds, what, looks)

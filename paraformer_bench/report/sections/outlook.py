@@ -62,14 +62,9 @@ def _table(
     data: ReportData, conditions: str, numbers: list[int], rows: Sequence[Outlook]
 ) -> Block:
     """Show the methods under conditions that differ in the batch alone."""
-
-    def who(row: Outlook) -> Cell:
-        basis = f"{row.verdict.basis} time" if data.several_bases else ""
-        return Cell(html.method(row.verdict.curve), basis)
-
     batches = sorted({at.batch for row in rows for at in row.batches})
     columns = [
-        Column[Outlook]("method", who),
+        Column[Outlook]("method", lambda row: data.head(row.verdict)),
         *(Column[Outlook](str(batch), partial(_at, batch=batch)) for batch in batches),
     ]
     words = "<bdi>{}</bdi>: depth up to which time is predicted to be constant, at batch"

@@ -113,10 +113,6 @@ def sentence(model: Model) -> str:
 
 
 def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: bool) -> Block:
-    def who(row: Fitted) -> Cell:
-        basis = f"{row[0].verdict.basis} time" if data.several_bases else ""
-        return Cell(html.method(row[0].verdict.curve), basis)
-
     def at(row: Fitted, depth: int) -> Cell | str:
         step = next((step for step in row[1].steps if step.depth == depth), None)
         if step is None:
@@ -128,7 +124,7 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
         return Cell(told, attributes={"class": "fitted" if step.fitted else None})
 
     columns = [
-        Column[Fitted]("method", who),
+        Column[Fitted]("method", lambda row: data.head(row[0].verdict)),
         Column[Fitted](
             "constant up to",
             lambda row: f"L = {row[1].constant_up_to}, measured {row[0].verdict.constant_up_to}",
