@@ -107,9 +107,11 @@ def run_sweep(
                         note_efficiency()
                 room = MOST_BYTES // (plan.shard.of if plan.shard else 1)
                 allowance = Allowance(plan.protocol.timeout_seconds, deadline, room, clock)
-                for case, profile in take_timelines(job_left(plan, store), start, allowance):
-                    keep(store, case, profile)
-                    progress.step(1, case.id)
+                job = job_left(plan, store)
+                with closing(take_timelines(job, start, allowance)) as taken:
+                    for case, profile in taken:
+                        keep(store, case, profile)
+                        progress.step(1, case.id)
     except KeyboardInterrupt:
         interrupted = True
     except NoDevice as error:

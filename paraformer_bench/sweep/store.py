@@ -136,7 +136,7 @@ class Store:
         """Keep an event of a case under way, so that its samples survive this process."""
         if isinstance(event, _KEPT_EVENTS):
             self._open_blocks.add(block)
-            line = wire.encode({"block": block} | wire.plain(event)) + b"\n"
+            line = b'{"block":%d,%b\n' % (block, wire.encode(event).removeprefix(b"{"))
             _append_whole(self._journal, line)
 
     def clear_journal(self, block: int) -> None:

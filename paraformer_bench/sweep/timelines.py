@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class Allowance:
 
 def take_timelines(
     job: ProfileJob, start: Start, allowance: Allowance
-) -> Iterator[tuple[Case, Profile]]:
+) -> Generator[tuple[Case, Profile], None, None]:
     """Profile cases one after the other in one process, and in another when it dies.
 
     Yields:
