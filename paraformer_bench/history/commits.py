@@ -15,7 +15,6 @@ class Commit:
     """One commit of the history.
 
     Attributes:
-        hash: Full hash.
         subject: First line of its message; empty where there is no repository to ask.
         between: Commits of the history between this one and the one before it in the list: they
             were not measured.
@@ -33,10 +32,9 @@ class Commit:
 
 @dataclass(frozen=True)
 class History:
-    """Commits with results, oldest first.
+    """Commits with results, oldest first: in the order of git's first parents, or of their dates.
 
     Attributes:
-        commits: In the order of git's first parents, or of their dates.
         left_out: Commits with results that are not in the history of HEAD.
         from_git: Whether a repository knew them.
     """
@@ -50,26 +48,22 @@ def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path)
     """Put the measured commits in order.
 
     The order is that of the first parents of HEAD: a commit of a branch is seen when it is
-    merged. Where git knows none of the commits, the dates order them.
-
-    Args:
-        measured: Full hashes.
-        dates: Hash -> seconds since 1970, for those without a repository.
-        repository: A folder inside the repository.
+    merged. Where git knows none of the commits, the dates (seconds since 1970) order them.
     """
     wanted = set(measured)
     log = _first_parents(repository)
-    places = {commit: place for place, (commit, _) in enumerate(log)}
-    in_log = sorted(places[commit] for commit in wanted & places.keys())
-    if not in_log:
+    commits: list[Commit] = []
+    between = 0
+    for commit, subject in log:
+        if commit in wanted:
+            commits.append(Commit(commit, subject, between if commits else 0))
+            between = 0
+        else:
+            between += 1
+    if not commits:
         by_date = sorted(wanted, key=lambda commit: (dates.get(commit, 0.0), commit))
         return History(tuple(map(Commit, by_date)), from_git=False)
-    befores = [in_log[0] - 1, *in_log]
-    commits = [
-        Commit(*log[place], place - before - 1)
-        for before, place in zip(befores, in_log, strict=False)
-    ]
-    return History(tuple(commits), tuple(sorted(wanted - places.keys())))
+    return History(tuple(commits), tuple(sorted(wanted - {commit for commit, _ in log})))
 
 
 def judged(
@@ -91,21 +85,16 @@ def judged(
     if not dots or not start or end.startswith("."):
         raise UsageError(f"{between!r} is not a range of commits such as main..HEAD")
     ends = [_resolve(name or "HEAD", hashes, repository) for name in (start, end)]
-    if history.from_git:
-        log = [commit for commit, _ in _first_parents(repository)]
-        places = [log.index(commit) if commit in log else -1 for commit in ends]
-        if places[1] < 0:
-            raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
-        return frozenset(log[places[0] + 1 : places[1] + 1])
-    places = [hashes.index(commit) for commit in ends]
-    return frozenset(hashes[places[0] + 1 : places[1] + 1])
+    line = [commit for commit, _ in _first_parents(repository)] if history.from_git else hashes
+    before, last_place = (line.index(commit) if commit in line else -1 for commit in ends)
+    if last_place < 0:
+        raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
+    return frozenset(line[before + 1 : last_place + 1])
 
 
 def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
-    full = _git(
-        repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
-    ).strip()
-    if full:
+    options = ("--verify", "--quiet", "--end-of-options")
+    if full := _git(repository, "rev-parse", *options, f"{name}^{{commit}}").strip():
         return full
     matches = [commit for commit in hashes if commit.startswith(name)]
     if len(name) < 4 or len(matches) != 1:

@@ -7,6 +7,7 @@ the machine did to all series of the commit alike, plus scatter. `scatter` says 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -40,11 +41,8 @@ class LevelStep:
     Attributes:
         series: Its row.
         commit: Its column: the first with the new level.
-        change: New level minus old one, in logarithms where the blocks are.
-        low: Lower bound of ``change``.
-        high: Upper bound.
-        before: Old level.
-        after: New level.
+        change: New level minus old one, in logarithms where the blocks are; ``low`` and ``high``
+            bound it.
     """
 
     series: int
@@ -52,8 +50,6 @@ class LevelStep:
     change: float
     low: float
     high: float
-    before: float
-    after: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,6 @@ class Fit:
     """What the series of a group do.
 
     Attributes:
-        steps: By commit, then by series.
         values: Trimmed means of the blocks, what the machine did taken out: series x commits.
         shift: What the machine did at each commit, 0 where it is not known.
         levels: Of each series at each commit.
@@ -77,7 +72,7 @@ def detect(
     blocks: Array,
     timed: bool,
     tests: int,
-    paired: Booleans | None = None,
+    paired: Booleans | bool = True,
     least: Array | None = None,
     sentinel: int | None = None,
 ) -> Fit:
@@ -88,13 +83,12 @@ def detect(
         timed: They are times, on one machine: what moves most of them is the machine.
         tests: How many places for a step there are in all groups that are judged.
         paired: Where blocks of times stand in the order in which they were measured: series x
-            commits; everywhere if null.
+            commits.
         least: Variance from run to run that there is at least, one a commit.
         sentinel: Row of a time that never changes, if there is one.
     """
     if timed:
-        everywhere = np.ones(blocks.shape[:2], dtype=np.bool_)
-        blocks = scatter.same_blocks(blocks, everywhere if paired is None else paired)
+        blocks = scatter.same_blocks(blocks, paired)
     raw, error, dof = scatter.trimmed(blocks)
     commits = np.flatnonzero(np.isfinite(raw).any(axis=0))
     values = raw[:, commits]
@@ -120,17 +114,14 @@ def detect(
         if cuts == before:
             break
     cuts = _agreed(sums, cuts, hint)
-    half = t_quantile((1 + CONFIDENCE) / 2, known_dof)
+    half = t_quantile((1 + CONFIDENCE) / 2, known_dof).tolist()
     steps = []
     for series, own_cuts in enumerate(cuts):
-        levels = [sums.level(series, *pair) for pair in pairwise((0, *own_cuts, sums.commits))]
-        for cut, (left, right) in zip(own_cuts, pairwise(levels), strict=True):
+        for cut, left, right in sums.sides(series, own_cuts):
             change = right.mean - left.mean
-            reach = float(half[series]) * (left.variance + right.variance) ** 0.5
-            bounds = change - reach, change + reach
-            commit = int(commits[cut])
-            steps.append(LevelStep(series, commit, change, *bounds, left.mean, right.mean))
-    steps.sort(key=lambda step: (step.commit, step.series))
+            reach = half[series] * (left.variance + right.variance) ** 0.5
+            place = int(commits[cut])
+            steps.append(LevelStep(series, place, change, change - reach, change + reach))
     every_level, every_shift = np.full(raw.shape, np.nan), np.zeros(raw.shape[1])
     every_level[:, commits], every_shift[commits] = sums.levels(cuts)[0], shift
     fit = Fit(steps, raw - every_shift, every_shift, every_level)
@@ -162,17 +153,14 @@ def _sure(sums: Sums, seen: Booleans, critical: Array, hint: Array) -> list[list
     sure, hints = steps(critical), steps(hint)
     members: dict[tuple[int, bool], list[int]] = {}
     for series, cuts in enumerate(hints):
-        levels = [sums.level(series, *pair) for pair in pairwise((0, *cuts, sums.commits))]
-        for cut, (left, right) in zip(cuts, pairwise(levels), strict=True):
+        for cut, left, right in sums.sides(series, cuts):
             members.setdefault((cut, right.mean > left.mean), []).append(series)
     needed = _needed(int((seen.sum(axis=1) > 1).sum()), sums.commits)
     for (cut, _), rows in members.items():
         for series in rows if len(rows) >= needed else ():
             cuts = sorted({*sure[series], cut})
-            if (
-                min(_gain(sums, cuts, series, k, c) for k, c in enumerate(cuts))
-                > hint[series] ** 2
-            ):
+            gains = (_gain(sums, cuts, series, k, c) for k, c in enumerate(cuts))
+            if min(gains) > hint[series] ** 2:
                 sure[series] = cuts
     return sure
 
@@ -231,15 +219,11 @@ def _gain(sums: Sums, cuts: list[int], series: int, k: int, place: int) -> float
 
 
 def _anchored(fit: Fit, sentinel: int) -> Fit:
-    """Turn each step of the sentinel into steps of all others.
+    """Turn each step of the sentinel, a row of times, into steps of all others.
 
     What most series have in common is taken for the machine. If that were the code, the sentinel,
     which never changes, would seem to step the other way. So where it does, most of the others
     are what changed, and by as much as it seems to have.
-
-    Args:
-        fit: Of times.
-        sentinel: Row of the sentinel.
     """
     steps = [step for step in fit.steps if step.series != sentinel]
     values, levels, shift = fit.values.copy(), fit.levels.copy(), fit.shift.copy()
@@ -252,21 +236,14 @@ def _anchored(fit: Fit, sentinel: int) -> Fit:
         own = {step.series: step for step in steps if step.commit == commit}
         steps = [step for step in steps if step.commit != commit]
         on_both_sides = seen[:, :commit].any(axis=1) & seen[:, commit:].any(axis=1)
+        on_both_sides &= np.arange(len(seen)) != sentinel
         for series in np.flatnonzero(on_both_sides).tolist():
-            if series == sentinel:
-                continue
             first = commit + int(seen[series, commit:].argmax())
-            step = own.get(series) or LevelStep(series, first, 0.0, 0.0, 0.0, 0.0, 0.0)
-            change, bounds = step.change - seeming.change, (step.low, step.high)
-            low, high = bounds[0] - seeming.high, bounds[1] - seeming.low
+            step = own.get(series) or LevelStep(series, first, 0.0, 0.0, 0.0)
+            change = step.change - seeming.change
+            low, high = step.low - seeming.high, step.high - seeming.low
             steps.append(replace(step, change=change, low=low, high=high))
-    steps.sort(key=lambda step: (step.commit, step.series))
-    for k, step in enumerate(steps):
-        own_levels, place = levels[step.series], step.commit
-        before = float(own_levels[:place][seen[step.series, :place]][-1])
-        steps[k] = replace(step, before=before, after=float(own_levels[place]))
-    shift -= np.median(shift)
-    return Fit(steps, values, shift, levels)
+    return Fit(steps, values, shift - np.median(shift), levels)
 
 
 class Sums:
@@ -274,11 +251,7 @@ class Sums:
 
     A series is taken to be constant but for a few steps. Its best levels are those of least cost:
     the squared distances of the values from their levels, each over its variance, plus a penalty
-    for every step.
-
-    Args:
-        values: Series x commits.
-        variances: Of each value.
+    for every step. Values and their variances are series x commits.
     """
 
     def __init__(self, values: Array, variances: Array) -> None:
@@ -291,7 +264,6 @@ class Sums:
         centred = np.where(seen, filled - self._centre[:, None], 0.0)
         moments = np.stack([seen, weights, weights * centred, weights * centred**2])
         start = np.zeros((*moments.shape[:2], 1))
-        self._levels: dict[tuple[int, int, int], Level] = {}
         self._sums = np.concatenate([start, moments.cumsum(axis=2)], axis=2)
 
     def costs(self, end: int) -> Array:
@@ -315,27 +287,22 @@ class Sums:
 
     def level(self, series: int, start: int, end: int) -> Level:
         """Return the level of one series over one stretch."""
-        level = self._levels.get((series, start, end))
-        if level is None:
-            moments = self._sums[:3, series, end] - self._sums[:3, series, start]
-            count, weight, first = moments.tolist()
-            level = Level(np.nan, np.inf, 0)
-            if count:
-                mean = first / weight + float(self._centre[series])
-                level = Level(mean, 1 / weight, int(count))
-            self._levels[series, start, end] = level
-        return level
+        moments = self._sums[:3, series, end] - self._sums[:3, series, start]
+        count, weight, first = moments.tolist()
+        if not count:
+            return Level(np.nan, np.inf, 0)
+        return Level(first / weight + float(self._centre[series]), 1 / weight, int(count))
+
+    def sides(self, series: int, cuts: list[int]) -> Iterator[tuple[int, Level, Level]]:
+        """Yield each cut of a series with the levels before and after it."""
+        levels = [self.level(series, *pair) for pair in pairwise((0, *cuts, self.commits))]
+        for cut, (left, right) in zip(cuts, pairwise(levels), strict=True):
+            yield cut, left, right
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level.
-
-    Attributes:
-        mean: Weighted mean of its values; NaN if it has none.
-        variance: Of the mean.
-        count: Values behind it.
-    """
+    """One level: the weighted mean of its values, NaN if it has none, and the variance of that."""
 
     mean: float
     variance: float
@@ -348,26 +315,20 @@ def find_steps(sums: Sums, penalties: Array) -> list[list[int]]:
     Dynamic programming finds the levels of least cost exactly (B. Jackson et al., An algorithm for
     optimal partitioning of data on an interval, IEEE Signal Processing Letters 12, 2005). Leaving
     out one step would cost more than the penalty, so every step is, by itself, a difference of two
-    neighbouring means of at least the square root of the penalty in standard errors.
-
-    Args:
-        sums: Of the series.
-        penalties: Cost of a step, one a series.
+    neighbouring means of at least the square root of the penalty in standard errors. There is one
+    penalty a series.
     """
-    commits = sums.commits
-    best = np.empty((len(penalties), commits + 1))
+    best = np.empty((len(penalties), sums.commits + 1))
     best[:, 0] = -penalties
-    cuts = np.zeros((len(penalties), commits + 1), dtype=np.intp)
-    rows = np.arange(len(penalties))
-    for end in range(1, commits + 1):
+    cuts = np.zeros(best.shape, dtype=np.intp)
+    for end in range(1, sums.commits + 1):
         candidates = best[:, :end] + sums.costs(end)
-        cut = candidates.argmin(axis=1)
-        cuts[:, end] = cut
-        best[:, end] = candidates[rows, cut] + penalties
+        cuts[:, end] = candidates.argmin(axis=1)
+        best[:, end] = candidates.min(axis=1) + penalties
     steps: list[list[int]] = [[] for _ in penalties]
-    for series in np.flatnonzero(cuts[:, commits]):
-        end = int(cuts[series, commits])
+    for own, row in zip(steps, cuts.tolist(), strict=True):
+        end = row[-1]
         while end > 0:
-            steps[series].insert(0, end)
-            end = int(cuts[series, end])
+            own.insert(0, end)
+            end = row[end]
     return steps

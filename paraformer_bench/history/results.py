@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -59,7 +60,6 @@ class Measurement:
 
     Attributes:
         status: `OK`, `NOT_APPLICABLE` (NaN, infinity) or `FAILED` (null).
-        value: asv's result; NaN if there is none.
         samples: Finite samples in the order in which they were taken: block medians. Empty where
             asv was run without ``--record-samples``.
         quartiles: Of the samples; null where asv has none.
@@ -75,13 +75,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Name:
-    """What a series is of.
+    """What a series is of, in asv's names.
 
     Attributes:
-        machine: Name of the machine in asv.
-        environment: Name of the environment in asv.
-        benchmark: Name of the benchmark in asv.
-        params: Its parameters, as asv writes them: name -> value.
+        params: Name and value of each parameter, as asv writes them.
         fixed: Those of which the benchmark has one value only; no part of the name.
     """
 
@@ -100,11 +97,9 @@ class Name:
     @property
     def device(self) -> str:
         """``cpu`` or ``gpu``: whose speed a time depends on."""
+        on_gpu = any(part.startswith("Gpu") for part in self.benchmark.split("."))
         device = dict(self.params).get("device", "").strip("'")
-        if not device:
-            on_gpu = any(part.startswith("Gpu") for part in self.benchmark.split("."))
-            device = "gpu" if on_gpu else "cpu"
-        return "cpu" if device == "cpu" else "gpu"
+        return "cpu" if (device or ("gpu" if on_gpu else "cpu")) == "cpu" else "gpu"
 
     @property
     def is_sentinel(self) -> bool:
@@ -117,15 +112,13 @@ class BenchmarkSeries:
     """One benchmark with one set of parameters over all commits.
 
     Attributes:
-        name: What it is of.
-        unit: Of its values, as the benchmark states it.
         tracked: Its samples are numbers that it returned (``track_``), not times that asv took.
         cells: Full commit hash -> what was seen there; commits without the benchmark are absent.
     """
 
     name: Name
     unit: str
-    tracked: bool = True
+    tracked: bool
     cells: dict[str, Measurement] = field(default_factory=dict)
 
     def seen_at(self, commit: str) -> Measurement | None:
@@ -133,7 +126,7 @@ class BenchmarkSeries:
         cell = self.cells.get(commit)
         return cell if cell is not None and cell.status == OK else None
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Kind of its values: from the unit, and from whether the samples ever differ.
 
@@ -176,6 +169,13 @@ class Results:
     dates: dict[str, float] = field(default_factory=dict)
     measured: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+class _Configuration(msgspec.Struct):
+    """What asv's configuration says of places; ``repo`` can be a URL."""
+
+    results_dir: str = "results"
+    repo: str = "."
 
 
 class _Benchmark(msgspec.Struct):
@@ -237,22 +237,16 @@ def find_results(results: Path | None, folder: Path) -> tuple[Path, Path]:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(_LAST_COMMA.sub(r"\1", _COMMENT.sub(r"\1", text)))
-        place, repository = content.get("results_dir", "results"), content.get("repo", ".")
-        if not isinstance(place, str) or not isinstance(repository, str):
-            raise ValueError
-    except (OSError, ValueError, AttributeError, RecursionError):
+        plain = _LAST_COMMA.sub(r"\1", _COMMENT.sub(r"\1", text))
+        told = msgspec.json.decode(plain, type=_Configuration)
+    except (OSError, ValueError, RecursionError):
         raise UsageError(f"cannot read {path.name}: name the results with --results") from None
-    local = folder / repository
-    return folder / place, local if local.is_dir() else folder
+    repository = folder / told.repo
+    return folder / told.results_dir, repository if repository.is_dir() else folder
 
 
 def read_results(folder: Path, machine: str | None = None) -> Results:
-    """Read a folder of asv's results.
-
-    Args:
-        folder: asv's ``results_dir``.
-        machine: Read this machine alone.
+    """Read asv's ``results_dir``, of one machine alone if it is named.
 
     Raises:
         UsageError: There is no such folder or machine, or no result that can be read.
@@ -327,18 +321,14 @@ def _read_file(
     if file.date is not None and math.isfinite(file.date):
         results.dates[commit] = file.date / 1e3  # asv counts milliseconds
     for name, row in file.results.items():
-        if benchmarks is not None and name not in benchmarks:
+        listed = _Benchmark() if benchmarks is None else benchmarks.get(name)
+        if listed is None:
             continue  # a benchmark that is no more
-        listed = _Benchmark() if benchmarks is None else benchmarks[name]
         try:
             if not isinstance(row, list):
                 raise ValueError("is not what asv writes")
-            columns = {
-                column: value
-                for column, value in zip(file.result_columns, row, strict=False)
-                if value is not None
-            }
-            result = msgspec.convert(columns, _Result)
+            columns = zip(file.result_columns, row, strict=False)
+            result = msgspec.convert({k: v for k, v in columns if v is not None}, _Result)
             if None not in (result.version, listed.version) and result.version != listed.version:
                 continue  # what it measured then is not what it measures now
             for params, fixed, cell in _cells(result, listed.param_names):
@@ -362,33 +352,23 @@ def _cells(
         names = [f"param{k + 1}" for k in range(len(axes))]
     combinations = list(product(*axes))
     fixed = frozenset(name for name, axis in zip(names, axes, strict=True) if len(axis) == 1)
-    nulls: list[None] = [None] * len(combinations)
-    columns = (
-        column or nulls
-        for column in (
-            *(result.result, result.samples),
-            *(result.stats_q_25, result.stats_q_75, result.stats_repeat),
-        )
+    columns: tuple[list[Any] | None, ...] = (
+        result.result,
+        result.samples,
+        result.stats_q_25,
+        result.stats_q_75,
+        result.stats_repeat,
     )
+    nulls = [None] * len(combinations)
     try:
-        rows = list(zip(combinations, *columns, strict=True))
+        rows = list(zip(combinations, *(column or nulls for column in columns), strict=True))
     except ValueError:
         raise ValueError(f"has not one value for each of {len(combinations)} parameters") from None
-    for values, *cell in rows:
-        yield tuple(zip(names, values, strict=True)), fixed, _measurement(*cell)
-
-
-def _measurement(
-    value: float | None,
-    samples: list[float] | None,
-    q25: float | None,
-    q75: float | None,
-    count: int | None,
-) -> Measurement:
-    if value is None:
-        return Measurement(FAILED)
-    if not math.isfinite(value):
-        return Measurement(NOT_APPLICABLE)
-    finite = tuple(sample for sample in samples or () if math.isfinite(sample))
-    quartiles = None if q25 is None or q75 is None else (q25, q75)
-    return Measurement(OK, value, finite, quartiles, len(finite) or max(count or 1, 1))
+    for values, value, samples, q25, q75, count in rows:
+        if value is None or not math.isfinite(value):
+            cell = Measurement(FAILED if value is None else NOT_APPLICABLE)
+        else:
+            finite = tuple(sample for sample in samples or () if math.isfinite(sample))
+            quartiles = None if q25 is None or q75 is None else (q25, q75)
+            cell = Measurement(OK, value, finite, quartiles, len(finite) or max(count or 1, 1))
+        yield tuple(zip(names, values, strict=True)), fixed, cell

@@ -43,7 +43,7 @@ _MIDDLE = 0.4549
 """Median of the square of a normal variable."""
 
 
-def same_blocks(blocks: Array, paired: Booleans) -> Array:
+def same_blocks(blocks: Array, paired: Booleans | bool) -> Array:
     """Take out of each block what all series of its commit have in common there.
 
     A worker visits all cases, so a burst of a few seconds hits many of them in the same block.
@@ -61,7 +61,7 @@ def restlessness(blocks: Array, paired: Booleans) -> Array:
     return np.asarray(np.where(taken.any(axis=0), spread, 0.0), dtype=np.float64)
 
 
-def _common(blocks: Array, paired: Booleans) -> tuple[Array, Booleans]:
+def _common(blocks: Array, paired: Booleans | bool) -> tuple[Array, Booleans]:
     """What most series have in common, commits x blocks, and which series take part where."""
     counts = np.isfinite(blocks).sum(axis=2)
     full = (counts == counts.max(axis=0)) & (counts > 0) & paired
@@ -155,8 +155,7 @@ class GapScatter:
 
     Attributes:
         each: Variance of that, one a gap between commits; NaN where too few series tell.
-        usual: The same of all gaps together.
-        dof: Degrees of freedom of ``usual``, about.
+        usual: The same of all gaps together, with about ``dof`` degrees of freedom.
     """
 
     each: Array
@@ -168,12 +167,8 @@ def gaps(values: Array, variances: Array, fewest: int) -> GapScatter:
     """Compare each commit with the next.
 
     Where most series differ by more than their errors, the machine did not slow all cases alike.
-    What lies far off by the median of all is a change of its own and left out.
-
-    Args:
-        values: Series x commits, what most have in common taken out.
-        variances: Squared errors from the blocks.
-        fewest: Series without which a gap tells nothing.
+    What lies far off by the median of all is a change of its own and left out. From ``values`` is
+    taken what most have in common; a gap with fewer series than ``fewest`` tells nothing.
     """
     steps = np.diff(values, axis=1) ** 2
     expected = variances[:, 1:] + variances[:, :-1]
@@ -202,10 +197,7 @@ def own_scatter(gaps: GapScatter) -> Array:
     commit have one side only.
     """
     usual = gaps.usual / 2
-    left, right = (
-        np.concatenate([[np.nan], gaps.each]),
-        np.concatenate([gaps.each, [np.nan]]),
-    )
+    left, right = np.append(np.nan, gaps.each), np.append(gaps.each, np.nan)
     own = np.nan_to_num(np.fmin(left, right) - usual)
     return np.asarray(np.maximum(own, usual), dtype=np.float64)
 
@@ -229,7 +221,7 @@ def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> 
 
     Args:
         blocks: Squared errors from the blocks, series x commits.
-        blocks_dof: Degrees of freedom of theirs, one a series; NaN where there are none.
+        blocks_dof: Their degrees of freedom, one a series; NaN where there are none.
         own: Variance of each commit beyond that.
         own_dof: Degrees of freedom of ``own``.
     """
@@ -243,11 +235,7 @@ def unevenness(shift: Array, sentinel: Array | None) -> Array:
 
     A machine that is slower by a third is slower by about as much for all. One on which others
     have taken the cores is ten times as slow for some cases, and as fast as ever for others. A
-    sentinel tells it better than most times do: these may have become slower.
-
-    Args:
-        shift: What most times did, in logarithms.
-        sentinel: Logarithms of the sentinel's; null if there is none.
+    sentinel tells it better than what most times did, the ``shift``: these may have become slower.
     """
     apart = np.abs(shift - _lower_median(shift))
     if sentinel is not None and np.isfinite(sentinel).any():
