@@ -35,11 +35,13 @@ class History:
     """Commits with results, oldest first: in the order of git's first parents, or of their dates.
 
     Attributes:
+        line: All hashes in that order, where git knows them those without results too.
         left_out: Commits with results that are not in the history of HEAD.
         from_git: Whether a repository knew them.
     """
 
     commits: tuple[Commit, ...]
+    line: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     from_git: bool = True
 
@@ -51,7 +53,8 @@ def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path)
     merged. Where git knows none of the commits, the dates (seconds since 1970) order them.
     """
     wanted = set(measured)
-    log = _first_parents(repository)
+    text = _git(repository, "log", "--first-parent", "--reverse", "--format=%H%x00%s")
+    log = [line.split("\0", 1) for line in text.split("\n") if "\0" in line]
     commits: list[Commit] = []
     between = 0
     for commit, subject in log:
@@ -62,8 +65,9 @@ def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path)
             between += 1
     if not commits:
         by_date = sorted(wanted, key=lambda commit: (dates.get(commit, 0.0), commit))
-        return History(tuple(map(Commit, by_date)), from_git=False)
-    return History(tuple(commits), tuple(sorted(wanted - {commit for commit, _ in log})))
+        return History(tuple(map(Commit, by_date)), tuple(by_date), from_git=False)
+    line = tuple(commit for commit, _ in log)
+    return History(tuple(commits), line, tuple(sorted(wanted.difference(line))))
 
 
 def judged(
@@ -85,11 +89,11 @@ def judged(
     if not dots or not start or end.startswith("."):
         raise UsageError(f"{between!r} is not a range of commits such as main..HEAD")
     ends = [_resolve(name or "HEAD", hashes, repository) for name in (start, end)]
-    line = [commit for commit, _ in _first_parents(repository)] if history.from_git else hashes
-    before, last_place = (line.index(commit) if commit in line else -1 for commit in ends)
-    if last_place < 0:
+    line = history.line
+    before, at_end = (line.index(commit) if commit in line else -1 for commit in ends)
+    if at_end < 0:
         raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
-    return frozenset(line[before + 1 : last_place + 1])
+    return frozenset(line[before + 1 : at_end + 1])
 
 
 def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
@@ -100,13 +104,6 @@ def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
     if len(name) < 4 or len(matches) != 1:
         raise UsageError(f"{name!r} names no commit that git or the results know")
     return matches[0]
-
-
-def _first_parents(repository: Path) -> list[tuple[str, str]]:
-    """Hashes and subjects of HEAD and its first parents, oldest first; empty without git."""
-    text = _git(repository, "log", "--first-parent", "--reverse", "--format=%H%x00%s")
-    lines = (line.split("\0", 1) for line in text.split("\n") if "\0" in line)
-    return [(commit, subject) for commit, subject in lines]
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -142,15 +142,8 @@ def _polished(
 
 def _sure(sums: Sums, seen: Booleans, critical: Array, hint: Array) -> list[list[int]]:
     """Steps that are sure by themselves, and such as are sure because others step with them."""
-
-    def steps(price: Array) -> list[list[int]]:
-        moved = []  # to the first commit from there on that has a value
-        for cuts, row in zip(find_steps(sums, price**2), seen, strict=True):
-            places = np.flatnonzero(row)
-            moved.append([int(places[np.searchsorted(places, cut)]) for cut in cuts])
-        return _agreed(sums, moved, price)
-
-    sure, hints = steps(critical), steps(hint)
+    prices = critical, hint
+    sure, hints = (_agreed(sums, find_steps(sums, price**2), price) for price in prices)
     members: dict[tuple[int, bool], list[int]] = {}
     for series, cuts in enumerate(hints):
         for cut, left, right in sums.sides(series, cuts):
@@ -273,17 +266,12 @@ class Sums:
 
     def levels(self, steps: list[list[int]]) -> tuple[Array, Array]:
         """Return level and number of values behind it, each as series x commits."""
-        start = np.zeros((len(steps), self.commits), dtype=np.intp)
-        end = np.full_like(start, self.commits)
+        means, counts = np.empty((2, len(steps), self.commits))
         for series, cuts in enumerate(steps):
-            for cut in cuts:
-                start[series, cut:] = cut
-            for cut in reversed(cuts):
-                end[series, :cut] = cut
-        ends, starts = (np.take_along_axis(self._sums, at[None], 2) for at in (end, start))
-        count, weight, first, _ = ends - starts
-        mean = first / np.maximum(weight, _NO_WEIGHT) + self._centre[:, None]
-        return np.where(count > 0, mean, np.nan), count
+            for start, end in pairwise((0, *cuts, self.commits)):
+                level = self.level(series, start, end)
+                means[series, start:end], counts[series, start:end] = level.mean, level.count
+        return means, counts
 
     def level(self, series: int, start: int, end: int) -> Level:
         """Return the level of one series over one stretch."""
@@ -323,7 +311,8 @@ def find_steps(sums: Sums, penalties: Array) -> list[list[int]]:
     cuts = np.zeros(best.shape, dtype=np.intp)
     for end in range(1, sums.commits + 1):
         candidates = best[:, :end] + sums.costs(end)
-        cuts[:, end] = candidates.argmin(axis=1)
+        # The last of equals: where there is a value, after commits without any.
+        cuts[:, end] = end - 1 - candidates[:, ::-1].argmin(axis=1)
         best[:, end] = candidates.min(axis=1) + penalties
     steps: list[list[int]] = [[] for _ in penalties]
     for own, row in zip(steps, cuts.tolist(), strict=True):

@@ -58,12 +58,8 @@ def look(
 ) -> tuple[Judgement, list[str]]:
     """Read the results, put their commits in order and judge them; also return the warnings.
 
-    Args:
-        results: asv's folder of results; null for the one of the configuration here.
-        machine: Judge this machine alone.
-        threshold: Change that counts.
-        last: Tell of the last so many commits alone.
-        commits: Tell of a range ``A..B`` alone.
+    Without a folder of results it is that of asv's configuration here. One machine can be judged
+    alone, and changes be told of the ``last`` so many commits or of a range ``A..B`` alone.
 
     Raises:
         UsageError: There is nothing to judge, or a name is not known.
@@ -107,7 +103,12 @@ def _judge(results: Results, judgement: Judgement) -> None:
     places = {commit.hash: place for place, commit in enumerate(history.commits)}
     judgement.tracks.sort(key=lambda track: order[track.series.name])
     judgement.changes.sort(key=lambda c: (places[c.commit.hash], -c.size, order[c.name]))
-    judgement.unjudged = [name for group in scattering for name in group.without_scatter()]
+    judgement.unjudged = [
+        series.name
+        for group in scattering
+        for series, usable in zip(group.members, group.usable, strict=True)
+        if not usable.any() and any(cell.status == OK for cell in series.cells.values())
+    ]
     judgement.gaps = list(_gaps(results, judgement))
 
 
@@ -127,8 +128,8 @@ class SeriesGroup:
         blocks: Block medians, or their logarithms: series x commits x blocks, NaN for missing.
         usable: Where there are enough blocks: series x commits.
         places: Where a series may have changed, over all of them.
-        paired: Where blocks stand in the order in which they were measured: series x commits.
         tracked: Whether the first of them returns its samples itself; then all times do.
+        paired: Where blocks of times stand in the order in which they were measured.
     """
 
     def __init__(self, kind: str, members: Sequence[BenchmarkSeries], history: History) -> None:
@@ -147,23 +148,19 @@ class SeriesGroup:
                 self.blocks[k, commit, : len(blocks)] = blocks
         self.usable: Booleans = np.isfinite(self.blocks).sum(axis=2) >= FEWEST_BLOCKS
         self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
-        tracked = np.array([[series.tracked] for series in members])
-        self.paired: Booleans = self._measured & tracked
         self.tracked = members[0].tracked
+        self.paired: Booleans = self._measured & self.tracked
 
     def fit(self, tests: int, restless: Array | None) -> Fit:
-        """Find the steps of series with scatter.
+        """Find the steps of series with scatter, ``tests`` being the places for one in all groups.
 
-        Args:
-            tests: Places for a step in all groups.
-            restless: How much the machine's speed varied at each commit, for times that were
-                measured at other minutes than those that tell it.
+        For times that were measured at other minutes than those that tell the machine's speed,
+        ``restless`` says how much that varied at each commit.
         """
         timed = self.kind == TIME
         least = np.full(len(self.commits), scatter.PLAIN**2) if self.kind == PLAIN else restless
-        sentinels = [k for k, series in enumerate(self.members) if series.name.is_sentinel]
-        sentinel = sentinels[0] if timed and sentinels else None
-        return detect(self.blocks, timed, tests, self.paired, least, sentinel)
+        sentinels = (k for k, each in enumerate(self.members) if timed and each.name.is_sentinel)
+        return detect(self.blocks, timed, tests, self.paired, least, next(sentinels, None))
 
     def steps(self, fit: Fit, threshold: float) -> Iterator[Change]:
         """Yield the steps of a fit as changes."""
@@ -217,14 +214,6 @@ class SeriesGroup:
         return [
             Moved(self.commits[place], machine, _exp(fit.shift[place]))
             for place in np.flatnonzero(self.usable.any(axis=0))
-        ]
-
-    def without_scatter(self) -> list[Name]:
-        """Return what has values but nowhere enough samples."""
-        return [
-            series.name
-            for series, usable in zip(self.members, self.usable, strict=True)
-            if not usable.any() and any(cell.status == OK for cell in series.cells.values())
         ]
 
     def tracks(self, fit: Fit | None) -> Iterator[Track]:
