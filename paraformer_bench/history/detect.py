@@ -36,13 +36,9 @@ _NO_WEIGHT = 1e-300
 
 @dataclass(frozen=True)
 class LevelStep:
-    """One series changed at one commit.
+    """A series (row) changed at a commit (column), the first with the new level.
 
-    Attributes:
-        series: Its row.
-        commit: Its column: the first with the new level.
-        change: New level minus old one, in logarithms where the blocks are; ``low`` and ``high``
-            bound it.
+    The change is the new level minus the old one, in logarithms where the blocks are.
     """
 
     series: int
@@ -180,29 +176,29 @@ def _agreed(sums: Sums, cuts: list[list[int]], critical: Array) -> list[list[int
     free = {(series, k) for series, own in enumerate(cuts) for k in range(len(own))}
     cuts = [list(own) for own in cuts]
     while free:
-        gains: dict[int, float] = {}
-        members: dict[int, list[tuple[int, int]]] = {}
+        movers: list[tuple[int, int]] = []
+        most, target = 0.0, 0
         for place in sorted({cuts[series][k] for series, k in free}):
-            gains[place], members[place] = 0.0, []
+            total, members = 0.0, []
             for series, k in sorted(free):
                 gain = _gain(sums, cuts[series], series, k, place)
                 loss = _gain(sums, cuts[series], series, k, cuts[series][k]) - gain
                 if loss < _NEARLY and gain > critical[series] ** 2:
-                    gains[place] += gain
-                    members[place].append((series, k))
-        best = max(gains, key=lambda place: gains[place])
-        if not members[best]:
+                    total += gain
+                    members.append((series, k))
+            if total > most:
+                most, target, movers = total, place, members
+        if not movers:
             break
-        for series, k in members[best]:
-            cuts[series][k] = best
-        free -= set(members[best])
+        for series, k in movers:
+            cuts[series][k] = target
+        free -= set(movers)
     return cuts
 
 
 def _gain(sums: Sums, cuts: list[int], series: int, k: int, place: int) -> float:
     """By how much a step of a series at ``place``, in place of its k-th, lowers the cost."""
-    start = cuts[k - 1] if k else 0
-    end = cuts[k + 1] if k + 1 < len(cuts) else sums.commits
+    start, _, end = (0, *cuts, sums.commits)[k : k + 3]
     if not start < place < end:
         return -np.inf
     left, right = sums.level(series, start, place), sums.level(series, place, end)
@@ -290,7 +286,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Level:
-    """One level: the weighted mean of its values, NaN if it has none, and the variance of that."""
+    """The weighted mean of so many values, NaN if it has none, and the variance of that mean."""
 
     mean: float
     variance: float

@@ -159,16 +159,26 @@ class Results:
     """All that a folder of results holds.
 
     Attributes:
-        series: In the order of machine, environment, benchmark and parameters.
         dates: Full commit hash -> seconds since 1970, as the result files say.
         measured: Machine and environment -> commits with a result file.
         warnings: A line for each file or part of a file that could not be read.
     """
 
-    series: list[BenchmarkSeries] = field(default_factory=list)
+    by_name: dict[Name, BenchmarkSeries] = field(default_factory=dict)
     dates: dict[str, float] = field(default_factory=dict)
     measured: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def series(self) -> list[BenchmarkSeries]:
+        """In the order of machine, environment, benchmark and parameters, numbers as such."""
+
+        def order(name: Name) -> tuple[Any, ...]:
+            values = (value for _, value in name.params)
+            numbers = [(not v.isdecimal(), int(v) if v.isdecimal() else 0, v) for v in values]
+            return name.machine, name.environment, name.benchmark, numbers
+
+        return [self.by_name[name] for name in sorted(self.by_name, key=order)]
 
 
 class _Configuration(msgspec.Struct):
@@ -221,9 +231,7 @@ def first_word(unit: str) -> str:
 def find_results(results: Path | None, folder: Path) -> tuple[Path, Path]:
     """Return asv's folder of results, and one in the repository whose commits were measured.
 
-    Args:
-        results: Folder of results, if one was named.
-        folder: Where a configuration of asv is looked for.
+    Without a folder of results, asv's configuration in ``folder`` names it.
 
     Raises:
         UsageError: There is no configuration, or it cannot be read.
@@ -258,21 +266,14 @@ def read_results(folder: Path, machine: str | None = None) -> Results:
         raise unknown_name("machine", machine, machines)
     results = Results()
     benchmarks = _listed(folder / BENCHMARKS, results.warnings)
-    series: dict[Name, BenchmarkSeries] = {}
     for each in [machine] if machine is not None else machines:
         for path in sorted((folder / each).glob("*.json")):
             if path.name != MACHINE:
-                _read_file(path, each, benchmarks, results, series)
+                _read_file(path, each, benchmarks, results)
     if not results.measured:
         broken = f" ({results.warnings[0]})" if results.warnings else ""
         raise UsageError(f"{folder} holds no result of asv that can be read{broken}")
-    results.series = [series[name] for name in sorted(series, key=_order)]
     return results
-
-
-def _order(name: Name) -> tuple[Any, ...]:
-    values = tuple((not v.isdecimal(), int(v) if v.isdecimal() else 0, v) for _, v in name.params)
-    return (name.machine, name.environment, name.benchmark, values)
 
 
 def _listed(path: Path, warnings: list[str]) -> dict[str, _Benchmark] | None:
@@ -286,11 +287,7 @@ def _listed(path: Path, warnings: list[str]) -> dict[str, _Benchmark] | None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read one of asv's files, which hold NaN and infinity too.
-
-    Raises:
-        ValueError: It cannot be read; the message says why.
-    """
+    """Read one of asv's files, which hold NaN and infinity too; a ValueError says why not."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -305,11 +302,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _read_file(
-    path: Path,
-    machine: str,
-    benchmarks: Mapping[str, _Benchmark] | None,
-    results: Results,
-    every: dict[Name, BenchmarkSeries],
+    path: Path, machine: str, benchmarks: Mapping[str, _Benchmark] | None, results: Results
 ) -> None:
     try:
         file = msgspec.convert(_load(path), _ResultFile)
@@ -334,7 +327,7 @@ def _read_file(
             for params, fixed, cell in _cells(result, listed.param_names):
                 key = Name(machine, environment, name, params, fixed)
                 series = BenchmarkSeries(key, listed.unit or "", listed.type == "track")
-                every.setdefault(key, series).cells[commit] = cell
+                results.by_name.setdefault(key, series).cells[commit] = cell
         except (ValueError, OverflowError) as error:
             results.warnings.append(f"{path}: {name} {error}")
 
@@ -342,26 +335,25 @@ def _read_file(
 def _cells(
     result: _Result, names: list[str]
 ) -> Iterator[tuple[tuple[tuple[str, str], ...], frozenset[str], Measurement]]:
-    """Yield each set of parameters, those of one value only, and what was measured with it.
-
-    Raises:
-        ValueError: The result contradicts itself.
-    """
+    """Yield each set of parameters, those of one value only, and what was measured with it."""
     axes = result.params
     if len(names) != len(axes):
         names = [f"param{k + 1}" for k in range(len(axes))]
     combinations = list(product(*axes))
     fixed = frozenset(name for name, axis in zip(names, axes, strict=True) if len(axis) == 1)
-    columns: tuple[list[Any] | None, ...] = (
-        result.result,
-        result.samples,
-        result.stats_q_25,
-        result.stats_q_75,
-        result.stats_repeat,
-    )
-    nulls = [None] * len(combinations)
+    nulls: list[Any] = [None] * len(combinations)
     try:
-        rows = list(zip(combinations, *(column or nulls for column in columns), strict=True))
+        rows = list(
+            zip(
+                combinations,
+                result.result or nulls,
+                result.samples or nulls,
+                result.stats_q_25 or nulls,
+                result.stats_q_75 or nulls,
+                result.stats_repeat or nulls,
+                strict=True,
+            )
+        )
     except ValueError:
         raise ValueError(f"has not one value for each of {len(combinations)} parameters") from None
     for values, value, samples, q25, q75, count in rows:
