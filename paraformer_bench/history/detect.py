@@ -92,10 +92,8 @@ def detect(
     together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
     cuts: list[list[int]] = [[] for _ in values]
     shift = _polished(values, variances, cuts, np.zeros(len(commits)), together)
-    fewest = scatter.FEWEST_TOGETHER if together.any() else 1
-    gaps = scatter.gaps(values - shift, variances, fewest)
-    own = np.where(together, scatter.own_scatter(gaps), scatter.usual_scatter(gaps))
-    known_dof = scatter.joined_dof(variances, series_dof, own, gaps.dof)
+    own, own_dof = scatter.run_scatter(values - shift, variances, together)
+    known_dof = scatter.joined_dof(variances, series_dof, own, own_dof)
     if timed:
         calm = None if sentinel is None else values[sentinel]
         own = np.where(together, own, np.maximum(own, scatter.ALONE**2))
