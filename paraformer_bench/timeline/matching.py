@@ -24,19 +24,11 @@ branches fork and join; a layer waits for the one before it."""
 LAUNCHES = r"LaunchKernel|LaunchCooperative|GraphLaunch|Memcpy|Memset"
 """Calls of the CUDA runtime and driver that put work on a device."""
 
-_GRAPH = "GraphLaunch"
-
 _Array: TypeAlias = npt.NDArray[Any]
 
 
 class ProfiledStep(NamedTuple):
-    """One profiled call, on the host's clock.
-
-    Attributes:
-        name: As the profiler calls it.
-        start: Nanoseconds.
-        end: Nanoseconds.
-    """
+    """One profiled call as the profiler names it, in nanoseconds of the host's clock."""
 
     name: str
     start: int
@@ -64,7 +56,6 @@ class TracedWork:
             returned and ``correlation`` which call that was (0: none, then ``launch`` is the
             operation's own start).
         calls: Calls that put work on a device: ``step``, ``correlation``, ``graph``.
-        on_gpu: Whether the operations are a GPU's.
     """
 
     operations: pd.DataFrame
@@ -122,7 +113,7 @@ def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
 def _calls(events: pd.DataFrame) -> pd.DataFrame:
     calls = events[events["kind"].isin(CALLS) & (events["correlation"] != 0)]
     calls = calls[calls["name"].str.contains(LAUNCHES)].drop_duplicates("correlation")
-    graph = calls["name"].str.contains(_GRAPH)
+    graph = calls["name"].str.contains("GraphLaunch")
     return calls[["start", "end", "thread", "correlation"]].assign(graph=graph)
 
 

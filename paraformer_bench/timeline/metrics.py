@@ -43,7 +43,6 @@ class View(NamedTuple):
     """A trace as numbers and as what a picture is drawn from.
 
     Attributes:
-        timeline: The metrics.
         operations: Of the step that they are of, by start: ``start_seconds`` and ``end_seconds``
             since the step's start, ``name``, ``operation`` (the host's operation it belongs to,
             or empty), ``branch``, ``layer`` and ``place`` (-1: none; see `matching.PARTS`),
@@ -63,6 +62,17 @@ class _Null(str):
     """Why a metric has no value."""
 
 
+_NO_THREADS = _Null("the threads that work within an operation do not show in a trace")
+_NOTHING = _Null("nothing was allocated in the step, or it was not recorded")
+_NOT_LAUNCHED = _Null("the operations are the host's own: nothing is launched")
+
+_ON_CPU = {
+    **dict.fromkeys(("concurrency", "overlap_seconds"), _NO_THREADS),
+    **dict.fromkeys(("idle_host_seconds", "idle_device_seconds"), _NOT_LAUNCHED),
+    **dict.fromkeys(("launch_bound", "queue_seconds", "kernels", "matched"), _NOT_LAUNCHED),
+    **dict.fromkeys(("streams", "blocks_per_sm", "waves"), _NOT_LAUNCHED),
+}
+
 _Metrics: TypeAlias = dict[str, Any]
 """Fields of a `Timeline` by their names; `_Null` for those without a value."""
 
@@ -70,16 +80,14 @@ _Metrics: TypeAlias = dict[str, Any]
 def examine(path: Path, on_gpu: bool = False) -> View:
     """Read a trace and reduce it. A broken one is ``incomplete`` with its reason.
 
-    Args:
-        path: Of the trace.
-        on_gpu: It is known that a GPU worked: a trace of the host alone is incomplete.
+    So is a trace of the host alone where it is known that a GPU worked (``on_gpu``).
     """
     trace = read_trace(path)
     if trace.reason:
         return _nothing(incomplete(trace.reason))
     every_step = steps(trace.events)
     work = match(trace.events, every_step)
-    reason = fault(work, every_step, trace.malformed)
+    reason = _fault(work, every_step, trace.malformed)
     if on_gpu and not work.on_gpu:
         reason = "it holds nothing that ran on the GPU"
     if reason:
@@ -97,24 +105,20 @@ def examine(path: Path, on_gpu: bool = False) -> View:
         "graph": work.replays,
         **_times(done, step),
         **_branches(done, work),
-        **(_on_gpu(done, work, step, trace) if work.on_gpu else _on_cpu()),
-        "elements": _elements(done, work),
-        "peak_live_bytes": _peak(memory),
+        **(_on_gpu(done, work, step, trace) if work.on_gpu else _ON_CPU),
+        "elements": int(done["elements"].sum()) or _Null("the trace holds no shapes"),
+        "peak_live_bytes": max(int(memory["live_bytes"].max()), 0) if len(memory) else _NOTHING,
     }
+    if work.replays:
+        metrics["elements"] = _Null("a graph replay shows no shapes")
     reasons = {name: str(value) for name, value in metrics.items() if isinstance(value, _Null)}
     values = metrics | dict.fromkeys(reasons)
     timeline = Timeline("", **values, null_reasons=reasons)
     return View(replace(timeline, kind=classify(timeline)), _drawn(done, step), memory)
 
 
-def fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
-    """Return why a trace says nothing; an empty text if it is whole.
-
-    Args:
-        work: What ran in the steps.
-        every_step: Without the first.
-        malformed: Events that could not be read.
-    """
+def _fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
+    """Return why a trace says nothing; an empty text if it is whole."""
     if malformed:
         return f"{malformed} events have fields that make no sense"
     if len(every_step) < FEWEST_STEPS:
@@ -151,7 +155,7 @@ def _matched(work: TracedWork) -> float:
 
 def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
     starts, ends = _bounds(done)
-    busy, union = int((ends - starts).sum()), intervals.length(starts, ends)
+    busy, union = _busy_and_union(done)
     chain = intervals.longest_chain(starts, ends)
     in_chain = int((ends - starts)[chain].sum())
     span = int(ends.max()) - _begin(done, step)
@@ -187,18 +191,19 @@ def _branches(done: pd.DataFrame, work: TracedWork) -> _Metrics:
 
 def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Trace) -> _Metrics:
     starts, ends = _bounds(done)
+    begin = _begin(done, step)
     depth = intervals.time_at_depth(starts, ends)
-    depth[0] += int(starts.min()) - _begin(done, step)
-    union = intervals.length(starts, ends)
-    for_host = _waiting_for_host(done, step)
-    idle, span = depth[0], int(ends.max()) - _begin(done, step)
+    depth[0] += int(starts.min()) - begin
+    busy, union = _busy_and_union(done)
+    for_host = _waiting_for_host(done, begin)
+    idle, span = depth[0], int(ends.max()) - begin
     kernels = done[done["kind"] == KERNEL]
     no_lanes = _Null("the lanes of a graph replay are no streams")
     return {
         "kernels": len(kernels),
         "matched": _matched(work),
         "streams": no_lanes if work.replays else done["lane"].nunique(),
-        "concurrency": int((ends - starts).sum()) / union if union else 1.0,
+        "concurrency": busy / union if union else 1.0,
         "overlap_seconds": [_seconds(time) for time in depth],
         "idle_host_seconds": _seconds(for_host),
         "idle_device_seconds": _seconds(idle - for_host),
@@ -206,24 +211,14 @@ def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Tra
         "queue_seconds": _seconds(_queued(done)),
         "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
         "waves": _mean(kernels, _waves(kernels, trace.devices)),
-        "devices": {int(n): _device(done[done["device"] == n]) for n in done["device"].unique()},
+        "devices": {
+            int(number): DeviceActivity(len(own), *map(_seconds, _busy_and_union(own)))
+            for number, own in done.groupby("device", sort=False)
+        },
     }
 
 
-_NO_THREADS = _Null("the threads that work within an operation do not show in a trace")
-
-
-def _on_cpu() -> _Metrics:
-    launches = ("idle_host_seconds", "idle_device_seconds", "launch_bound", "queue_seconds")
-    device = ("kernels", "matched", "streams", "blocks_per_sm", "waves")
-    own = _Null("the operations are the host's own: nothing is launched")
-    return {
-        **dict.fromkeys(("concurrency", "overlap_seconds"), _NO_THREADS),
-        **dict.fromkeys((*launches, *device), own),
-    }
-
-
-def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
+def _waiting_for_host(done: pd.DataFrame, begin: int) -> int:
     """Nanoseconds without any operation before the call that launched the next one returned.
 
     A call may return when what it launched is already running, as that of a graph does: then the
@@ -232,7 +227,7 @@ def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
     first = done.groupby("correlation")["start"].transform("min")
     launched = np.minimum(done["launch"].to_numpy(), first.to_numpy())
     starts, ends = intervals.union(*_bounds(done))
-    idle_from = np.append(_begin(done, step), ends[:-1])
+    idle_from = np.append(begin, ends[:-1])
     # Of several operations that end the same gap, the one that was launched first could have.
     by_start = pd.Series(launched, index=done["start"].to_numpy()).groupby(level=0).min()
     until = np.minimum(by_start.reindex(starts).to_numpy(), starts)
@@ -249,29 +244,14 @@ def _queued(done: pd.DataFrame) -> int:
 def _mean(kernels: pd.DataFrame, values: npt.NDArray[np.float64]) -> float | _Null:
     """Mean over the kernels' time; none if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()
-    if np.isfinite(values).all() and lengths.sum():
-        mean = float(np.average(values, weights=lengths))
-        if math.isfinite(mean):
-            return mean
-    return _Null("the trace does not say it of every kernel")
+    mean = float(np.average(values, weights=lengths)) if lengths.sum() else math.nan
+    return mean if math.isfinite(mean) else _Null("the trace does not say it of every kernel")
 
 
-def _elements(done: pd.DataFrame, work: TracedWork) -> int | _Null:
-    if work.replays:
-        return _Null("a graph replay shows no shapes")
-    return int(done["elements"].sum()) or _Null("the trace holds no shapes")
-
-
-def _peak(memory: pd.DataFrame) -> int | _Null:
-    if memory.empty:
-        return _Null("nothing was allocated in the step, or it was not recorded")
-    return max(int(memory["live_bytes"].max()), 0)
-
-
-def _device(done: pd.DataFrame) -> DeviceActivity:
+def _busy_and_union(done: pd.DataFrame) -> tuple[int, int]:
+    """Nanoseconds of all operations together, and those in which any of them ran."""
     starts, ends = _bounds(done)
-    busy = int((ends - starts).sum())
-    return DeviceActivity(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
+    return int((ends - starts).sum()), intervals.length(starts, ends)
 
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
@@ -317,14 +297,8 @@ def resident_blocks(
 ) -> int | None:
     """Return how many blocks of a kernel one multiprocessor can hold at once.
 
-    Args:
-        threads: In a block.
-        registers: Per thread.
-        shared: Bytes of shared memory per block.
-        device: Kineto's properties of the GPU.
-
-    Returns:
-        None where the trace does not say enough.
+    They have so many ``threads``, registers per thread and bytes of shared memory; ``device`` are
+    Kineto's properties of the GPU. None where these do not say enough.
     """
     try:
         warp = int(device["warpSize"])
