@@ -16,7 +16,7 @@ from paraformer_bench.timeline import intervals
 from paraformer_bench.timeline.intervals import Times
 from paraformer_bench.timeline.matching import PARTS, ProfiledStep, TracedWork, match, steps
 from paraformer_bench.timeline.timeline import DeviceActivity, Timeline, classify, incomplete
-from paraformer_bench.timeline.trace import KERNEL, MEMORY, Trace, read_trace
+from paraformer_bench.timeline.trace import KERNEL, MEMORY, read_trace
 
 FEWEST_STEPS = 2
 """With fewer, nobody knows whether steps are alike."""
@@ -54,8 +54,8 @@ class View(NamedTuple):
     """
 
     timeline: Timeline
-    operations: pd.DataFrame
-    memory: pd.DataFrame
+    operations: pd.DataFrame = pd.DataFrame()
+    memory: pd.DataFrame = pd.DataFrame()
 
 
 class _Null(str):
@@ -84,14 +84,14 @@ def examine(path: Path, on_gpu: bool = False) -> View:
     """
     trace = read_trace(path)
     if trace.reason:
-        return _nothing(incomplete(trace.reason))
+        return View(incomplete(trace.reason))
     every_step = steps(trace.events)
     work = match(trace.events, every_step)
     reason = _fault(work, every_step, trace.malformed)
     if on_gpu and not work.on_gpu:
         reason = "it holds nothing that ran on the GPU"
     if reason:
-        return _nothing(incomplete(reason, work.on_gpu, len(every_step)))
+        return View(incomplete(reason, work.on_gpu, len(every_step)))
     # All numbers are of the step of (lower) median length.
     by_length = sorted(every_step, key=lambda step: step.end - step.start)
     step = by_length[(len(by_length) - 1) // 2]
@@ -103,9 +103,7 @@ def examine(path: Path, on_gpu: bool = False) -> View:
         "step": step.name,
         "step_seconds": _seconds(step.end - step.start),
         "graph": work.replays,
-        **_times(done, step),
-        **_branches(done, work),
-        **(_on_gpu(done, work, step, trace) if work.on_gpu else _ON_CPU),
+        **_times(done, work, step, trace.devices),
         "elements": int(done["elements"].sum()) or _Null("the trace holds no shapes"),
         "peak_live_bytes": max(int(memory["live_bytes"].max()), 0) if len(memory) else _NOTHING,
     }
@@ -153,13 +151,20 @@ def _matched(work: TracedWork) -> float:
     return min(shares)
 
 
-def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
+def _times(
+    done: pd.DataFrame,
+    work: TracedWork,
+    step: ProfiledStep,
+    devices: Mapping[int, Mapping[str, Any]],
+) -> _Metrics:
     starts, ends = _bounds(done)
+    # A device whose clock is off may seem to run before the step begins.
+    begin = min(step.start, int(starts.min()))
+    span = int(ends.max()) - begin
     busy, union = _busy_and_union(done)
     chain = intervals.longest_chain(starts, ends)
     in_chain = int((ends - starts)[chain].sum())
-    span = int(ends.max()) - _begin(done, step)
-    return {
+    metrics: _Metrics = {
         "operations": len(done),
         "span_seconds": _seconds(span),
         "busy_seconds": _seconds(busy),
@@ -168,6 +173,32 @@ def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
         "chain_seconds": _seconds(in_chain),
         "chain_share": in_chain / busy if busy else 1.0,
         "idle_seconds": _seconds(span - union),
+        **_branches(done, work),
+    }
+    if not work.on_gpu:
+        return metrics | _ON_CPU
+    depth = intervals.time_at_depth(starts, ends)
+    depth[0] += int(starts.min()) - begin
+    for_host = _waiting_for_host(done, begin)
+    kernels = done[done["kind"] == KERNEL]
+    no_lanes = _Null("the lanes of a graph replay are no streams")
+    by_device = {n: done[done["device"] == n] for n in done["device"].unique().tolist()}
+    return metrics | {
+        "kernels": len(kernels),
+        "matched": _matched(work),
+        "streams": no_lanes if work.replays else done["lane"].nunique(),
+        "concurrency": busy / union if union else 1.0,
+        "overlap_seconds": [_seconds(time) for time in depth],
+        "idle_host_seconds": _seconds(for_host),
+        "idle_device_seconds": _seconds(depth[0] - for_host),
+        "launch_bound": for_host / span if span else 0.0,
+        "queue_seconds": _seconds(_queued(done)),
+        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
+        "waves": _mean(kernels, _waves(kernels, devices)),
+        "devices": {
+            number: DeviceActivity(len(own), *map(_seconds, _busy_and_union(own)))
+            for number, own in by_device.items()
+        },
     }
 
 
@@ -187,35 +218,6 @@ def _branches(done: pd.DataFrame, work: TracedWork) -> _Metrics:
         starts, ends = (np.concatenate(side) for side in zip(*merged, strict=True))
         overlap = _seconds(sum(intervals.time_at_depth(starts, ends)[2:]))
     return {"branches": len(numbers), "branch_overlap_seconds": overlap}
-
-
-def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Trace) -> _Metrics:
-    starts, ends = _bounds(done)
-    begin = _begin(done, step)
-    depth = intervals.time_at_depth(starts, ends)
-    depth[0] += int(starts.min()) - begin
-    busy, union = _busy_and_union(done)
-    for_host = _waiting_for_host(done, begin)
-    idle, span = depth[0], int(ends.max()) - begin
-    kernels = done[done["kind"] == KERNEL]
-    no_lanes = _Null("the lanes of a graph replay are no streams")
-    return {
-        "kernels": len(kernels),
-        "matched": _matched(work),
-        "streams": no_lanes if work.replays else done["lane"].nunique(),
-        "concurrency": busy / union if union else 1.0,
-        "overlap_seconds": [_seconds(time) for time in depth],
-        "idle_host_seconds": _seconds(for_host),
-        "idle_device_seconds": _seconds(idle - for_host),
-        "launch_bound": for_host / span if span else 0.0,
-        "queue_seconds": _seconds(_queued(done)),
-        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
-        "waves": _mean(kernels, _waves(kernels, trace.devices)),
-        "devices": {
-            int(number): DeviceActivity(len(own), *map(_seconds, _busy_and_union(own)))
-            for number, own in done.groupby("device", sort=False)
-        },
-    }
 
 
 def _waiting_for_host(done: pd.DataFrame, begin: int) -> int:
@@ -244,7 +246,8 @@ def _queued(done: pd.DataFrame) -> int:
 def _mean(kernels: pd.DataFrame, values: npt.NDArray[np.float64]) -> float | _Null:
     """Mean over the kernels' time; none if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()
-    mean = float(np.average(values, weights=lengths)) if lengths.sum() else math.nan
+    every = np.isfinite(values).all() and lengths.sum()
+    mean = float(np.average(values, weights=lengths)) if every else math.nan
     return mean if math.isfinite(mean) else _Null("the trace does not say it of every kernel")
 
 
@@ -256,11 +259,6 @@ def _busy_and_union(done: pd.DataFrame) -> tuple[int, int]:
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
     return done["start"].to_numpy(), done["end"].to_numpy()
-
-
-def _begin(done: pd.DataFrame, step: ProfiledStep) -> int:
-    """Return where the span begins; a device whose clock is off may seem to run before it."""
-    return min(step.start, int(done["start"].min()))
 
 
 def _seconds(nanoseconds: int) -> float:
@@ -284,12 +282,6 @@ def _drawn(done: pd.DataFrame, step: ProfiledStep) -> pd.DataFrame:
     for column in ("start", "end", "launch"):
         drawn[f"{column}_seconds"] = (done[column] - step.start) / 1e9
     return drawn.sort_values("start_seconds", kind="stable", ignore_index=True)
-
-
-def _nothing(timeline: Timeline) -> View:
-    columns = [*_DRAWN, "start_seconds", "end_seconds", "launch_seconds"]
-    memory = pd.DataFrame(columns=["seconds", "live_bytes"])
-    return View(timeline, pd.DataFrame(columns=columns), memory)
 
 
 def resident_blocks(

@@ -59,8 +59,6 @@ _WHOLE_NUMBERS = {
 MOST_BYTES = 400_000_000
 """Unpacked traces beyond this are refused; reading takes up to four times their size in memory."""
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
 class Trace:
@@ -96,25 +94,22 @@ def read_trace(path: Path, most_bytes: int = MOST_BYTES) -> Trace:
 
 
 def _text(path: Path, most_bytes: int) -> str:
-    chunks, size = [], 0
     try:
         with path.open("rb") as start:
             packed = start.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
-                if size > most_bytes:
-                    limit = f"{most_bytes / 1e6:.0f} MB"
-                    raise _UnreadableError(f"the trace is too large: more than {limit} unpacked")
-                chunks.append(chunk)
+            data = file.read(most_bytes + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _UnreadableError("the packed trace is cut off or damaged") from None
     except OSError as error:
         raise _UnreadableError(f"the trace cannot be opened: {error.strerror or error}") from None
-    if not size:
+    if len(data) > most_bytes:
+        limit = f"{most_bytes / 1e6:.0f} MB"
+        raise _UnreadableError(f"the trace is too large: more than {limit} unpacked")
+    if not data:
         raise _UnreadableError("the trace is empty")
     # Names of kernels can hold any byte; none of them decides anything.
-    return b"".join(chunks).decode("utf-8", errors="replace")
+    return data.decode("utf-8", errors="replace")
 
 
 def _parse(text: str) -> Trace:
