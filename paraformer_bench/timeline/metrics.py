@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from paraformer_bench.timeline import intervals
 from paraformer_bench.timeline.intervals import Times
-from paraformer_bench.timeline.matching import PARTS, ProfiledStep, TracedWork, match, steps
+from paraformer_bench.timeline.matching import PARTS, TracedWork, match, steps
 from paraformer_bench.timeline.timeline import DeviceActivity, Timeline, classify, incomplete
 from paraformer_bench.timeline.trace import KERNEL, MEMORY, read_trace
 
@@ -87,23 +88,24 @@ def examine(path: Path, on_gpu: bool = False) -> View:
         return View(incomplete(trace.reason))
     every_step = steps(trace.events)
     work = match(trace.events, every_step)
-    reason = _fault(work, every_step, trace.malformed)
+    reason = _fault(work, len(every_step), trace.malformed)
     if on_gpu and not work.on_gpu:
         reason = "it holds nothing that ran on the GPU"
     if reason:
         return View(incomplete(reason, work.on_gpu, len(every_step)))
     # All numbers are of the step of (lower) median length.
-    by_length = sorted(every_step, key=lambda step: step.end - step.start)
-    step = by_length[(len(by_length) - 1) // 2]
-    done = work.operations[work.operations["step"] == every_step.index(step)]
-    memory = _memory(trace.events, step, work.on_gpu)
+    by_length = (every_step["end"] - every_step["start"]).sort_values(kind="stable").index
+    number = by_length[(len(by_length) - 1) // 2]
+    name, start, end = every_step.loc[number]
+    done = work.operations[work.operations["step"] == number]
+    memory = _memory(trace.events, start, end, work.on_gpu)
     metrics = {
         "on_gpu": work.on_gpu,
         "steps": len(every_step),
-        "step": step.name,
-        "step_seconds": _seconds(step.end - step.start),
+        "step": name,
+        "step_seconds": _seconds(end - start),
         "graph": work.replays,
-        **_times(done, work, step, trace.devices),
+        **_times(done, work, start, trace.devices),
         "elements": int(done["elements"].sum()) or _Null("the trace holds no shapes"),
         "peak_live_bytes": max(int(memory["live_bytes"].max()), 0) if len(memory) else _NOTHING,
     }
@@ -112,21 +114,21 @@ def examine(path: Path, on_gpu: bool = False) -> View:
     reasons = {name: str(value) for name, value in metrics.items() if isinstance(value, _Null)}
     values = metrics | dict.fromkeys(reasons)
     timeline = Timeline("", **values, null_reasons=reasons)
-    return View(replace(timeline, kind=classify(timeline)), _drawn(done, step), memory)
+    return View(replace(timeline, kind=classify(timeline)), _drawn(done, start), memory)
 
 
-def _fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
+def _fault(work: TracedWork, steps: int, malformed: int) -> str:
     """Return why a trace says nothing; an empty text if it is whole."""
     if malformed:
         return f"{malformed} events have fields that make no sense"
-    if len(every_step) < FEWEST_STEPS:
-        return f"only {len(every_step)} steps are left after the first, {FEWEST_STEPS} are needed"
+    if steps < FEWEST_STEPS:
+        return f"only {steps} steps are left after the first, {FEWEST_STEPS} are needed"
     kinds = work.operations["kind"]
     counted = work.operations[kinds == KERNEL] if work.on_gpu else work.operations
     what = "kernels" if work.on_gpu else "operations"
-    counts = np.bincount(counted["step"], minlength=len(every_step))
+    counts = np.bincount(counted["step"], minlength=steps)
     if not counts.all():
-        return f"{int((counts == 0).sum())} of {len(every_step)} steps ran no {what}"
+        return f"{int((counts == 0).sum())} of {steps} steps ran no {what}"
     if len(set(counts)) > 1:
         return f"steps ran between {counts.min()} and {counts.max()} {what}"
     if work.on_gpu and _matched(work) < LEAST_MATCHED:
@@ -143,23 +145,16 @@ def _matched(work: TracedWork) -> float:
     A profiler can lose either.
     """
     calls, done = work.calls["correlation"], work.operations["correlation"]
-    shares = [1.0]
-    if len(calls):
-        shares.append(float(calls.isin(done).mean()))
-    if len(done):
-        shares.append(float(done.isin(calls).mean()))
-    return min(shares)
+    pairs = (calls, done), (done, calls)
+    return min(float(own.isin(other).mean()) if len(own) else 1.0 for own, other in pairs)
 
 
 def _times(
-    done: pd.DataFrame,
-    work: TracedWork,
-    step: ProfiledStep,
-    devices: Mapping[int, Mapping[str, Any]],
+    done: pd.DataFrame, work: TracedWork, start: int, devices: Mapping[int, Mapping[str, Any]]
 ) -> _Metrics:
     starts, ends = _bounds(done)
     # A device whose clock is off may seem to run before the step begins.
-    begin = min(step.start, int(starts.min()))
+    begin = min(start, int(starts.min()))
     span = int(ends.max()) - begin
     busy, union = _busy_and_union(done)
     chain = intervals.longest_chain(starts, ends)
@@ -265,22 +260,18 @@ def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def _memory(events: pd.DataFrame, step: ProfiledStep, on_gpu: bool) -> pd.DataFrame:
+def _memory(events: pd.DataFrame, start: int, end: int, on_gpu: bool) -> pd.DataFrame:
     """`View.memory` of a step, from the allocator's events."""
-    inside = (events["start"] >= step.start) & (events["start"] < step.end)
+    inside = (events["start"] >= start) & (events["start"] < end)
     changes = events[(events["kind"] == MEMORY) & inside & (events["on_gpu"] == int(on_gpu))]
-    return pd.DataFrame(
-        {
-            "seconds": (changes["start"].to_numpy() - step.start) / 1e9,
-            "live_bytes": changes["bytes"].cumsum().to_numpy(),
-        }
-    )
+    seconds = (changes["start"].to_numpy() - start) / 1e9
+    return pd.DataFrame({"seconds": seconds, "live_bytes": changes["bytes"].cumsum().to_numpy()})
 
 
-def _drawn(done: pd.DataFrame, step: ProfiledStep) -> pd.DataFrame:
+def _drawn(done: pd.DataFrame, start: int) -> pd.DataFrame:
     drawn = done[_DRAWN].copy()
     for column in ("start", "end", "launch"):
-        drawn[f"{column}_seconds"] = (done[column] - step.start) / 1e9
+        drawn[f"{column}_seconds"] = (done[column] - start) / 1e9
     return drawn.sort_values("start_seconds", kind="stable", ignore_index=True)
 
 
@@ -320,11 +311,11 @@ def _waves(
 
     At one the GPU is full; below it has room for more branches, above they queue.
     """
-    shape = ["device", "threads", "registers", "shared"]
-    resident = {
-        key: resident_blocks(key[1], key[2], key[3], devices.get(key[0], {}))
-        for key in kernels[shape].drop_duplicates().itertuples(index=False, name=None)
-    }
-    keys = kernels[shape].itertuples(index=False, name=None)
-    per_kernel = np.array([resident[key] for key in keys], dtype=np.float64)
+
+    @cache
+    def resident(device: int, threads: int, registers: int, shared: int) -> int | None:
+        return resident_blocks(threads, registers, shared, devices.get(device, {}))
+
+    shapes = kernels[["device", "threads", "registers", "shared"]].itertuples(index=False)
+    per_kernel = np.array([resident(*shape) for shape in shapes], dtype=np.float64)
     return kernels["blocks"].to_numpy() / per_kernel
