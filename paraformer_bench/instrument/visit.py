@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
@@ -45,11 +46,6 @@ class Visit:
     each of its rounds; `Finished` at its end. Where the suite asks for energy and the device has a
     meter, `Timed` comes before the windows and `Energy` after that of each case. `Sentinel` tells
     of the sentinel case.
-
-    Args:
-        builder: Builds the cases, and knows where to measure.
-        job: What to measure.
-        emit: Receives the events.
     """
 
     def __init__(self, builder: Builder, job: BlockJob, emit: Emit) -> None:
@@ -72,7 +68,6 @@ class Visit:
         drift = [self._watch()]
         open_cases: dict[Case, _CaseSamples] = {}
         for case in cases:
-            self._begin(case, "prepare")
             if self._prepare(pool, case):
                 open_cases[case] = _CaseSamples()
             elif not self._recover(pool, case):
@@ -80,7 +75,6 @@ class Visit:
         for turn in range(self._job.protocol.rounds):
             drift.append(self._watch())
             for case in round_order(open_cases, self._job.seed, self._job.block, turn):
-                self._begin(case, "sample")
                 if not self._sample(pool, case, open_cases[case]):
                     del open_cases[case]
                     if not self._recover(pool, case):
@@ -90,10 +84,11 @@ class Visit:
         return self._finish(pool, flags, drift)
 
     def _prepare(self, pool: Pool, case: Case) -> bool:
+        """Make a case ready; False if that failed, with which it is over."""
+        self._emit(Begin(case_id=case.id, stage="prepare"))
         order, self._order = self._order, self._order + 1
-        seconds = _WARM_UP_SHARE * self._job.protocol.seconds_per_case
         try:
-            bench = pool.prepare(case, seconds)
+            bench = pool.prepare(case, _WARM_UP_SHARE * self._job.protocol.seconds_per_case)
         except Exception as error:
             self._finish_failed(case, error, order)
             return False
@@ -109,14 +104,18 @@ class Visit:
         return True
 
     def _sample(self, pool: Pool, case: Case, samples: _CaseSamples) -> bool:
+        """Take the samples of one round; False if that failed, with which the case is over."""
+        self._emit(Begin(case_id=case.id, stage="sample"))
         self._device.host.begin()
         try:
             result = pool.run(case, lambda bench: self._slice(bench, samples))
         except Exception as error:
-            self._finish_failed(case, error, None)
+            self._finish_failed(case, error)
             return False
         reading = self._device.host.read() | self._device.telemetry.read()
-        samples.add(result, reading)
+        samples.wall += result.wall
+        samples.dry += result.dry
+        samples.readings.append(reading)
         self._emit(
             Sampled(
                 case_id=case.id,
@@ -130,7 +129,7 @@ class Visit:
         return True
 
     def _slice(self, bench: Bench, samples: _CaseSamples) -> Slice:
-        """Take the samples of one round and note whether anything was compiled meanwhile."""
+        """Sample for one round and note whether anything was compiled meanwhile."""
         protocol = self._job.protocol
         compiled = bench.compilations()
         result = take_slice(
@@ -171,14 +170,14 @@ class Visit:
 
     def _take_window(self, pool: Pool, case: Case) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
-        self._begin(case, "energy")
+        self._emit(Begin(case_id=case.id, stage="energy"))
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
             window = pool.run(case, self._window)
         except Exception as error:
             status, reason = describe(error)
-            reason = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
+            reason = reason if status == "skipped" else f"{status}: {reason}"
             self._emit(Energy(case_id=case.id, reason=reason))
             return False
         about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
@@ -201,25 +200,20 @@ class Visit:
 
     def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
         """What to think of the times of a case whose rounds are done."""
-        flags = meters.flags(samples.readings)
-        if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
-            flags.append("unconverged")
-        if len(samples.wall) < ENOUGH_SAMPLES:
-            flags.append("too_few_samples")
-        if samples.dry:
-            flags.append("queue_dry")
-        if samples.recompiled:
-            flags.append("recompiled")
-        if max(drift) > (1 + _DRIFT) * min(drift):
-            flags.append("drift")
-        return sorted(flags)
+        target = self._job.protocol.target_relative_error
+        raised = {
+            "unconverged": relative_half_width(samples.wall) > target,
+            "too_few_samples": len(samples.wall) < ENOUGH_SAMPLES,
+            "queue_dry": samples.dry > 0,
+            "recompiled": samples.recompiled,
+            "drift": max(drift) > (1 + _DRIFT) * min(drift),
+        }
+        own = [flag for flag, is_raised in raised.items() if is_raised]
+        return sorted([*meters.flags(samples.readings), *own])
 
-    def _finish_failed(self, case: Case, error: Exception, order: int | None) -> None:
+    def _finish_failed(self, case: Case, error: Exception, order: int | None = None) -> None:
         status, reason = describe(error)
         self._emit(Finished(case_id=case.id, status=status, reason=reason, order=order))
-
-    def _begin(self, case: Case, stage: str) -> None:
-        self._emit(Begin(case_id=case.id, stage=stage))
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
@@ -242,9 +236,6 @@ class Pool:
 
     When half the memory is in use, or a case runs out of it, the others are let go; they are
     built again at their next visit.
-
-    Args:
-        builder: Builds them.
     """
 
     def __init__(self, builder: Builder) -> None:
@@ -253,7 +244,7 @@ class Pool:
         self._references: References = {}
 
     def prepare(self, case: Case, seconds: float) -> Bench:
-        """Prepare ``case`` for the first time; see `bench.prepare` for what can be raised."""
+        """Prepare ``case`` for the first time; see `Builder.prepare` for what can be raised."""
         return self._add(case, lambda: self._builder.prepare(case, seconds, self._references))
 
     def get(self, case: Case) -> Bench:
@@ -264,18 +255,8 @@ class Pool:
         return self._add(case, lambda: self._builder.rebuild(case))
 
     def run(self, case: Case, take: Callable[[Bench], T]) -> T:
-        """Do something with a case; where memory runs out beside the others, again without them.
-
-        Raises:
-            Exception: What building or calling the case raised.
-        """
-        try:
-            return take(self.get(case))
-        except Exception as error:
-            if self._ready.keys() <= {case} or not is_out_of_memory(error):
-                raise
-        self.drop_all()  # past the handler, whose traceback keeps tensors alive
-        return take(self.get(case))
+        """Do something with a case, and return what that returns or raise what it raises."""
+        return self._with_room(case, lambda: take(self.get(case)))
 
     def drop(self, case: Case) -> None:
         """Let one case go, and with a CUDA graph all others.
@@ -299,30 +280,28 @@ class Pool:
     def _add(self, case: Case, build: Callable[[], Bench]) -> Bench:
         if self._ready and self._builder.device.memory.full():
             self.drop_all()
-        try:
-            self._ready[case] = build()
-        except Exception as error:
-            if not (self._ready and is_out_of_memory(error)):
-                raise
-        if case not in self._ready:  # past the handler, whose traceback keeps tensors alive
-            self.drop_all()
-            self._ready[case] = build()
+        self._ready[case] = self._with_room(case, build)
         return self._ready[case]
 
+    def _with_room(self, case: Case, work: Callable[[], T]) -> T:
+        """Do what a case needs; where memory runs out beside the others, again without them."""
+        try:
+            return work()
+        except Exception as error:
+            if self._ready.keys() <= {case} or not is_out_of_memory(error):
+                raise
+        self.drop_all()  # past the handler, whose traceback keeps tensors alive
+        return work()
 
+
+@dataclass
 class _CaseSamples:
     """What a case has gathered over its rounds."""
 
-    def __init__(self) -> None:
-        self.wall: list[float] = []
-        self.dry = 0
-        self.recompiled = False
-        self.readings: list[meters.Reading] = []
-
-    def add(self, result: Slice, reading: meters.Reading) -> None:
-        self.wall += result.wall
-        self.dry += result.dry
-        self.readings.append(reading)
+    wall: list[float] = field(default_factory=list)
+    dry: int = 0
+    recompiled: bool = False
+    readings: list[meters.Reading] = field(default_factory=list)
 
 
 def sentinel_case(device: str) -> Case:

@@ -19,10 +19,10 @@ from paraformer_bench.executions._branches import Forward
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.bench import (
+    Builder,
     build_model,
     make_example,
     parameter_bytes,
-    prepare,
 )
 from paraformer_bench.instrument.device import Device, describe
 from paraformer_bench.instrument.memory import make_workspaces, release
@@ -186,7 +186,7 @@ def follow(
     torch.set_num_threads(job.threads)
     try:
         # As in a worker, so that what loads on first use is not charged to a real case.
-        prepare(sentinel_case(job.device), device, 0, 0.1, {})
+        Builder(device, 0).prepare(sentinel_case(job.device), 0.1, {})
         store = meet(job.port, max(job.sizes))
         ranks = join(store, job.rank, job.sizes, device.torch_device)
         Follower(device, job.threads, ranks, orders, answer).serve()

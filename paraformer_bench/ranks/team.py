@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.instrument.bench import Bench, Builder, on_one_device, prepare, rebuild
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.gate import References
@@ -82,7 +82,7 @@ class SpreadBuilder(Builder):
         they tell each other in one call, stand in ``telemetry``.
         """
         self._begin(case)
-        bench = prepare(case, self.device, self.block, seconds, references, self._execute)
+        bench = super().prepare(case, seconds, references)
         if not needs_ranks(case):
             return bench
         facts, team = bench.facts, self._team
@@ -104,7 +104,7 @@ class SpreadBuilder(Builder):
     def rebuild(self, case: Case) -> Bench:
         """Make a case ready that has been so before."""
         self._begin(case)
-        return rebuild(case, self.device, self.block, execute=self._execute)
+        return super().rebuild(case)
 
     def drop(self, cases: Iterable[Case]) -> None:
         """Give back the memory of cases, that of followers too."""
@@ -122,10 +122,10 @@ class SpreadBuilder(Builder):
         if needs_ranks(case):
             self._team.begin(case, self.block)
 
-    def _execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+    def execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
         """Put rank 0's net under its execution, on all devices of the case."""
         if case.devices == 1:
-            return on_one_device(case, model, example)
+            return super().execute(case, model, example)
         if needs_ranks(case):
             part = make_part(case, model, example, self._team.ranks(case))
             return self._team.lead(case, part)

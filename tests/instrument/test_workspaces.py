@@ -75,7 +75,7 @@ def test_it_is_done_before_every_mark(
     monkeypatch.setattr(device.memory, "mark", lambda: log.append("marked"))
     with torch.inference_mode():
         for _ in range(2):
-            bench.prepare(make_case(), device, 0, 0.0, {})
+            bench.Builder(device, 0).prepare(make_case(), 0.0, {})
     assert log == ["made", "marked"] * 2
 
 

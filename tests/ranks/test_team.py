@@ -285,13 +285,13 @@ import torch
 before = {name for name in sys.modules if name.startswith("torch.distributed")}
 from paraformer_bench.workers import block as worker
 from tests.fakes import tiny_case
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import open_device
 device = open_device("cpu")
 for execution in ("loop", "stacked", "vmap"):
     case = tiny_case(model="paraformer", execution=execution, depth=2)
     with torch.inference_mode():
-        prepare(case, device, 0, 0.01, {})
+        Builder(device, 0).prepare(case, 0.01, {})
 after = {name for name in sys.modules if name.startswith("torch.distributed")}
 print(sorted(after - before), torch.distributed.is_initialized())
 print("paraformer_bench.ranks.process_group" in sys.modules)
