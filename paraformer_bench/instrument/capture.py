@@ -89,11 +89,9 @@ def capture(
         call: Runs the net once; warmed up.
         clock: Times each call.
         device: Where the net runs.
-        folder: Receives ``<device>.<nanoseconds>.pt.trace.json.gz``.
+        folder: Receives ``<device>.<nanoseconds>.pt.trace.json.gz``; what is returned names it
+            relative to the parent of this.
         seconds: Time for the profiled calls, within the bounds on their number.
-
-    Returns:
-        With `file` relative to the parent of ``folder``.
 
     Raises:
         Unsupported: The trace is too large to be kept.

@@ -63,28 +63,18 @@ def count(call: Callable[[Tensor], object], x: Tensor) -> Counts:
     )
 
 
-def _cpu_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
-
-
-def _cpu_attention_backward(
-    gradient: Sequence[int],
-    query: Sequence[int],
-    key: Sequence[int],
-    value: Sequence[int],
-    *_: Any,
-) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
-
-
 def _product(total: object, left: Sequence[int], right: Sequence[int], *_: Any) -> int:
     """Operations of a (batched) product added in place, from the shapes of its factors."""
     return 2 * math.prod(left) * right[-1]
 
 
 _UNTOLD: Mapping[Any, Callable[..., int]] = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
+    _aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_: sdpa_flop_count(query, key, value)
+    ),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, query, key, value, *_: sdpa_backward_flop_count(grad, query, key, value)
+    ),
     _aten.addmm_: _product,
     _aten.baddbmm_: _product,
 }

@@ -60,9 +60,6 @@ class NvmlTelemetry:
             and CUDA, UUIDs do not.
         nvml: The ``pynvml`` module or a fake of it.
 
-    Attributes:
-        null_reasons: As of `NoTelemetry`.
-
     Raises:
         Unsupported: NVML is not there or does not know the GPU.
     """
@@ -77,24 +74,21 @@ class NvmlTelemetry:
 
     def read(self) -> Reading:
         """SM clock and its maximum (Hz), temperature (C), power (W), reason bits, processes."""
-        nvml, handle = self._nvml, self._handle
-        clock, thermometer = nvml.NVML_CLOCK_SM, nvml.NVML_TEMPERATURE_GPU
-
-        def reasons(kind: str) -> Callable[[], int]:
-            query = f"nvmlDeviceGetCurrentClocks{kind}Reasons"
-            return lambda: int(getattr(nvml, query)(handle))
-
-        queries: dict[str, tuple[Callable[[], float | int], ...]] = {
-            "sm_clock_hz": (lambda: nvml.nvmlDeviceGetClockInfo(handle, clock) * 1_000_000,),
-            "max_sm_clock_hz": (
-                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, clock) * 1_000_000,
-            ),
-            "temperature_celsius": (lambda: nvml.nvmlDeviceGetTemperature(handle, thermometer),),
-            "power_watts": (lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,),
+        nvml, gpu, sm = self._nvml, self._handle, self._nvml.NVML_CLOCK_SM
+        queries: dict[str, list[Callable[[], float | int]]] = {
+            "sm_clock_hz": [lambda: nvml.nvmlDeviceGetClockInfo(gpu, sm) * 1_000_000],
+            "max_sm_clock_hz": [lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, sm) * 1_000_000],
+            "temperature_celsius": [
+                lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)
+            ],
+            "power_watts": [lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000],
             # NVML 12 calls the reasons "event", older ones "throttle": pynvml may know a name
             # that the driver does not.
-            "throttle_bits": (reasons("Event"), reasons("Throttle")),
-            "compute_processes": (lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),),
+            "throttle_bits": [
+                lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu),
+                lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu),
+            ],
+            "compute_processes": [lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(gpu))],
         }
         return {field: self._ask(field, *ways) for field, ways in queries.items()}
 
@@ -168,11 +162,8 @@ class Spent:
 class HostLoad:
     """The cores this process may use, as the operating system accounts for them.
 
-    Reading takes about 0.1 ms and happens outside of timed calls.
-
-    Args:
-        needed: Cores that the worker keeps busy: others get what is left without harm.
-        spent: Reads the counters.
+    Reading takes about 0.1 ms and happens outside of timed calls. Of the cores, ``needed`` are
+    those that the worker keeps busy: others get what is left without harm.
     """
 
     def __init__(self, needed: int, spent: Callable[[], Spent] | None = None) -> None:
@@ -244,10 +235,11 @@ def flags(readings: Sequence[Reading]) -> list[str]:
     hypervisor `STOLEN_SHARE` of one, and more than counting in ticks can feign.
     """
     raised = []
-    bits = [int(r["throttle_bits"] or 0) for r in readings if "throttle_bits" in r]
-    if any(b & mask for b in bits for mask in _THROTTLE_BITS):
+    if any(throttle_words(int(r.get("throttle_bits") or 0)) for r in readings):
         raised.append("throttled")
-    if _sm_clock_dropped(readings) or _fell(readings, "cpu_clock_hz", CPU_CLOCK_DROP):
+    fell = _fell(readings, "sm_clock_hz", SM_CLOCK_DROP)
+    fell |= _fell(readings, "cpu_clock_hz", CPU_CLOCK_DROP)
+    if fell or any(map(_sm_clock_is_low, readings)):
         raised.append("clock_drop")
     # One process is the worker; containers show its id as the host sees it, so count only.
     if any(int(r.get("compute_processes") or 0) > 1 for r in readings):
@@ -262,16 +254,11 @@ def flags(readings: Sequence[Reading]) -> list[str]:
     return raised
 
 
-def _sm_clock_dropped(readings: Sequence[Reading]) -> bool:
-    """Whether the SM clock fell between rounds, or lay far below its maximum under load."""
-    if _fell(readings, "sm_clock_hz", SM_CLOCK_DROP):
-        return True
-    for reading in readings:
-        clock, most = reading.get("sm_clock_hz"), reading.get("max_sm_clock_hz")
-        under_load = not int(reading.get("throttle_bits") or 0) & (_IDLE | _CLOCKS_ASKED_FOR)
-        if clock and most and under_load and clock < LOWEST_SM_CLOCK * most:
-            return True
-    return False
+def _sm_clock_is_low(reading: Reading) -> bool:
+    """Whether the SM clock lay far below its maximum under load."""
+    clock, most = reading.get("sm_clock_hz"), reading.get("max_sm_clock_hz")
+    under_load = not int(reading.get("throttle_bits") or 0) & (_IDLE | _CLOCKS_ASKED_FOR)
+    return bool(clock and most and under_load and clock < LOWEST_SM_CLOCK * most)
 
 
 def _fell(readings: Sequence[Reading], clock: str, share: float) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from paraformer_bench.instrument import meters
 from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import describe, is_out_of_memory
-from paraformer_bench.instrument.energy import NoMeter, Window, take_window
+from paraformer_bench.instrument.energy import Meter, NoMeter, take_window
 from paraformer_bench.instrument.gate import References
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
 from paraformer_bench.study.case import Case
@@ -53,6 +53,7 @@ class Visit:
         self._device = builder.device
         self._job = job
         self._emit = emit
+        self._meter = self._device.meter if job.protocol.energy_seconds else NoMeter(_NO_WINDOW)
         # Prepared like any case, so that what loads on first use is not charged to a real one.
         self._sentinel_case = sentinel_case(job.device)
         self._sentinel = builder.prepare(self._sentinel_case, 0.1, {})
@@ -155,12 +156,12 @@ class Visit:
 
         The windows come last: they heat the device, and nothing of the group is timed any more.
         """
-        windows = self._why_no_window() is None
-        if windows:
+        meter = self._meter
+        if not isinstance(meter, NoMeter):
             for case in flags:
                 self._emit(Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift))
         for case in flags:
-            whole = not windows or self._take_window(pool, case)
+            whole = isinstance(meter, NoMeter) or self._take_window(pool, case, meter)
             self._emit(
                 Finished(case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift)
             )
@@ -168,13 +169,18 @@ class Visit:
                 return False
         return True
 
-    def _take_window(self, pool: Pool, case: Case) -> bool:
+    def _take_window(self, pool: Pool, case: Case, meter: Meter) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
         self._emit(Begin(case_id=case.id, stage="energy"))
+        clock, protocol = self._device.clock, self._job.protocol
+        seconds, limit = protocol.energy_seconds, _WINDOW_SHARE * protocol.timeout_seconds
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
-            window = pool.run(case, self._window)
+            window = pool.run(
+                case,
+                lambda bench: take_window(bench.call, clock, meter, seconds=seconds, limit=limit),
+            )
         except Exception as error:
             status, reason = describe(error)
             reason = reason if status == "skipped" else f"{status}: {reason}"
@@ -183,20 +189,6 @@ class Visit:
         about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
         self._emit(Energy(case_id=case.id, joules=window.joules_per_call, window=about))
         return True
-
-    def _window(self, bench: Bench) -> Window:
-        protocol, device = self._job.protocol, self._device
-        limit = _WINDOW_SHARE * protocol.timeout_seconds
-        return take_window(
-            bench.call, device.clock, device.meter, seconds=protocol.energy_seconds, limit=limit
-        )
-
-    def _why_no_window(self) -> str | None:
-        """Why no energy window will be taken in this job; None if one will."""
-        if not self._job.protocol.energy_seconds:
-            return _NO_WINDOW
-        meter = self._device.meter
-        return meter.reason if isinstance(meter, NoMeter) else None
 
     def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
         """What to think of the times of a case whose rounds are done."""
@@ -224,7 +216,9 @@ class Visit:
 
     def _null_reasons(self) -> dict[str, str]:
         # Until its window has been taken, which takes the reason away.
-        energy = self._why_no_window() or "the case ended before its energy window"
+        energy = "the case ended before its energy window"
+        if isinstance(self._meter, NoMeter):
+            energy = self._meter.reason
         reasons = {"energy_joules": energy}
         if self._job.device == "cpu":
             reasons["device_seconds"] = "the CPU is the host: it has no clock of its own"

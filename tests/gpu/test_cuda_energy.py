@@ -70,14 +70,8 @@ def test_twice_the_work_costs_twice_the_energy(gpu: Device, measure: Measure) ->
 
 
 def test_deeper_nets_cost_more(gpu: Device, measure: Measure, make_case: MakeCase) -> None:
-    shallow, deep = (
-        measure(
-            Builder(gpu, 0)
-            .prepare(make_case(depth=depth, runtime="graph", batch=32), 0.1, {})
-            .call
-        )
-        for depth in (2, 8)
-    )
+    cases = [make_case(depth=depth, runtime="graph", batch=32) for depth in (2, 8)]
+    shallow, deep = (measure(Builder(gpu, 0).prepare(case, 0.1, {}).call) for case in cases)
     assert deep.joules_per_call > 1.5 * shallow.joules_per_call
 
 

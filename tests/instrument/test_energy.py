@@ -280,8 +280,6 @@ def test_opening_says_why_a_gpu_has_no_energy(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(meter, NoMeter)
     reason = f"NVML reads no energy of {UUID}: Not Supported"
     assert describe_meter(meter) == {"source": None, "reason": reason}
-    with pytest.raises(Unsupported, match="Not Supported"):
-        meter.read()
 
 
 def test_opening_without_pynvml_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
