@@ -46,9 +46,7 @@ class Bench:
 class Builder:
     """Builds the cases of one block on one device; who can do more than that derives from it.
 
-    Args:
-        device: Where the cases live.
-        block: Index of the block; every block checks and times other random inputs.
+    Every block checks and times other random inputs, drawn from its index.
     """
 
     def __init__(self, device: Device, block: int) -> None:
@@ -58,10 +56,8 @@ class Builder:
     def prepare(self, case: Case, seconds: float, references: References) -> Bench:
         """Build a case, check that it computes the right thing, measure its memory, warm it up.
 
-        Args:
-            case: What to prepare.
-            seconds: Time for the warm-up.
-            references: Filled and used, so that executions of one model share the reference.
+        The warm-up takes ``seconds`` at most. ``references`` are filled and used, so that
+        executions of one model share one.
 
         Raises:
             Mismatch: It computes something else than the model's plain loop.
@@ -79,8 +75,10 @@ class Builder:
             check_input = make_input(case, where, _seed("check", self.block, case.batch))
             gate = make_gate(case, model, check_input, references)
             example = make_example(case, where, self.block)
-            elsewhere = _dispatches_elsewhere(case)
-            if elsewhere:  # the plain loop, whose FLOPs are those of every execution
+            # What other processes or threads dispatch is not counted; the plain loop's FLOPs are
+            # those of every execution.
+            elsewhere = EXECUTIONS.get(case.execution).traits.spread == THREADS or case.devices > 1
+            if elsewhere:
                 null_reasons = _count(facts, model, example, flops_alone=True)
             run = self.run_or_step(case, model, example)
             if case.mode == "train":
@@ -185,11 +183,6 @@ def parameter_bytes(model: nn.Module) -> int:
     """Bytes of the parameters in this process; PyTorch gives those cut across some as wholes."""
     own = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())
     return sum(p.numel() * p.element_size() for p in own)
-
-
-def _dispatches_elsewhere(case: Case) -> bool:
-    """Whether operations are dispatched in other processes or threads, where none are counted."""
-    return case.devices > 1 or EXECUTIONS.get(case.execution).traits.spread == THREADS
 
 
 def _count(

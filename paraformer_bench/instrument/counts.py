@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import (
-    flop_registry,
-    sdpa_backward_flop_count,
-    sdpa_flop_count,
-)
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 _aten = torch.ops.aten
 _NO_KERNEL = {
@@ -103,7 +99,8 @@ def _dispatch(
         return out  # the last: an optimiser marks its steps for profilers
     flops = 0
     if packet in _UNTOLD:
-        flops = _UNTOLD[packet](*tree_map(_shape, args))
+        shapes = tree_map(lambda value: value.shape if isinstance(value, Tensor) else value, args)
+        flops = _UNTOLD[packet](*shapes)
     elif packet in flop_registry:
         flops = int(flop_registry[packet](*args, **kwargs, out_val=out))
     size = _bytes(tree_leaves((args, kwargs))) + _bytes(tree_leaves(out))
@@ -123,7 +120,3 @@ def _bytes(values: Iterable[object]) -> int:
         for value in values
         if isinstance(value, Tensor)
     )
-
-
-def _shape(value: object) -> object:
-    return value.shape if isinstance(value, Tensor) else value

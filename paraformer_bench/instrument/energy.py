@@ -45,10 +45,6 @@ class NoMeter:
 class NvmlMeter:
     """What one GPU has taken since its driver was loaded (Volta and newer), memory included.
 
-    Args:
-        uuid: The GPU as PyTorch names it.
-        nvml: The ``pynvml`` module or a fake of it.
-
     Raises:
         Unsupported: NVML is not there, or the GPU has no such counter.
     """
@@ -150,13 +146,7 @@ def describe_meter(meter: Meter | NoMeter) -> dict[str, str | None]:
 
 @dataclass(frozen=True)
 class Window:
-    """Calls back to back between two ticks of the counter.
-
-    Attributes:
-        seconds: How long it lasted.
-        calls: Calls made in it.
-        joules: What the device took in it, idle power included.
-    """
+    """Calls back to back between two ticks of the counter; ``joules`` include idle power."""
 
     seconds: float
     calls: int

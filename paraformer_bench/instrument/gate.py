@@ -79,13 +79,10 @@ def reference(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def relative_error(output: object, expected: Tensor, x: Tensor, precision: str) -> float:
-    """Return ``||out - ref|| / ||ref||`` over the compared rows.
+    """Return ``||out - ref|| / ||ref||`` of an output for the batch ``x``.
 
-    Args:
-        output: What the callable returned for the whole batch ``x``.
-        expected: What `reference` returned.
-        x: The batch.
-        precision: Name of the case's precision, which sets the tolerance.
+    The rows that `reference` has computed are compared; ``precision``, that of the case, sets the
+    tolerance.
 
     Raises:
         Mismatch: The output is no tensor of the right shape, holds NaN or infinity in any
@@ -145,10 +142,7 @@ class GradientGate:
 
         That of a gradient is ``||g - ref|| / ||ref||``. A parameter whose gradient is below 1% of
         the whole net's is measured by that 1%: of a gradient that should be zero, nothing but
-        rounding is left.
-
-        Args:
-            loss: What the step has returned just now; gradients are still where it left them.
+        rounding is left. Gradients are still where the step left them that returned ``loss``.
 
         Raises:
             Mismatch: The loss is no scalar, something is NaN or infinite, or an error is larger

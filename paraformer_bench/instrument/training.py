@@ -25,12 +25,8 @@ graph is captured after warm-up steps.
 class TrainingStep:
     """Forward, mean loss, backward and one step of AdamW.
 
-    Gradients of the last call stay until the next one begins.
-
-    Args:
-        run: The net as an execution runs it.
-        leaves: What is trained; see `executions._branches.trained`.
-        labels: See `mean_loss`.
+    Gradients of the last call stay until the next one begins. For ``leaves`` see
+    `executions._branches.trained`, for ``labels`` `mean_loss`.
     """
 
     def __init__(self, run: Forward, leaves: Sequence[Tensor], labels: Tensor | None) -> None:

@@ -13,22 +13,13 @@ from paraformer_bench.instrument.device import describe, is_out_of_memory
 from paraformer_bench.instrument.energy import Meter, NoMeter, take_window
 from paraformer_bench.instrument.gate import References
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
+from paraformer_bench.study import events
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.events import (
-    Begin,
-    Energy,
-    Event,
-    Finished,
-    Prepared,
-    Sampled,
-    Sentinel,
-    Timed,
-)
 from paraformer_bench.study.job import BlockJob, round_order
 from paraformer_bench.study.record import ENOUGH_SAMPLES
 
-Emit = Callable[[Event], None]
+Emit = Callable[[events.Event], None]
 T = TypeVar("T")
 
 _DRIFT = 0.10
@@ -86,7 +77,7 @@ class Visit:
 
     def _prepare(self, pool: Pool, case: Case) -> bool:
         """Make a case ready; False if that failed, with which it is over."""
-        self._emit(Begin(case_id=case.id, stage="prepare"))
+        self._emit(events.Begin(case_id=case.id, stage="prepare"))
         order, self._order = self._order, self._order + 1
         try:
             bench = pool.prepare(case, _WARM_UP_SHARE * self._job.protocol.seconds_per_case)
@@ -94,7 +85,7 @@ class Visit:
             self._finish_failed(case, error, order)
             return False
         self._emit(
-            Prepared(
+            events.Prepared(
                 case_id=case.id,
                 order=order,
                 facts=bench.facts,
@@ -106,7 +97,7 @@ class Visit:
 
     def _sample(self, pool: Pool, case: Case, samples: _CaseSamples) -> bool:
         """Take the samples of one round; False if that failed, with which the case is over."""
-        self._emit(Begin(case_id=case.id, stage="sample"))
+        self._emit(events.Begin(case_id=case.id, stage="sample"))
         self._device.host.begin()
         try:
             result = pool.run(case, lambda bench: self._slice(bench, samples))
@@ -118,7 +109,7 @@ class Visit:
         samples.dry += result.dry
         samples.readings.append(reading)
         self._emit(
-            Sampled(
+            events.Sampled(
                 case_id=case.id,
                 wall_seconds=result.wall,
                 device_seconds=result.device,
@@ -159,11 +150,15 @@ class Visit:
         meter = self._meter
         if not isinstance(meter, NoMeter):
             for case in flags:
-                self._emit(Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift))
+                self._emit(
+                    events.Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift)
+                )
         for case in flags:
             whole = isinstance(meter, NoMeter) or self._take_window(pool, case, meter)
             self._emit(
-                Finished(case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift)
+                events.Finished(
+                    case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift
+                )
             )
             if not whole and not self._recover(pool, case):
                 return False
@@ -171,7 +166,7 @@ class Visit:
 
     def _take_window(self, pool: Pool, case: Case, meter: Meter) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
-        self._emit(Begin(case_id=case.id, stage="energy"))
+        self._emit(events.Begin(case_id=case.id, stage="energy"))
         clock, protocol = self._device.clock, self._job.protocol
         seconds, limit = protocol.energy_seconds, _WINDOW_SHARE * protocol.timeout_seconds
         try:
@@ -184,10 +179,10 @@ class Visit:
         except Exception as error:
             status, reason = describe(error)
             reason = reason if status == "skipped" else f"{status}: {reason}"
-            self._emit(Energy(case_id=case.id, reason=reason))
+            self._emit(events.Energy(case_id=case.id, reason=reason))
             return False
         about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
-        self._emit(Energy(case_id=case.id, joules=window.joules_per_call, window=about))
+        self._emit(events.Energy(case_id=case.id, joules=window.joules_per_call, window=about))
         return True
 
     def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
@@ -205,13 +200,13 @@ class Visit:
 
     def _finish_failed(self, case: Case, error: Exception, order: int | None = None) -> None:
         status, reason = describe(error)
-        self._emit(Finished(case_id=case.id, status=status, reason=reason, order=order))
+        self._emit(events.Finished(case_id=case.id, status=status, reason=reason, order=order))
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
         self._builder.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
-        self._emit(Sentinel(busy_seconds=sum(times)))
+        self._emit(events.Sentinel(busy_seconds=sum(times)))
         return median(times)
 
     def _null_reasons(self) -> dict[str, str]:

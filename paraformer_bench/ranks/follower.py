@@ -43,7 +43,7 @@ class Build(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """How an order went: status and reason as of a record; after ``peak`` what was found."""
+    """How an order went: status and reason as of a record; after ``peak`` what was seen."""
 
     status: Status = "ok"
     reason: str | None = None
@@ -70,11 +70,7 @@ class RankPart:
     _exchanges: list[Callable[[], object]] | None = field(default=None, init=False)
 
     def run(self, x: Tensor | None = None) -> Tensor:
-        """Send the input of rank 0 to all ranks and run the net.
-
-        Args:
-            x: On rank 0 the input, otherwise nothing.
-        """
+        """Send the input of rank 0, ``x`` there and nothing elsewhere, to all; run the net."""
         x = self.example if x is None else x
         self.ranks.broadcast(x)
         if self._exchanges is None:
@@ -89,41 +85,49 @@ class RankPart:
             exchange()
 
 
-@dataclass
 class Follower:
-    """Obeys rank 0.
+    """Obeys rank 0: reads its ``orders``, and gives an ``answer`` to some."""
 
-    Attributes:
-        device: This rank's own.
-        threads: Of the CPU, for all ranks together.
-        ranks: By their number, as `process_group.join` returns them.
-        orders: Where they are read.
-        answer: Receives answers.
-    """
+    def __init__(
+        self, job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
+    ) -> None:
+        self._job = job
+        self._device = device
+        self._orders = orders
+        self._answer = answer
+        self._ranks: dict[int, Ranks] = {}
+        self._built: dict[int, tuple[Case, RankPart]] = {}
+        self._in_use: int | None = None
 
-    device: Device
-    threads: int
-    ranks: dict[int, Ranks]
-    orders: BinaryIO
-    answer: Callable[[Answer], None]
-    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
-    _in_use: int | None = field(default=None, init=False)
-
-    def serve(self) -> None:
-        """Obey until there are no more orders.
+    def follow(self) -> None:
+        """Join the other ranks and obey to the end of the orders.
 
         Raises:
-            Exception: A call failed half way, so that the ranks no longer understand each other.
+            Exception: A call failed half way, so that the ranks no longer understand each other;
+                it has been told.
         """
-        while order := self.orders.readline():
-            self._obey(order)
+        from paraformer_bench.ranks.process_group import join, meet
+
+        job, where = self._job, self._device.torch_device
+        torch.set_num_threads(job.threads)
+        try:
+            # As in a worker, so that what loads on first use is not charged to a real case.
+            Builder(self._device, 0).prepare(sentinel_case(job.device), 0.1, {})
+            self._ranks = join(meet(job.port, max(job.sizes)), job.rank, job.sizes, where)
+            while order := self._orders.readline():
+                self._obey(order)
+            torch.distributed.destroy_process_group()
+        except Exception as error:
+            self._answer(Answer(*describe(error)))
+            raise
 
     def _obey(self, order: bytes) -> None:
         word, _, argument = order.decode().strip().partition(" ")
         if word == "build":
             self._build(wire.decode(argument, Build))
         elif word == "drop":
-            self._drop(int(argument))
+            self._built.pop(int(argument), None)
+            release(self._device.torch_device)
         elif word == "run":
             self._use(int(argument)).run()
         elif word == "communicate":
@@ -134,20 +138,21 @@ class Follower:
             raise ValueError(f"unknown order {word!r}")
 
     def _build(self, task: Build) -> None:
+        case = task.case
         self._in_use = None
         try:
-            self._make_settings(task.case)
-            part = build_part(task.case, self.device, task.block, self.ranks[task.case.devices])
+            self._make_settings(case)
+            part = build_part(case, self._device, task.block, self._ranks[case.devices])
         except Exception as error:
-            self.answer(Answer(*describe(error)))
+            self._answer(Answer(*describe(error)))
             return
-        self._built[task.number] = task.case, part
-        self.answer(Answer())
+        self._built[task.number] = case, part
+        self._answer(Answer())
 
     def _peak(self, part: RankPart) -> None:
         """Watch this process's memory during the next order, which is to run."""
-        peak = self.device.memory.peak(lambda: self._obey(self.orders.readline()))
-        self.answer(
+        peak = self._device.memory.peak(lambda: self._obey(self._orders.readline()))
+        self._answer(
             Answer(
                 peak_bytes=peak.peak_bytes,
                 reserved_bytes=peak.reserved_bytes,
@@ -164,36 +169,8 @@ class Follower:
 
     def _make_settings(self, case: Case) -> None:
         precision.use(case.dtype)
-        if self.device.torch_device.type == "cpu":
-            torch.set_num_threads(threads_of(case, self.threads))
-
-    def _drop(self, number: int) -> None:
-        self._built.pop(number, None)
-        release(self.device.torch_device)
-
-
-def follow(
-    job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
-) -> None:
-    """Follow rank 0 to the end of its orders.
-
-    Raises:
-        Exception: A call failed half way, so that the ranks no longer understand each other; it
-            has been told.
-    """
-    from paraformer_bench.ranks.process_group import join, leave, meet
-
-    torch.set_num_threads(job.threads)
-    try:
-        # As in a worker, so that what loads on first use is not charged to a real case.
-        Builder(device, 0).prepare(sentinel_case(job.device), 0.1, {})
-        store = meet(job.port, max(job.sizes))
-        ranks = join(store, job.rank, job.sizes, device.torch_device)
-        Follower(device, job.threads, ranks, orders, answer).serve()
-        leave()
-    except Exception as error:
-        answer(Answer(*describe(error)))
-        raise
+        if self._device.torch_device.type == "cpu":
+            torch.set_num_threads(threads_of(case, self._job.threads))
 
 
 def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> RankPart:
