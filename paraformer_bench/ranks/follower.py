@@ -56,11 +56,7 @@ class Answer(Struct, frozen=True):
 class RankPart:
     """Runs one rank's part of a net; every rank must call its own.
 
-    Attributes:
-        ranks: All that run the net.
-        call: The net as the execution has left it here.
-        example: Receives the input; on rank 0 it is an input.
-        parameter_bytes: Of the parameters here.
+    The ``example`` receives the input; on rank 0 it is an input.
     """
 
     ranks: Ranks

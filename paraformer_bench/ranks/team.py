@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Report = Callable[[Status, str], None]
-"""Ends the case under way with a status and a reason; no event can follow."""
-
 _COMMUNICATIONS = 21
 _PATIENCE = 5.0
 """Seconds for followers to end by themselves."""
@@ -58,10 +55,7 @@ _GRACE = 2.0
 
 
 class SpreadBuilder(Builder):
-    """Builds cases of several devices too: on a team of ranks, or in threads of this process.
-
-    ``device`` is the first of their devices.
-    """
+    """Builds cases of several devices too: on a team of ranks, or in threads of this process."""
 
     def __init__(self, device: Device, block: int, team: Team) -> None:
         super().__init__(device, block)
@@ -110,7 +104,6 @@ class SpreadBuilder(Builder):
         return not self._team.broken and super().healthy()
 
     def _begin(self, case: Case) -> None:
-        self._team.use_threads(case)
         load_modules(case)
         if needs_ranks(case):
             self._team.begin(case, self.block)
@@ -123,7 +116,7 @@ class SpreadBuilder(Builder):
         parameters = [other.parameter_bytes for other in others]
         facts.telemetry["ranks"] = of_ranks = {
             "peak_bytes": peaks,
-            "parameter_bytes": [team.part(case).parameter_bytes, *parameters],
+            "parameter_bytes": [team.parts[case].parameter_bytes, *parameters],
             "communication_seconds": team.communication_seconds(case, self.device.clock),
         }
         if self.device.torch_device.type == "cpu":
@@ -155,21 +148,6 @@ class _Follower:
         self.orders.write(line + b"\n")
 
 
-@dataclass
-class _Begun:
-    """A case that the followers know.
-
-    Attributes:
-        number: What they call it.
-        asked: They have been asked for an answer that was not read yet.
-        part: Rank 0's own, once it is there.
-    """
-
-    number: int
-    asked: bool = True
-    part: RankPart | None = None
-
-
 class Team:
     """The ranks of a worker. Nothing is started, and no group joined, before a case needs it.
 
@@ -180,14 +158,18 @@ class Team:
     Args:
         job: Its device is ``cpu``, or ``cuda:0`` for the GPUs from the first on.
         host: Told of every process that is part of the worker.
-        report: Told what a follower died of.
+        report: Ends the case under way with a status and a reason; no event can follow.
 
     Attributes:
         broken: A call has failed half way, so the ranks no longer understand each other.
+        parts: Rank 0's own of the cases that are led.
     """
 
-    def __init__(self, job: BlockJob, host: HostLoad, report: Report) -> None:
+    def __init__(
+        self, job: BlockJob, host: HostLoad, report: Callable[[Status, str], None]
+    ) -> None:
         self.broken = False
+        self.parts: dict[Case, RankPart] = {}
         self._job = job
         self._sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
         self._host = host
@@ -195,8 +177,9 @@ class Team:
         self._threads = torch.get_num_threads()
         self._followers: list[_Follower] = []
         self._ranks: dict[int, Ranks] = {}
-        self._begun: dict[Case, _Begun] = {}
-        self._last_number = 0
+        self._numbers: dict[Case, int] = {}  # what followers call cases
+        self._asked: set[Case] = set()  # about which answers were not read yet
+        self._next_number = count()
         self._closing = False
         self._first_death = threading.Lock()
 
@@ -208,23 +191,16 @@ class Team:
     def begin(self, case: Case, block: int) -> None:
         """Have the followers build their parts of a case."""
         # The answers to others that were given up must not be taken for this one's.
-        self.drop([case, *(other for other, begun in self._begun.items() if begun.asked)])
+        self.drop([case, *self._asked])
         if not self._ranks:
             try:
                 self._start()
             except Exception:
                 self.broken = True  # some ranks may be waiting for others
                 raise
-        self._last_number += 1
-        self._begun[case] = _Begun(self._last_number)
-        task = Build(number=self._last_number, case=case, block=block)
-        self._tell(case, b"build " + wire.encode(task))
-
-    def part(self, case: Case) -> RankPart:
-        """Rank 0's part of a case that is led."""
-        part = self._begun[case].part
-        assert part is not None
-        return part
+        self._numbers[case] = number = next(self._next_number)
+        self._asked.add(case)
+        self._tell(case, b"build " + wire.encode(Build(number, case, block)))
 
     def lead(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
         """Build rank 0's part of a case that has begun; return what calls it on all ranks.
@@ -236,19 +212,19 @@ class Team:
         """
         part = make_part(case, model, example, self._ranks[case.devices])
         self._answers(case)
-        self._begun[case].part = part
+        self.parts[case] = part
         return lambda x: self._together(case, "run", lambda: part.run(x))
 
     def peaks(self, case: Case, call: Callable[[], object]) -> list[Answer]:
         """Have every follower watch its memory during ``call``; return what each saw."""
         self._order(case, "peak")
-        self._begun[case].asked = True
+        self._asked.add(case)
         call()
         return self._answers(case)
 
     def communication_seconds(self, case: Case, clock: Clock) -> float:
         """Median wall time of all that the ranks of a case tell each other in one call."""
-        part = self.part(case)
+        part = self.parts[case]
 
         def communicate() -> None:
             self._together(case, "communicate", part.communicate)
@@ -258,11 +234,13 @@ class Team:
     def drop(self, cases: Iterable[Case]) -> None:
         """Have the followers let go of cases, whether or not they have built them."""
         for case in cases:
-            if case in self._begun and not self.broken:
-                if self._begun[case].asked:
+            if case in self._numbers and not self.broken:
+                if case in self._asked:
                     self._read(case)
                 self._order(case, "drop")
-            self._begun.pop(case, None)
+            self._asked.discard(case)
+            self._numbers.pop(case, None)
+            self.parts.pop(case, None)
 
     def close(self) -> None:
         """End the followers and leave the group; may be called twice."""
@@ -299,9 +277,9 @@ class Team:
             )
             follower = _Follower(job, self._watch)
             self._followers.append(follower)
+            follower.watcher.start()
             follower.tell(wire.encode(job))
             self._host.adopt(follower.process.pid)
-            follower.watcher.start()
         self._ranks = join(store, 0, self._sizes, torch.device(self._job.device))
 
     def _together(self, case: Case, order: str, own: Callable[[], _T]) -> _T:
@@ -314,7 +292,7 @@ class Team:
             raise
 
     def _order(self, case: Case, order: str) -> None:
-        self._tell(case, f"{order} {self._begun[case].number}".encode())
+        self._tell(case, f"{order} {self._numbers[case]}".encode())
 
     def _tell(self, case: Case, line: bytes) -> None:
         for follower in self._followers[: case.devices - 1]:
@@ -329,7 +307,7 @@ class Team:
         return answers
 
     def _read(self, case: Case) -> list[Answer]:
-        self._begun[case].asked = False
+        self._asked.discard(case)
         lines = [follower.answers.readline() for follower in self._followers[: case.devices - 1]]
         if not all(lines):
             self._break()
