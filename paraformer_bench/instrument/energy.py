@@ -40,6 +40,7 @@ class NoMeter:
     """Stands in where no energy can be read, and says why."""
 
     reason: str
+    source: None = None
 
 
 class NvmlMeter:
@@ -49,7 +50,7 @@ class NvmlMeter:
         Unsupported: NVML is not there, or the GPU has no such counter.
     """
 
-    source = "NVML"
+    source, reason = "NVML", None
 
     def __init__(self, uuid: str, nvml: Any) -> None:
         self._uuid = uuid
@@ -81,7 +82,7 @@ class RaplMeter:
         Unsupported: There are no packages, or their counters cannot be read.
     """
 
-    source = "RAPL"
+    source, reason = "RAPL", None
 
     def __init__(self, root: Path) -> None:
         if not os.path.isdir(root):
@@ -137,13 +138,6 @@ def open_meter(uuid: str | None) -> Meter | NoMeter:
         return NoMeter(str(error))
 
 
-def describe_meter(meter: Meter | NoMeter) -> dict[str, str | None]:
-    """Say what a meter reads (``source``), or the ``reason`` why it reads nothing."""
-    if isinstance(meter, NoMeter):
-        return {"source": None, "reason": meter.reason}
-    return {"source": meter.source, "reason": None}
-
-
 @dataclass(frozen=True)
 class Window:
     """Calls back to back between two ticks of the counter; ``joules`` include idle power."""
@@ -196,42 +190,42 @@ class _Look(NamedTuple):
     joules: float
 
 
+@dataclass
 class _Load:
     """Keeps the device busy with one call, and watches the counter."""
 
-    def __init__(self, call: Call, clock: Clock, meter: Meter, deadline: float) -> None:
-        self._call = call
-        self._clock = clock
-        self._meter = meter
-        self._deadline = deadline
-        self._calls = 0
-        self._each = 0.0  # seconds of one call
-        self._joules = float("-inf")
+    call: Call
+    clock: Clock
+    meter: Meter
+    deadline: float
+    calls: int = 0
+    each: float = 0.0  # seconds of one call
+    joules: float = float("-inf")
 
     def run(self, seconds: float) -> None:
         """Call for about ``seconds``, at least once, and wait for the device."""
-        if self._clock.now() + self._each > self._deadline:
+        if self.clock.now() + self.each > self.deadline:
             raise Unsupported(
                 f"no room for an energy window within timeout_seconds: "
-                f"a call takes {self._each:.3g} s"
+                f"a call takes {self.each:.3g} s"
             )
-        count = int(seconds / self._each) if self._each else 1
+        count = int(seconds / self.each) if self.each else 1
         count = min(max(count, 1), _MOST_QUEUED)
-        self._each = self._clock.repeat(self._call, count) / count
-        self._calls += count
+        self.each = self.clock.repeat(self.call, count) / count
+        self.calls += count
 
     def look(self) -> _Look:
         """Look at the counter, which must not have gone backwards."""
-        moment = self._clock.now()
-        before, self._joules = self._joules, self._meter.read()
-        if self._joules < before:
+        moment = self.clock.now()
+        before, self.joules = self.joules, self.meter.read()
+        if self.joules < before:
             raise Unsupported("the energy counter went backwards")
-        return _Look(moment, self._calls, self._joules)
+        return _Look(moment, self.calls, self.joules)
 
     def tick(self) -> _Look:
         """Go on until the counter moves."""
         before = self.look()
-        while self._clock.now() - before.moment < _PATIENCE_SECONDS:
+        while self.clock.now() - before.moment < _PATIENCE_SECONDS:
             self.run(_FINE_SECONDS)
             look = self.look()
             if look.joules > before.joules:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-from paraformer_bench.instrument.energy import describe_meter, open_meter
+from paraformer_bench.instrument.energy import open_meter
 from paraformer_bench.instrument.meters import (
     NvmlTelemetry,
     open_telemetry,
@@ -34,13 +34,14 @@ def collect() -> dict[str, Any]:
     """
     cpu = cpu_facts()
     gpus = {f"cuda:{i}": gpu_facts(i) for i in range(torch.cuda.device_count())}
-    uuids = {"cpu": None} | {name: facts["uuid"] for name, facts in gpus.items()}
+    meters = {"cpu": open_meter(None)}
+    meters |= {name: open_meter(facts["uuid"]) for name, facts in gpus.items()}
     cudnn = torch.backends.cudnn
     return {
         "devices": {"cpu": cpu_name(cpu)} | {name: facts["name"] for name, facts in gpus.items()},
         "cpu": cpu,
         "gpus": gpus,
-        "energy": {name: describe_meter(open_meter(uuid)) for name, uuid in uuids.items()},
+        "energy": {name: {"source": m.source, "reason": m.reason} for name, m in meters.items()},
         # How far this process stands back: 0 to 19.
         "host": {
             "name": platform.node(),

@@ -38,11 +38,7 @@ _TICK = 0.02
 
 
 class NoTelemetry:
-    """Stands in where there is no NVML.
-
-    Attributes:
-        null_reasons: Why ``telemetry``, or a ``telemetry.FIELD`` of the last reading, is null.
-    """
+    """Stands in where there is no NVML; ``null_reasons`` say why ``telemetry`` is null."""
 
     def __init__(self, reason: str) -> None:
         self.null_reasons: Mapping[str, str] = {"telemetry": reason}
@@ -55,10 +51,7 @@ class NoTelemetry:
 class NvmlTelemetry:
     """Clocks, temperature, power, throttling and neighbours of one GPU.
 
-    Args:
-        uuid: The GPU as PyTorch names it, such as ``GPU-6a0e...``; indices differ between NVML
-            and CUDA, UUIDs do not.
-        nvml: The ``pynvml`` module or a fake of it.
+    ``null_reasons`` say why a ``telemetry.FIELD`` of the last reading is null.
 
     Raises:
         Unsupported: NVML is not there or does not know the GPU.
@@ -120,7 +113,9 @@ def errors(nvml: Any) -> tuple[type[Exception], ...]:
 
 
 def find_gpu(uuid: str, nvml: Any) -> Any:
-    """Return NVML's handle of the GPU with ``uuid``.
+    """Return NVML's handle of the GPU that PyTorch calls ``uuid``, such as ``GPU-6a0e...``.
+
+    Indices differ between NVML and CUDA, UUIDs do not.
 
     Raises:
         Unsupported: NVML is not there or does not know the GPU.

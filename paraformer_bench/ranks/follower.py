@@ -81,19 +81,17 @@ class RankPart:
             exchange()
 
 
+@dataclass
 class Follower:
     """Obeys rank 0: reads its ``orders``, and gives an ``answer`` to some."""
 
-    def __init__(
-        self, job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
-    ) -> None:
-        self._job = job
-        self._device = device
-        self._orders = orders
-        self._answer = answer
-        self._ranks: dict[int, Ranks] = {}
-        self._built: dict[int, tuple[Case, RankPart]] = {}
-        self._in_use: int | None = None
+    job: RankJob
+    device: Device
+    orders: BinaryIO
+    answer: Callable[[Answer], None]
+    _ranks: dict[int, Ranks] = field(default_factory=dict, init=False)
+    _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
+    _in_use: int | None = field(default=None, init=False)
 
     def follow(self) -> None:
         """Join the other ranks and obey to the end of the orders.
@@ -104,17 +102,17 @@ class Follower:
         """
         from paraformer_bench.ranks.process_group import join, meet
 
-        job, where = self._job, self._device.torch_device
+        job, where = self.job, self.device.torch_device
         torch.set_num_threads(job.threads)
         try:
             # As in a worker, so that what loads on first use is not charged to a real case.
-            Builder(self._device, 0).prepare(sentinel_case(job.device), 0.1, {})
+            Builder(self.device, 0).prepare(sentinel_case(job.device), 0.1, {})
             self._ranks = join(meet(job.port, max(job.sizes)), job.rank, job.sizes, where)
-            while order := self._orders.readline():
+            while order := self.orders.readline():
                 self._obey(order)
             torch.distributed.destroy_process_group()
         except Exception as error:
-            self._answer(Answer(*describe(error)))
+            self.answer(Answer(*describe(error)))
             raise
 
     def _obey(self, order: bytes) -> None:
@@ -123,7 +121,7 @@ class Follower:
             self._build(wire.decode(argument, Build))
         elif word == "drop":
             self._built.pop(int(argument), None)
-            release(self._device.torch_device)
+            release(self.device.torch_device)
         elif word == "run":
             self._use(int(argument)).run()
         elif word == "communicate":
@@ -138,17 +136,17 @@ class Follower:
         self._in_use = None
         try:
             self._make_settings(case)
-            part = build_part(case, self._device, task.block, self._ranks[case.devices])
+            part = build_part(case, self.device, task.block, self._ranks[case.devices])
         except Exception as error:
-            self._answer(Answer(*describe(error)))
+            self.answer(Answer(*describe(error)))
             return
         self._built[task.number] = case, part
-        self._answer(Answer())
+        self.answer(Answer())
 
     def _peak(self, part: RankPart) -> None:
         """Watch this process's memory during the next order, which is to run."""
-        peak = self._device.memory.peak(lambda: self._obey(self._orders.readline()))
-        self._answer(
+        peak = self.device.memory.peak(lambda: self._obey(self.orders.readline()))
+        self.answer(
             Answer(
                 peak_bytes=peak.peak_bytes,
                 reserved_bytes=peak.reserved_bytes,
@@ -165,8 +163,8 @@ class Follower:
 
     def _make_settings(self, case: Case) -> None:
         precision.use(case.dtype)
-        if self._device.torch_device.type == "cpu":
-            torch.set_num_threads(threads_of(case, self._job.threads))
+        if self.device.torch_device.type == "cpu":
+            torch.set_num_threads(threads_of(case, self.job.threads))
 
 
 def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> RankPart:
