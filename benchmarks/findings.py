@@ -115,7 +115,8 @@ def sizes(run: Run) -> list[Size]:
     by_curve = {record.case.curve_id: record.case for record in run.records}
     for verdict in verdicts:
         case = by_curve[verdict.curve_id]
-        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.regime.branch_depth)
+        depth = case.regime.branch_depth
+        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, depth)
         if verdict.basis != "wall" or plain != (1, "float32", "eager", "inference", "whole", 1):
             continue
         held = table[(table["curve_id"] == verdict.curve_id) & (table["wall"] > 0)]
