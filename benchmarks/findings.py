@@ -21,11 +21,10 @@ import jinja2
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.claim import Verdict, verdict_file
 from paraformer_bench.analysis.curve import CONSTANT
-from paraformer_bench.analysis.predictions import Prediction, predict
+from paraformer_bench.analysis.latency_model import Prediction, predict
 from paraformer_bench.analysis.roofline import cases_with_floors
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.figures import style
 from paraformer_bench.study import words
 from paraformer_bench.study.case import Case, Curve, Method, Regime
@@ -116,7 +115,8 @@ def sizes(run: Run) -> list[Size]:
     by_curve = {record.case.curve_id: record.case for record in run.records}
     for verdict in verdicts:
         case = by_curve[verdict.curve_id]
-        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, case.regime.branch_depth)
+        depth = case.regime.branch_depth
+        plain = (case.batch, case.dtype, case.runtime, case.mode, case.scope, depth)
         if verdict.basis != "wall" or plain != (1, "float32", "eager", "inference", "whole", 1):
             continue
         held = table[(table["curve_id"] == verdict.curve_id) & (table["wall"] > 0)]

@@ -22,7 +22,7 @@ from statistics import median
 
 import torch
 
-from paraformer_bench.instrument.bench import Bench, prepare
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import Device, at_work
 from paraformer_bench.study import words
 from paraformer_bench.study.case import Case
@@ -110,8 +110,8 @@ def agreements(
     case: Case, device: Device, theirs: Mapping[str, Callable[[Bench], float]], turns: int
 ) -> Iterator[Agreement]:
     """Compare everything that there is to compare on one case."""
-    eager = prepare(case, device, 0, 0.2, {})
-    graph = prepare(case.replace(runtime="graph"), device, 0, 0.2, {})
+    eager = Builder(device, 0).prepare(case, 0.2, {})
+    graph = Builder(device, 0).prepare(case.replace(runtime="graph"), 0.2, {})
     for what, mine, other in (
         ("do_bench_cudagraph", lambda: device_time(device, graph), "do_bench_cudagraph"),
         ("do_bench (cold cache)", lambda: device_time(device, eager), "do_bench"),

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.predictions import Prediction, predict, unseen_error
+from paraformer_bench.analysis.latency_model import Prediction, predict, unseen_error
 from paraformer_bench.study.run_folder import read_run
 
 LIMIT = 0.10

@@ -21,9 +21,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.latency_model import Model
-from paraformer_bench.analysis.outlook import between, reach, seconds_of
-from paraformer_bench.analysis.predictions import Prediction, predict
+from paraformer_bench.analysis.latency_model import Model, Prediction, predict, seconds_of
+from paraformer_bench.analysis.outlook import between, reach
 from paraformer_bench.study import words
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run, read_run

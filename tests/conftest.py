@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from paraformer_bench.instrument.environment import cpu_facts, cpu_name, host_facts, versions
+from paraformer_bench.instrument.environment import cpu_facts, cpu_name, versions
 from paraformer_bench.study import child
 from paraformer_bench.study.calibration import DELAYS, Calibration, Reading
 from paraformer_bench.study.case import DTYPES, Case
@@ -157,7 +158,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("state")
     ceilings = Ceilings(
         date=datetime.now(timezone.utc).isoformat(),
-        host=host_facts()["name"],
+        host=platform.node(),
         device="cpu",
         device_name=cpu_name(cpu_facts()),
         torch=versions()["torch"],

@@ -24,7 +24,7 @@ _GREATEST = math.log(sys.float_info.max)
 
 
 class Ratio(Struct, frozen=True):
-    """Time at ``depth`` over another time; bounds are null where there is no interval."""
+    """Time at ``depth`` over that at the shallowest; bounds are null without an interval."""
 
     depth: int
     ratio: float | None
@@ -51,20 +51,17 @@ class Exponent(Struct, frozen=True):
 
 
 class CurveJudgement(Struct, frozen=True, kw_only=True):
-    """What the blocks say about one curve.
+    """What the ``blocks`` with at least one time say about one curve at the measured ``depths``.
 
     Every ``low`` and ``high`` of a ratio is a one-sided bound at ``confidence`` by itself: at
     0.95 the two make a two-sided 90% interval. They are not corrected for the number of pairs.
 
     Attributes:
-        verdict: `CONSTANT`, `GROWS` or `INCONCLUSIVE`.
-        reason: One clause saying why.
-        depths: Measured depths, ascending.
+        verdict: `CONSTANT`, `GROWS` or `INCONCLUSIVE`; ``reason`` is one clause saying why.
         constant_up_to: Deepest depth to which every pair is below the margin.
-        ratios: Against the shallowest depth, one for every depth; the first is exactly 1.
-        worst: The pair of depths with the greatest estimated ratio; null with one depth.
-        exponent: Null with one depth.
-        blocks: Blocks with at least one time.
+        ratios: One for every depth; the first is exactly 1.
+        worst: The pair of depths with the greatest estimated ratio; null, as the exponent is,
+            where no two depths share a block.
         blocks_to_settle: For an inconclusive curve, total blocks that would settle it if means
             and spreads stayed as they are; null if more than `MOST_BLOCKS` or unknown.
     """
@@ -74,10 +71,10 @@ class CurveJudgement(Struct, frozen=True, kw_only=True):
     depths: tuple[int, ...]
     constant_up_to: int
     ratios: tuple[Ratio, ...]
-    worst: Rise | None = None
-    exponent: Exponent | None = None
+    worst: Rise | None
+    exponent: Exponent | None
     blocks: int
-    blocks_to_settle: int | None = None
+    blocks_to_settle: int | None
 
 
 def judge_curve(
@@ -95,9 +92,9 @@ def judge_curve(
 
     Args:
         log_medians: Logarithms of block medians, blocks x depths; NaN where missing.
-        depths: Ascending depths of the columns.
-        margin: Growth that still counts as constant, such as 0.10.
-        confidence: One-sided confidence of every bound, such as 0.95.
+        depths: Of the columns, ascending.
+        margin: Growth that still counts as constant.
+        confidence: One-sided, of every bound.
 
     Raises:
         UsageError: Margin or confidence out of range, shapes that do not fit, or no time at all.
@@ -108,23 +105,11 @@ def judge_curve(
     if any(deep <= shallow for shallow, deep in pairwise(depths)):
         raise UsageError(f"depths must ascend, not {list(depths)}")
     seen = np.isfinite(log_medians)
+    if not seen.any():
+        raise UsageError("a curve without any time cannot be judged")
     columns = np.flatnonzero(seen.any(axis=0))
     logs = np.where(seen, log_medians, np.nan)[seen.any(axis=1)][:, columns]
-    tested = tuple(depths[column] for column in columns)
-    if not tested:
-        raise UsageError("a curve without any time cannot be judged")
-    if len(tested) == 1:
-        reason = "one measured depth: a curve needs at least two"
-        itself = (Ratio(tested[0], 1.0, 1.0, 1.0),)
-        return CurveJudgement(
-            verdict=INCONCLUSIVE,
-            reason=reason,
-            depths=tested,
-            constant_up_to=tested[0],
-            ratios=itself,
-            blocks=len(logs),
-        )
-    return _judge_pairs(logs, tested, margin, confidence)
+    return _judge_pairs(logs, tuple(depths[column] for column in columns), margin, confidence)
 
 
 def check_rule(margin: float, confidence: float) -> None:
@@ -138,14 +123,6 @@ def ratio_of(log_ratio: float) -> float | None:
     return math.exp(log_ratio) if log_ratio < 700 else None
 
 
-def _estimate(log_ratio: float) -> float:
-    """Undo the logarithm of an estimate, which is never null: the greatest float stands for more.
-
-    NaN stays NaN.
-    """
-    return math.exp(min(log_ratio, _GREATEST))
-
-
 def _judge_pairs(
     logs: Array, depths: tuple[int, ...], margin: float, confidence: float
 ) -> CurveJudgement:
@@ -155,34 +132,38 @@ def _judge_pairs(
     low, high = growth.bounds(confidence)
     flat = high < limit
     adjusted = holm(growth.p_above(limit))
-    above = adjusted <= 1 - confidence
     rises = [
-        Rise(depths[i], depths[j], _estimate(growth.mean[k]), ratio_of(low[k]), ratio_of(high[k]))
-        for k, (i, j) in enumerate(zip(shallow, deep, strict=True))
+        # An estimate is never null: the greatest float stands for more, and NaN stays NaN.
+        Rise(
+            depths[i], depths[j], math.exp(min(mean, _GREATEST)), ratio_of(below), ratio_of(above)
+        )
+        for i, j, mean, below, above in zip(shallow, deep, growth.mean, low, high, strict=True)
     ]
     steps = [bool(flat[deep == k].all()) for k in range(1, len(depths))]
     ratios = [Ratio(depths[0], 1.0, 1.0, 1.0)]
     for k, rise in enumerate(rises[: len(depths) - 1]):
         estimate = rise.ratio if growth.count[k] else None
         ratios.append(Ratio(rise.deep, estimate, rise.low, rise.high))
-    known = np.isfinite(growth.mean)
-    to_settle = None
-    if flat.all():
+    verdict, to_settle = INCONCLUSIVE, None
+    if not rises:
+        reason = "one measured depth: a curve needs at least two"
+    elif flat.all():
         verdict, reason = CONSTANT, f"every pair of depths stays below {1 + margin:g}x"
-    elif above.any():
+    elif (adjusted <= 1 - confidence).any():
         first = rises[int(np.nanargmin(adjusted))]
         verdict = GROWS
         reason = f"from depth {first.shallow} to {first.deep} it exceeds {1 + margin:g}x"
     else:
-        verdict, reason = INCONCLUSIVE, _why_open(rises, growth, high, margin)
+        reason = _why_open(rises, growth, high, margin)
         to_settle = _blocks_to_settle(growth, limit, confidence, len(logs))
+    timed = np.isfinite(growth.mean)
     return CurveJudgement(
         verdict=verdict,
         reason=reason,
         depths=depths,
         constant_up_to=depths[steps.index(False) if False in steps else -1],
         ratios=tuple(ratios),
-        worst=rises[int(np.nanargmax(growth.mean))] if known.any() else None,
+        worst=rises[int(np.nanargmax(growth.mean))] if timed.any() else None,
         exponent=_exponent(logs, depths, confidence),
         blocks=len(logs),
         blocks_to_settle=to_settle,
@@ -209,10 +190,10 @@ def _exponent(logs: Array, depths: tuple[int, ...], confidence: float) -> Expone
     centred = np.where(seen, x - (x.sum(axis=1) / seen.sum(axis=1))[:, None], 0.0)
     slopes = (centred * np.where(seen, logs, 0.0)).sum(axis=1) / (centred**2).sum(axis=1)
     slope = means(slopes[:, None])
-    low, high = slope.bounds((1 + confidence) / 2)
     value = float(slope.mean[0])
     if len(slopes) < 2:
         return Exponent(value, None, None)
+    low, high = slope.bounds((1 + confidence) / 2)
     return Exponent(value, float(low[0]), float(high[0]))
 
 

@@ -15,15 +15,16 @@ RESOLUTION = 1e-12
 """Smallest standard deviation of a log time that is believed. Rounding alone makes 1e-15, so
 observations that are all alike get an interval of no visible width, never a division by zero."""
 
+FEWEST = 5
+"""Cases from which on their variances tell of a common one."""
+
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimated logarithms of ratios, one per column.
+    """Estimated logarithms of ratios, one per column; NaN where there is no observation.
 
-    Attributes:
-        mean: Estimate; NaN where there is no observation.
-        error: Its standard error; NaN where there are too few observations for one.
-        dof: Degrees of freedom of ``error``; NaN likewise.
+    ``error`` is their standard error with ``dof`` degrees of freedom, NaN where there are too few
+    observations for one.
     """
 
     mean: Array
@@ -37,20 +38,18 @@ class Estimates:
 
     def p_above(self, limit: float) -> Array:
         """P-value of each true value being at most ``limit``: small says it is above."""
-        return upper_tail((self.mean - limit) / self.error, self.dof)
+        return np.asarray(stdtr(self.dof, (limit - self.mean) / self.error), dtype=np.float64)
 
     def p_below(self, limit: float) -> Array:
         """P-value of each true value being at least ``limit``: small says it is below."""
-        return upper_tail((limit - self.mean) / self.error, self.dof)
+        return np.asarray(stdtr(self.dof, (self.mean - limit) / self.error), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Means(Estimates):
-    """Means of independent observations, one per column.
+    """Means of ``count`` independent observations of standard deviation ``sd``, one per column.
 
-    Attributes:
-        count: Observations behind each mean; with fewer than 2 there is no standard error.
-        sd: Standard deviation of one observation; NaN with fewer than 2.
+    With fewer than 2 there is no ``sd`` (NaN) and no standard error.
     """
 
     count: Array
@@ -86,11 +85,6 @@ def t_quantile(probability: float, dof: Array) -> Array:
     return np.asarray(stdtrit(dof, probability), dtype=np.float64)
 
 
-def upper_tail(t: Array, dof: Array) -> Array:
-    """Probability that Student's t exceeds ``t``; NaN where ``t`` or ``dof`` is NaN."""
-    return np.asarray(stdtr(dof, -t), dtype=np.float64)
-
-
 def holm(p_values: Array) -> Array:
     """Holm's step-down adjusted p-values of one family of tests.
 
@@ -108,10 +102,6 @@ def holm(p_values: Array) -> Array:
     return adjusted
 
 
-FEWEST = 5
-"""Cases from which on their variances tell of a common one."""
-
-
 def moderate(estimates: Means) -> Means:
     """Shrink the variance of every column towards a common one; fewer than `FEWEST` stay.
 
@@ -124,10 +114,10 @@ def moderate(estimates: Means) -> Means:
     expression in microarray experiments, Statistical Applications in Genetics and Molecular
     Biology 3 (2004), sections 4 and 6.
     """
-    known = np.isfinite(estimates.dof)
-    if known.sum() < FEWEST:
+    several = np.isfinite(estimates.dof)
+    if several.sum() < FEWEST:
         return estimates
-    dof, variance = estimates.dof[known], estimates.sd[known] ** 2
+    dof, variance = estimates.dof[several], estimates.sd[several] ** 2
     logs = np.log(variance) - digamma(dof / 2) + np.log(dof / 2)
     scatter = logs.var(ddof=1) - polygamma(1, dof / 2).mean()
     # However alike they are, together they know no more than all their blocks do.
@@ -135,8 +125,8 @@ def moderate(estimates: Means) -> Means:
     prior = min(2 * _inverse_trigamma(scatter), most) if scatter > 0 else most
     common = np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))
     sd, total = estimates.sd.copy(), estimates.dof.copy()
-    sd[known] = np.sqrt((prior * common + dof * variance) / (prior + dof))
-    total[known] = np.minimum(prior + dof, most)
+    sd[several] = np.sqrt((prior * common + dof * variance) / (prior + dof))
+    total[several] = np.minimum(prior + dof, most)
     return replace(estimates, error=sd / np.sqrt(estimates.count), dof=total, sd=sd)
 
 

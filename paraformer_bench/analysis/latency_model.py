@@ -14,23 +14,35 @@ with a prior around 1, so that a term that does not show there is taken at its c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any
 
 import numpy as np
 from scipy import optimize
 
+from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.intervals import Array
-from paraformer_bench.analysis.roofline import Roofline, Work
+from paraformer_bench.analysis.medians import grouped, log_median
+from paraformer_bench.analysis.roofline import Roofline, Work, limits_of, work_of
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.record import Record
+from paraformer_bench.study.run_folder import Run
 
 LAUNCH, COMPUTE, BANDWIDTH, JOIN = TERMS = ("launch", "compute", "bandwidth", "join")
 """What can take the time of a call: getting operations under way; arithmetic; memory traffic;
 bringing branches together again."""
 
-_JOINS = frozenset({"sum", "stack"})
-_CONCURRENT = "streams"
+DEEPEST_FITTED = 4
+"""Deeper measurements are not shown to the fit: they are what it is held against."""
+
+_NOISE = 0.02
+_PRIOR = 0.5
+"""Spread of a measured log time, and of the logarithm of a and b before anything is measured."""
+
+_JOINS = ("sum", "stack")
 
 
 @dataclass(frozen=True)
@@ -38,14 +50,13 @@ class Demand:
     """Seconds that one call takes at the ceilings, by what takes them.
 
     Attributes:
-        host: Host time of launching everything.
+        host: Launching everything; ``overlapped`` says whether the device works meanwhile.
         floors: Device time of operations too small to take longer than any operation takes;
             0 on a CPU, where launching is all that a small operation costs.
         compute: Operations that arithmetic limits.
         bandwidth: Operations that memory traffic limits.
         join: Sums and stacks, whatever limits them.
         sync: Waiting for the device.
-        overlapped: Whether the host launches while the device works.
     """
 
     host: float
@@ -58,23 +69,16 @@ class Demand:
 
 
 def demand(case: Case, basis: str, work: Work, parameter_bytes: float, limits: Roofline) -> Demand:
-    """Return what one call of a case asks for.
+    """Return what one call of a case asks for; ``limits`` are those of its precision.
 
     Every operation takes the longest of three times on the device: the floor that any operation
     takes (a node of a CUDA graph), its arithmetic, its memory traffic. A weight is used once a
     call, so products draw on memory that the whole of the parameters covers. Under ``streams``
     the operations of all branches go side by side, as one operation of all their work.
-
-    Args:
-        case: What is called.
-        basis: ``wall`` or ``device``.
-        work: Its operations.
-        parameter_bytes: Size of its parameters.
-        limits: Ceilings of its precision.
     """
     ceilings = limits.ceilings
-    on_cpu = case.device == "cpu"
-    branches = case.spec.branches if case.execution == _CONCURRENT else 1
+    on_cpu, graph = case.device == "cpu", case.runtime == "graph"
+    branches = case.spec.branches if case.execution == "streams" else 1
     side_by_side = np.clip(work.times // branches, 1, None)
     together = np.where(work.times >= branches, work.times / side_by_side, 1.0)
     turns = work.times / together
@@ -82,30 +86,21 @@ def demand(case: Case, basis: str, work: Work, parameter_bytes: float, limits: R
     footprint = np.where(flops > 0, np.maximum(size, parameter_bytes), size)
     compute, transfer = limits.compute(flops), limits.transfer(size, footprint)
     longest = np.maximum(compute, transfer)
-    joins = np.array([name in _JOINS for name in work.names], dtype=bool)
     floor = 0.0 if on_cpu else ceilings.node_seconds or 0.0
     small = longest < floor
-    large = ~small & ~joins
-    graph = case.runtime == "graph"
+    joins = ~small & np.isin(work.names, _JOINS)
+    others = ~small & ~joins
     launches = 1.0 if graph else float(work.times.sum())
     waits = basis == "wall" and not on_cpu
     return Demand(
         host=0.0 if basis == "device" else launches * ceilings.launch_seconds,
         floors=float(turns[small].sum() * floor),
-        compute=float((turns * compute)[large & (compute >= transfer)].sum()),
-        bandwidth=float((turns * transfer)[large & (compute < transfer)].sum()),
-        join=float((turns * longest)[joins & ~small].sum()),
+        compute=float((turns * compute)[others & (compute >= transfer)].sum()),
+        bandwidth=float((turns * transfer)[others & (compute < transfer)].sum()),
+        join=float((turns * longest)[joins].sum()),
         sync=ceilings.sync_seconds if waits else 0.0,
         overlapped=waits and not graph,
     )
-
-
-DEEPEST_FITTED = 4
-"""Deeper measurements are not shown to the fit: they are what it is held against."""
-
-_NOISE = 0.02
-_PRIOR = 0.5
-"""Spread of a measured log time, and of the logarithm of a and b before anything is measured."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +113,10 @@ class Scales:
 
 @dataclass(frozen=True)
 class Step:
-    """The model at one depth.
+    """The model at one depth: predicted ``seconds`` of one call, and what they consist of.
 
-    Attributes:
-        depth: Blocks in the net.
-        seconds: Predicted time of one call.
-        measured: Geometric mean of the block medians; null where the depth has no time.
-        fitted: Whether the fit has seen it.
-        terms: What the predicted time consists of, in seconds, by `TERMS`.
+    ``measured`` is the geometric mean of the block medians (s), null where the depth has no time;
+    ``fitted`` says whether the fit has seen it.
     """
 
     depth: int
@@ -147,13 +138,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted curve.
+    """A fitted curve: steps by ascending depth, and the demands at each that they are made from.
 
-    Attributes:
-        scales: What was fitted.
-        steps: By ascending depth.
-        constant_up_to: Deepest depth to which no pair of predicted times grows by the margin.
-        demands: By depth, what the prediction was made from.
+    No pair of predicted times up to the depth ``constant_up_to`` grows by the margin.
     """
 
     scales: Scales
@@ -169,8 +156,7 @@ class Model:
     @property
     def error(self) -> float | None:
         """Median absolute error over the unseen depths; null if there are none."""
-        errors = [abs(step.error) for step in self.unseen if step.error is not None]
-        return median(errors) if errors else None
+        return typical(step.error for step in self.unseen)
 
     @property
     def seconds_a_branch(self) -> float | None:
@@ -186,18 +172,104 @@ class Model:
         return sum(low < step.depth <= high for step in self.steps) > 1
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the latency model says of one curve on one basis: an entry of ``predictions.json``.
+
+    ``model`` is null where it cannot be fitted, and ``reason`` says why.
+    """
+
+    verdict: Verdict
+    model: Model | None
+    reason: str = ""
+
+    def flat(self) -> dict[str, Any]:
+        """Return the entry: seconds, and errors as shares of what was measured."""
+        entry: dict[str, Any] = {
+            "curve_id": self.verdict.curve_id,
+            "basis": self.verdict.basis,
+            "reason": self.reason or None,
+        }
+        if self.model is None:
+            return entry
+        steps = [
+            {
+                "depth": step.depth,
+                "fitted": step.fitted,
+                "predicted_seconds": step.seconds,
+                "measured_seconds": step.measured,
+                "error": step.error,
+                "terms_seconds": step.terms,
+                "limit": step.limit,
+            }
+            for step in self.model.steps
+        ]
+        return entry | {
+            "scales": asdict(self.model.scales),
+            "constant_up_to": self.model.constant_up_to,
+            "measured_constant_up_to": self.verdict.constant_up_to,
+            "unseen_error": self.model.error,
+            "seconds_a_branch": self.model.seconds_a_branch,
+            "steps": steps,
+        }
+
+
+def predict(run: Run, verdicts: Sequence[Verdict]) -> list[Prediction]:
+    """Fit the model to every curve that was judged, in the order of the verdicts."""
+    limits, reason = limits_of(run.info)
+    curves = grouped(run.records, lambda record: record.case.curve)
+    predictions = []
+    for verdict in verdicts:
+        dtype = verdict.curve.regime.dtype
+        if dtype in limits:
+            predictions.append(_predict(verdict, curves[verdict.curve], limits[dtype]))
+        else:
+            why = reason or f"no ceiling was measured in {dtype}"
+            predictions.append(Prediction(verdict, None, why))
+    return predictions
+
+
+def _predict(verdict: Verdict, records: Sequence[Record], limits: Roofline) -> Prediction:
+    logs: dict[int, list[float]] = {}
+    demands: dict[int, Demand] = {}
+    for record in records:
+        depth = record.case.depth
+        seconds = log_median(record, verdict.basis)
+        if math.isnan(seconds):
+            continue
+        logs.setdefault(depth, []).append(seconds)
+        work = work_of(record) if depth not in demands else None
+        if work is not None:
+            size = record.parameter_bytes or 0
+            demands[depth] = demand(record.case, verdict.basis, work, size, limits)
+    if not demands:
+        return Prediction(verdict, None, "its operations were not counted")
+    measured = {depth: math.exp(fmean(of_blocks)) for depth, of_blocks in logs.items()}
+    model = fit(demands, measured, verdict.margin)
+    return Prediction(
+        verdict, model, "" if model else "fewer than two shallow depths to fit it to"
+    )
+
+
+def unseen_error(predictions: Sequence[Prediction]) -> float | None:
+    """Median absolute error over all unseen depths of all curves; null if there are none."""
+    models = [prediction.model for prediction in predictions if prediction.model]
+    return typical(step.error for model in models for step in model.unseen)
+
+
+def typical(errors: Iterable[float | None]) -> float | None:
+    """Median absolute error of those that are known; null if there are none."""
+    sizes = [abs(error) for error in errors if error is not None]
+    return median(sizes) if sizes else None
+
+
 def fit(
     demands: Mapping[int, Demand], measured: Mapping[int, float], margin: float
 ) -> Model | None:
     """Fit the shallow depths of one curve on one basis and predict all of them.
 
-    Args:
-        demands: By depth; depths without one are not predicted.
-        measured: Seconds by depth.
-        margin: Growth that still counts as constant.
-
-    Returns:
-        None with fewer than two depths to fit.
+    Both are by depth; those without a demand are not predicted. Seconds were measured, and growth
+    below ``margin`` counts as constant. None with fewer than two depths to fit.
     """
     depths = sorted(demands)
     shallow = [depth for depth in depths if depth <= DEEPEST_FITTED and depth in measured]
@@ -230,24 +302,27 @@ def terms_of(demand: Demand, scales: Scales) -> dict[str, float]:
     return terms
 
 
+def seconds_of(demand: Demand, scales: Scales) -> float:
+    """Return the predicted time of one call."""
+    return sum(terms_of(demand, scales).values())
+
+
 def constant_up_to(steps: Sequence[Step], margin: float) -> int:
     """Return the deepest depth to which no pair of predicted times grows by the margin."""
-    least = math.inf
-    reached = steps[0].depth
-    for step in steps:
+    least = steps[0].seconds
+    for before, step in pairwise(steps):
         least = min(least, step.seconds)
         if step.seconds >= (1 + margin) * least:
-            break
-        reached = step.depth
-    return reached
+            return before.depth
+    return steps[-1].depth
 
 
 def _fit(demands: Sequence[Demand], logs: Array) -> Scales:
     def residuals(log_scales: Array) -> Array:
         scales = Scales(*np.exp(log_scales))
-        predicted = [math.log(sum(terms_of(one, scales).values())) for one in demands]
+        predicted = [math.log(seconds_of(demand, scales)) for demand in demands]
         return np.concatenate([(predicted - logs) / _NOISE, log_scales / _PRIOR])
 
     # The stubs take it for the module of the same name.
-    found = optimize.least_squares(residuals, np.zeros(2))  # type: ignore[operator, unused-ignore]
-    return Scales(*np.exp(found.x).tolist())
+    best = optimize.least_squares(residuals, np.zeros(2))  # type: ignore[operator, unused-ignore]
+    return Scales(*np.exp(best.x).tolist())

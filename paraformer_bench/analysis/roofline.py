@@ -6,9 +6,8 @@ for multicore architectures, Communications of the ACM 52 (2009).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,42 +21,24 @@ from paraformer_bench.study.run_folder import Run, RunInfo
 _TOO_MANY = 1e24
 
 
-class Operation(NamedTuple):
-    """Operations of one kind and size, as `Record.work` holds them.
-
-    Attributes:
-        name: As PyTorch calls it.
-        times: How many there are in one call.
-        flops: FLOPs of one.
-        bytes: Bytes that one reads and writes.
-    """
-
-    name: str
-    times: int
-    flops: int
-    bytes: int
-
-
 class Roofline:
     """The ceilings of one precision as functions of size.
 
-    Args:
-        ceilings: Of the device.
-        dtype: The precision; ``float32`` stands in for no other.
+    ``float32`` stands in for no other precision.
 
     Raises:
         KeyError: No product was measured in this precision.
     """
 
     def __init__(self, ceilings: Ceilings, dtype: str) -> None:
-        products = [one for one in ceilings.products if one.dtype == dtype]
+        products = [product for product in ceilings.products if product.dtype == dtype]
         if not products:
             raise KeyError(dtype)
         self.ceilings = ceilings
-        self._flops = np.log([one.flops for one in products])
-        self._seconds = np.log([one.seconds for one in products])
-        self._footprints = np.log([one.footprint_bytes for one in ceilings.copies])
-        self._rates = np.log([one.bytes_per_second for one in ceilings.copies])
+        self._flops = np.log([product.flops for product in products])
+        self._seconds = np.log([product.seconds for product in products])
+        self._footprints = np.log([copy.footprint_bytes for copy in ceilings.copies])
+        self._rates = np.log([copy.bytes_per_second for copy in ceilings.copies])
 
     @property
     def peak(self) -> float:
@@ -83,34 +64,27 @@ class Roofline:
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of one call as columns.
+    """Operations of one call by kind and size: of each how many, and FLOPs and bytes of one."""
 
-    Attributes:
-        names: One for each kind and size.
-        times: How many of each.
-        flops: FLOPs of one.
-        bytes: Bytes that one moves.
-    """
-
-    names: tuple[str, ...]
+    names: Sequence[str]
     times: Array
     flops: Array
     bytes: Array
 
     @classmethod
-    def of(cls, operations: Iterable[Sequence[object]]) -> Work:
+    def of(cls, operations: Sequence[Sequence[object]]) -> Work:
         """Arrange what `Record.work` holds.
 
         Raises:
             ValueError: It is not what a record holds.
             TypeError: Likewise.
+            OverflowError: Likewise.
         """
-        held = [Operation(*operation) for operation in operations]  # type: ignore[arg-type]
-        numbers = np.array([[one.times, one.flops, one.bytes] for one in held], dtype=np.float64)
+        numbers = np.array([operation[1:] for operation in operations], dtype=np.float64)
         if not ((numbers >= 0) & (numbers < _TOO_MANY)).all():
             raise ValueError("no call does that little or that much")
-        times, flops, size = numbers.reshape(len(held), 3).T
-        return cls(tuple(str(one.name) for one in held), times, flops, size)
+        times, flops, size = numbers.T
+        return cls([str(operation[0]) for operation in operations], times, flops, size)
 
 
 def floor_seconds(work: Work, limits: Roofline) -> float:
@@ -124,11 +98,7 @@ def floor_seconds(work: Work, limits: Roofline) -> float:
 
 
 def limits_of(info: RunInfo) -> tuple[dict[str, Roofline], str]:
-    """Return the limits of each precision that a run's ceilings cover, and why there are none.
-
-    Args:
-        info: Contents of ``run.json``.
-    """
+    """Return the limits by precision that a run's ceilings cover, and why there are none."""
     if info.ceilings is None:
         reason = info.ceilings_reason or "the ceilings of the device were not measured"
         return {}, reason
@@ -139,8 +109,8 @@ def cases_with_floors(run: Run) -> pd.DataFrame:
     """Return `case_table` with the column ``floor`` (s); NaN where a case has none."""
     limits, _ = limits_of(run.info)
     cases = case_table(run.records)
-    found = cases["case_id"].map(floors(run.records, limits))
-    return cases.assign(floor=found.astype("float64"))
+    seconds = cases["case_id"].map(floors(run.records, limits))
+    return cases.assign(floor=seconds.astype("float64"))
 
 
 def work_of(record: Record) -> Work | None:
@@ -152,18 +122,16 @@ def work_of(record: Record) -> Work | None:
 
 
 def floors(records: Sequence[Record], limits: Mapping[str, Roofline]) -> dict[str, float]:
-    """Return case id -> seconds of its roofline floor, for the cases that have one.
+    """Return case id -> seconds of its roofline floor, for the cases of a run that have one.
 
-    Args:
-        records: Of one run. A case has the same operations in every block.
-        limits: By precision, as `limits_of` returns them.
+    A case has the same operations in every block.
     """
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for record in records:
         case = record.case
-        if record.status != "ok" or case.dtype not in limits or case.id in found:
+        if record.status != "ok" or case.dtype not in limits or case.id in seconds:
             continue
         work = work_of(record)
         if work is not None:
-            found[case.id] = floor_seconds(work, limits[case.dtype])
-    return found
+            seconds[case.id] = floor_seconds(work, limits[case.dtype])
+    return seconds

@@ -10,34 +10,25 @@ import numpy as np
 import pandas as pd
 
 from paraformer_bench.analysis.intervals import t_quantile
-from paraformer_bench.analysis.medians import block_median
+from paraformer_bench.analysis.medians import block_median, grouped, worst_of
 from paraformer_bench.study.case import REFERENCE_AXES, Case, Method, Regime, in_order
-from paraformer_bench.study.record import STATUSES, Record
+from paraformer_bench.study.record import Record
 
 PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99.9, 6636)}
 """Column -> (percentile, pooled samples below which it is not given)."""
 
-_NAMES = ["case_id", "curve_id", "regime", "group", "method"]
-_FIELDS = list(
-    Case(
-        Method("", "", ""), Regime(in_order(dict.fromkeys(REFERENCE_AXES, 1)), 1, "", ""), 1
-    ).flat()
-)
 _SPENT = ["peak_bytes", "reserved_bytes", "energy_joules"]
-_NUMBERS = ["wall", "device_time", *_SPENT, "parameter_bytes", "flops", "relative_error"]
+_FACTS = [*_SPENT, "parameter_bytes", "flops", "relative_error"]
+_NUMBERS = ["wall", "device_time", *_FACTS]
 _BLOCK = ["block", "order", "status", "reason", "samples", *_NUMBERS, "flags"]
 
 
 def block_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per record, in the order of the records.
+    """Return one row per record, in the order of the records; docs/data.md tells the columns.
 
-    Columns: ``case_id``, ``curve_id``, ``regime``, ``group``, ``method``; the fields of
-    `Case.flat`, with further ones for axes that only some models have; ``block``, ``order``,
-    ``status``, ``reason`` (empty where there is none);
-    ``samples`` (wall-clock calls); ``wall`` and ``device_time`` (block medians, s);
-    ``peak_bytes``, ``reserved_bytes``, ``parameter_bytes``, ``energy_joules``, ``flops``,
-    ``relative_error``; ``flags`` (tuple). Numbers that are null are NaN. A record whose status is
-    not ``ok`` has no times and no samples, whatever it measured before it failed.
+    There are further ones for axes that only some models have. Numbers that are null are NaN. A
+    record whose status is not ``ok`` has no times and no samples, whatever it measured before it
+    failed.
     """
     names: dict[Case, dict[str, Any]] = {}
     rows = []
@@ -45,9 +36,20 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
         case = record.case
         if case not in names:
             names[case] = _names(case)
-        rows.append(names[case] | _row(record))
+        row = {name: getattr(record, name) for name in ("block", "order", "status", *_FACTS)}
+        row |= {
+            "reason": record.reason or "",
+            "samples": len(record.wall_seconds) if record.status == "ok" else 0,
+            "wall": block_median(record, "wall"),
+            "device_time": block_median(record, "device"),
+            "flags": tuple(record.flags),
+        }
+        rows.append(names[case] | row)
+    # Columns that a table has whatever axes its models have, and though it has no rows.
+    axes = in_order(dict.fromkeys(REFERENCE_AXES, 1))
+    fields = _names(Case(Method("", "", ""), Regime(axes, 1, "", ""), 1))
+    columns = dict.fromkeys(name for row in (fields, *names.values()) for name in row)
     numbers = dict.fromkeys([*_NUMBERS, "order"], "float64")
-    columns = dict.fromkeys([*_NAMES, *_FIELDS, *(name for row in names.values() for name in row)])
     table: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, *_BLOCK]).astype(numbers)
     return table
 
@@ -55,15 +57,10 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
 def case_table(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per case, sorted by conditions, method and depth.
 
-    Columns: the names and fields of the case as in `block_table`; ``wall`` and ``device_time``
-    (s): geometric mean over blocks of the block medians, each with ``_low`` and ``_high`` (95%
-    interval over blocks, two-sided t on the logarithm; NaN with fewer than 2 blocks), ``_min``
-    and ``_max`` (block medians); ``throughput`` (images/s: batch over ``wall``); ``wall_p90``,
-    ``wall_p99``, ``wall_p999`` (s, of the pooled samples; NaN with too few: `PERCENTILES`);
-    ``samples``; ``peak_bytes``, ``reserved_bytes``, ``energy_joules`` (medians over ok blocks),
-    ``parameter_bytes``, ``flops`` (medians over all blocks), ``relative_error`` (greatest);
-    ``blocks``, ``ok_blocks``, ``failed_blocks``; ``status`` (the worst) and its ``reason``;
-    ``flags`` (dict: flag -> blocks that carry it).
+    Columns are those of docs/data.md. Intervals of times are two-sided t on the logarithm, NaN
+    with fewer than 2 blocks; percentiles are NaN with too few samples (`PERCENTILES`). Peaks and
+    energy are medians over ok blocks, ``parameter_bytes`` and ``flops`` over all,
+    ``relative_error`` is the greatest.
     """
     blocks = block_table(records)
     ok = blocks["status"] == "ok"
@@ -74,16 +71,18 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     for column in ("wall", "device_time"):
         table = table.join(_summary(blocks, column))
     table["throughput"] = table["batch"] / table["wall"]
-    medians = by_case[[*_SPENT, "parameter_bytes", "flops"]].median()
-    table = table.join(medians)
+    table = table.join(by_case[[*_SPENT, "parameter_bytes", "flops"]].median())
     table["relative_error"] = by_case["relative_error"].max()
     table["samples"] = by_case["samples"].sum()
     table["blocks"] = by_case.size()
     table["ok_blocks"] = ok.groupby(blocks["case_id"], sort=False).sum()
     table["failed_blocks"] = table["blocks"] - table["ok_blocks"]
-    table = table.join(_labels(records))
-    cases = sorted({record.case for record in records}, key=lambda case: case.sort_key)
-    return table.loc[[case.id for case in cases]].reset_index()
+    cases = grouped(records, lambda record: record.case)
+    ids = [case.id for case in cases]
+    columns = [*PERCENTILES, "status", "reason", "flags"]
+    table = table.join(pd.DataFrame(map(_labels, cases.values()), index=ids, columns=columns))
+    ordered = sorted(cases, key=lambda case: case.sort_key)
+    return table.loc[[case.id for case in ordered]].reset_index()
 
 
 def _names(case: Case) -> dict[str, Any]:
@@ -95,25 +94,6 @@ def _names(case: Case) -> dict[str, Any]:
         "method": case.method.name,
     }
     return names | case.flat()
-
-
-def _row(record: Record) -> dict[str, Any]:
-    return {
-        "block": record.block,
-        "order": record.order,
-        "status": record.status,
-        "reason": record.reason or "",
-        "samples": len(record.wall_seconds) if record.status == "ok" else 0,
-        "wall": block_median(record, "wall"),
-        "device_time": block_median(record, "device"),
-        "peak_bytes": record.peak_bytes,
-        "reserved_bytes": record.reserved_bytes,
-        "parameter_bytes": record.parameter_bytes,
-        "energy_joules": record.energy_joules,
-        "flops": record.flops,
-        "relative_error": record.relative_error,
-        "flags": tuple(record.flags),
-    }
 
 
 def _summary(blocks: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -136,29 +116,18 @@ def _summary(blocks: pd.DataFrame, column: str) -> pd.DataFrame:
     return summary
 
 
-def _labels(records: Sequence[Record]) -> pd.DataFrame:
+def _labels(records: Sequence[Record]) -> dict[str, Any]:
     """What cannot be averaged: percentiles, the worst status with its reason, and flags."""
-    cases: dict[Case, list[Record]] = {}
-    for record in records:
-        cases.setdefault(record.case, []).append(record)
-    rows = []
-    for held in cases.values():
-        worst = max(held, key=lambda record: STATUSES.index(record.status))
-        flags = Counter(flag for record in held for flag in record.flags)
-        named = {
-            "status": worst.status,
-            "reason": worst.reason or "",
-            "flags": dict(sorted(flags.items())),
-        }
-        rows.append(_percentiles(held) | named)
-    columns = [*PERCENTILES, "status", "reason", "flags"]
-    labels: pd.DataFrame = pd.DataFrame(rows, index=[case.id for case in cases], columns=columns)
-    return labels
-
-
-def _percentiles(records: Sequence[Record]) -> dict[str, float]:
     pooled = [s for record in records if record.status == "ok" for s in record.wall_seconds]
-    return {
+    labels: dict[str, Any] = {
         column: float(np.percentile(pooled, percent)) if len(pooled) >= needed else np.nan
         for column, (percent, needed) in PERCENTILES.items()
     }
+    worst = worst_of(records)
+    flags = Counter(flag for record in records for flag in record.flags)
+    named = {
+        "status": worst.status,
+        "reason": worst.reason or "",
+        "flags": dict(sorted(flags.items())),
+    }
+    return labels | named

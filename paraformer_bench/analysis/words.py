@@ -1,13 +1,13 @@
-"""Verdicts in plain words: one sentence a device and mode, one phrase a curve."""
+"""Verdicts in plain words: one sentence a device and mode."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
+from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.study.case import SERIAL, mode_word
 from paraformer_bench.study.run_folder import RunInfo
 from paraformer_bench.study.words import factor
@@ -24,42 +24,28 @@ _CLAIM = {
 
 _NO_FAULT = ("oom", "skipped")
 
-# From the finest to the coarsest way of grouping curves; the first that is short enough is used.
-_GROUPINGS: tuple[Callable[[Verdict, Collection[str]], str], ...] = (
-    lambda verdict, _: _who(verdict),
-    lambda verdict, _: f"{verdict.model} under {verdict.curve.method.execution}",
-    lambda verdict, _: verdict.model,
-    lambda verdict, controls: _kind(verdict.model, controls),
-)
-
 
 def controls_of(info: RunInfo) -> frozenset[str]:
     """Return the models of a run that the claim is not about: they are there to compare with.
 
-    Args:
-        info: Contents of ``run.json``; ``models`` says so of each. Without it only ``serial`` is.
+    ``models`` in ``run.json`` says so of each. Without it only ``serial`` is.
     """
     return frozenset({SERIAL, *(name for name, facts in info.models.items() if facts.control)})
 
 
 def sentences(verdicts: Sequence[Verdict], info: RunInfo) -> list[str]:
-    """Say in one sentence for each device and mode what their curves do.
+    """Say in one sentence for each device and mode of a run what their curves do.
 
     A curve is judged by its device time where it has one, else by the wall clock; where wall
     clock and device time disagree, the sentence says for how many curves.
-
-    Args:
-        verdicts: Verdicts of one run.
-        info: Contents of ``run.json``; ``environment.devices`` names the devices.
     """
-    names = info.device_names
-    controls = controls_of(info)
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in verdicts:
         regime = verdict.curve.regime
         groups.setdefault((regime.device, regime.mode), []).append(verdict)
+    places = {device: f"{device} ({name})" for device, name in info.device_names.items() if name}
     return [
-        _sentence(group, device, names.get(device), mode_word(mode), controls)
+        _sentence(group, places.get(device, device), mode_word(mode), controls_of(info))
         for (device, mode), group in groups.items()
     ]
 
@@ -68,20 +54,16 @@ def answer(verdicts: Sequence[Verdict], controls: Collection[str] = (SERIAL,)) -
     """Answer the claim for the verdicts of one device.
 
     Only curves of models other than the ``controls`` count, each on its deciding basis and as far
-    as it stands (`standing`).
-
-    Returns:
-        ``supported``: every such curve is constant at its deepest measured depth; ``refuted``:
-        every one grows; ``undecided``: every one is inconclusive, or there is none; ``mixed``:
-        anything else.
+    as it stands (`standing`). ``supported``: every such curve is constant at its deepest measured
+    depth; ``refuted``: every one grows; ``undecided``: every one is inconclusive, or there is
+    none; ``mixed``: anything else.
     """
-    curves = deciding(verdicts)
-    seen = {standing(verdict) for verdict in curves if verdict.model not in controls}
-    if seen == {CONSTANT}:
+    kinds = {standing(verdict) for verdict in deciding(verdicts) if verdict.model not in controls}
+    if kinds == {CONSTANT}:
         return "supported"
-    if seen == {GROWS}:
+    if kinds == {GROWS}:
         return "refuted"
-    return "mixed" if seen - {INCONCLUSIVE} else "undecided"
+    return "mixed" if kinds - {INCONCLUSIVE} else "undecided"
 
 
 def standing(verdict: Verdict) -> str:
@@ -105,168 +87,112 @@ def deciding(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def more_blocks(verdicts: Sequence[Verdict]) -> tuple[int, str] | None:
-    """Say how many blocks would settle the curves that are open; null where none is.
+    """Return how many blocks in all would settle the open curves, and a sentence that says so.
 
-    Returns:
-        Blocks in all that would settle every curve for which a number is known, and a sentence.
+    Curves of which no number is known are left out; null where none has one.
     """
     open_ = [verdict for verdict in deciding(verdicts) if verdict.verdict == INCONCLUSIVE]
-    known = sorted(v.blocks_to_settle for v in open_ if v.blocks_to_settle is not None)
-    if not known:
+    needs = sorted(v.blocks_to_settle for v in open_ if v.blocks_to_settle is not None)
+    if not needs:
         return None
-    number = "1 curve is" if len(open_) == 1 else f"{len(open_)} curves are"
-    half = known[(len(known) - 1) // 2]
-    needed = f"about {known[-1]} blocks in all would settle {_them(len(known), len(open_))}"
-    if half < known[-1]:
-        needed = f"about {half} blocks in all would settle half of them, {needed[6:]}"
-    return known[-1], f"{number} not settled: {needed}"
+    curves = "1 curve is" if len(open_) == 1 else f"{len(open_)} curves are"
+    which = "it" if len(open_) == 1 else "all"
+    which = f"{len(needs)} of them" if len(needs) < len(open_) else which
+    half = needs[(len(needs) - 1) // 2]
+    first = f"{half} blocks in all would settle half of them, " if half < needs[-1] else ""
+    most = f"{needs[-1]} blocks in all would settle {which}"
+    return needs[-1], f"{curves} not settled: about {first}{most}"
 
 
-def verdict_phrase(verdict: Verdict) -> str:
-    """Say in one line what one curve does and how sure that is."""
-    up_to = f"constant up to depth {verdict.constant_up_to}"
-    worst = verdict.worst
-    if verdict.verdict == CONSTANT and worst is not None:
-        most = f"{factor(worst.ratio)} from depth {worst.shallow} to {worst.deep}"
-        parts = [up_to, f"most growth {most}, at most {_bound(worst.high)}"]
-    elif verdict.verdict == GROWS and worst is not None:
-        bounds = f"({_bound(worst.low)} to {_bound(worst.high)})"
-        span = f"from depth {worst.shallow} to {worst.deep}"
-        parts = [f"grows {factor(worst.ratio)} {bounds} {span}", up_to]
-    else:
-        parts = [f"inconclusive ({up_to}): {verdict.reason}"]
-        if verdict.blocks_to_settle is not None:
-            parts.append(f"about {verdict.blocks_to_settle} blocks in all would settle it")
-    if verdict.missing:
-        parts.append(f"without {_lost(verdict)}")
-    return "; ".join(parts)
-
-
-def _them(some: int, every: int) -> str:
-    if some < every:
-        return f"{some} of them"
-    return "it" if every == 1 else "all"
-
-
-def _bound(ratio: float | None) -> str:
-    return "unknown" if ratio is None else factor(ratio)
-
-
-def _who(verdict: Verdict) -> str:
-    method = verdict.curve.method
-    return f"{method.model} under {method.execution}/{method.runtime}"
-
-
-def _kind(model: str, controls: Collection[str]) -> str:
-    if model == SERIAL:
-        return "serial nets"
-    return "other controls" if model in controls else "parallel nets"
+def _groupings(verdict: Verdict, controls: Collection[str]) -> tuple[str, ...]:
+    """Names of the group that a curve is in, from the finest to the coarsest."""
+    model, method = verdict.model, verdict.curve.method
+    kind = "other controls" if model in controls else "parallel nets"
+    return (
+        f"{model} under {method.execution}/{method.runtime}",
+        f"{model} under {method.execution}",
+        model,
+        "serial nets" if model == SERIAL else kind,
+    )
 
 
 def _sentence(
-    verdicts: Sequence[Verdict],
-    device: str,
-    name: str | None,
-    mode: str,
-    controls: Collection[str],
+    verdicts: Sequence[Verdict], place: str, mode: str, controls: Collection[str]
 ) -> str:
-    curves = deciding(verdicts)
-    place = f"{device} ({name})" if name else device
+    curves = sorted(deciding(verdicts), key=lambda verdict: verdict.model in controls)
     parallel = [standing(verdict) for verdict in curves if verdict.model not in controls]
-    found = _CLAIM[answer(verdicts, controls)]
-    if answer(verdicts, controls) == "mixed" and CONSTANT not in parallel:
-        found = "grows with depth for some curves, the others are undecided"
-    claim = f"{mode} time {found}"
-    head = f"On {place}: {claim if parallel else 'no parallel net was timed'}"
-    tail = _disagreement(verdicts, curves) + _without_flagged(verdicts, curves, controls)
-    for grouping in _GROUPINGS:
+    reply = answer(curves, controls)
+    claim = _CLAIM[reply]
+    if reply == "mixed" and CONSTANT not in parallel:
+        claim = "grows with depth for some curves, the others are undecided"
+    said = f"{mode} time {claim}" if parallel else "no parallel net was timed"
+    tail = ""
+    wall = {verdict.curve_id: verdict.verdict for verdict in verdicts if verdict.basis == "wall"}
+    others = sum(wall.get(curve.curve_id, curve.verdict) != curve.verdict for curve in curves)
+    if others:
+        tail = f"; by wall clock {others} of {len(curves)} read otherwise"
+    unflagged = answer([_unflagged(curve) for curve in curves], controls)
+    if unflagged != reply:
+        tail += f"; without flagged records it {_CLAIM[unflagged]}"
+    names = [_groupings(curve, controls) for curve in curves]
+    for grouping in zip(*names, strict=True):  # the first that is short enough is used
         groups: dict[str, list[Verdict]] = {}
-        for verdict in sorted(curves, key=lambda verdict: verdict.model in controls):
-            groups.setdefault(grouping(verdict, controls), []).append(verdict)
+        for name, curve in zip(grouping, curves, strict=True):
+            groups.setdefault(name, []).append(curve)
         clauses = "; ".join(_clause(group, members) for group, members in groups.items())
-        sentence = f"{head}: {clauses}{tail}."
+        sentence = f"On {place}: {said}: {clauses}{tail}."
         if len(sentence.split()) <= MOST_WORDS:
             break
     return sentence
 
 
+def _unflagged(verdict: Verdict) -> Verdict:
+    """The verdict without flagged records; where too little is left without them, as it is."""
+    other = verdict.without_flagged
+    return replace(verdict, verdict=other.verdict) if other and other.verdict else verdict
+
+
 def _clause(name: str, group: Sequence[Verdict]) -> str:
     """What one curve does, or how many of several do what."""
     if len(group) == 1:
-        [curve] = group
-        devices = curve.curve.method.devices
-        on = f" on {devices} devices" if devices != 1 else ""
-        return f"{_who(curve)}{on} {_alone(curve)}"
+        return _alone(*group)
     parts: list[str] = []
-    for kind, say in ((CONSTANT, _constant), (GROWS, _grow), (INCONCLUSIVE, _undecided)):
+    for kind in (CONSTANT, GROWS, INCONCLUSIVE):
         some = [verdict for verdict in group if standing(verdict) == kind]
-        if some:
-            share = (
-                f"{len(some)} of {len(group)}" if len(some) < len(group) else f"all {len(some)}"
-            )
-            share = str(len(some)) if parts else f"{share} curves of {name}"
-            parts.append(f"{share} {say(some)}")
+        if some and parts:
+            parts.append(f"{len(some)} {_does(kind, some)}")
+        elif some:
+            share = f"{len(some)} of" if len(some) < len(group) else "all"
+            parts.append(f"{share} {len(group)} curves of {name} {_does(kind, some)}")
     return ", ".join(parts)
 
 
 def _alone(verdict: Verdict) -> str:
-    lost = f", without {_lost(verdict)}" if verdict.missing else ""
-    if standing(verdict) == CONSTANT:
-        return f"stays constant up to depth {verdict.constant_up_to}{lost}"
-    if verdict.verdict == GROWS and verdict.worst is not None:
-        rise = verdict.worst
-        grows = f"grows {factor(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
-        return f"{grows} (constant up to {verdict.constant_up_to}){lost}"
-    return f"is undecided (constant up to {verdict.constant_up_to}){lost}"
+    devices = verdict.curve.method.devices
+    on = f" on {devices} devices" if devices != 1 else ""
+    kind, rise = standing(verdict), verdict.worst
+    does = _does(kind, [verdict])
+    if kind == GROWS and rise:
+        does = f"grows {factor(rise.ratio)} from depth {rise.shallow} to {rise.deep}"
+    if kind != CONSTANT:
+        does += f" (constant up to {verdict.constant_up_to})"
+    lost = ", ".join(f"{missing.depth} ({missing.status})" for missing in verdict.missing)
+    return f"{_groupings(verdict, ())[0]}{on} {does}{f', without depth {lost}' if lost else ''}"
 
 
-def _lost(verdict: Verdict) -> str:
-    """Name the depths that have no time, and why."""
-    return "depth " + ", ".join(f"{lost.depth} ({lost.status})" for lost in verdict.missing)
-
-
-def _constant(verdicts: Sequence[Verdict]) -> str:
-    depths = _range([verdict.constant_up_to for verdict in verdicts])
-    return f"{'stay' if len(verdicts) > 1 else 'stays'} constant up to depth {depths}"
-
-
-def _grow(verdicts: Sequence[Verdict]) -> str:
+def _does(kind: str, verdicts: Sequence[Verdict]) -> str:
+    """What curves whose standing is ``kind`` do."""
+    s = "" if len(verdicts) > 1 else "s"
+    if kind == CONSTANT:
+        return f"stay{s} constant up to depth {_range([v.constant_up_to for v in verdicts])}"
+    if kind == INCONCLUSIVE:
+        return "are undecided" if len(verdicts) > 1 else "is undecided"
     rises = [verdict.worst for verdict in verdicts if verdict.worst is not None]
     low, high = (factor(end(rise.ratio for rise in rises)) for end in (min, max))
-    verb = "grow" if len(verdicts) > 1 else "grows"
     span = low if low == high else f"{low} to {high}"
-    return f"{verb} {span} by depth {_range([rise.deep for rise in rises])}"
-
-
-def _undecided(verdicts: Sequence[Verdict]) -> str:
-    return "are undecided" if len(verdicts) > 1 else "is undecided"
-
-
-def _without_flagged(
-    verdicts: Sequence[Verdict], curves: Sequence[Verdict], controls: Collection[str]
-) -> str:
-    """Say what would be said without the records whose times may be wrong, if it differs.
-
-    Curves of which too little is left are taken as they are.
-    """
-    others = [
-        replace(curve, verdict=curve.without_flagged.verdict)
-        if curve.without_flagged and curve.without_flagged.verdict
-        else curve
-        for curve in curves
-    ]
-    found = answer(others, controls)
-    if found == answer(verdicts, controls):
-        return ""
-    return f"; without flagged records it {_CLAIM[found]}"
+    return f"grow{s} {span} by depth {_range([rise.deep for rise in rises])}"
 
 
 def _range(depths: Sequence[int]) -> str:
     low, high = min(depths), max(depths)
     return str(low) if low == high else f"{low}-{high}"
-
-
-def _disagreement(verdicts: Sequence[Verdict], curves: Sequence[Verdict]) -> str:
-    wall = {verdict.curve_id: verdict.verdict for verdict in verdicts if verdict.basis == "wall"}
-    other = sum(wall.get(curve.curve_id, curve.verdict) != curve.verdict for curve in curves)
-    return f"; by wall clock {other} of {len(curves)} read otherwise" if other else ""

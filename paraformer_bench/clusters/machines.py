@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.run_folder import Node, Tree
+from paraformer_bench.study.run_folder import Node, RunInfo, Tree
 from paraformer_bench.study.survey import Survey
 
 _VERSIONS = ("python", "torch", "triton")
@@ -23,33 +23,28 @@ _CPU = ("model", "usable_cores", "quota_cores", "physical_cores", "torch_threads
 _GPU = ("name", "multiprocessors", "compute_capability", "driver", "max_sm_clock_hz")
 """What makes a kind of machine; clocks, loads and serial numbers of the moment do not."""
 
-_OWN_VARIABLES = frozenset({"CUDA_VISIBLE_DEVICES"})
-"""Differ from job to job on a cluster and say nothing of speed."""
-
 _LONGEST = 60
 """Characters of a value that are worth showing."""
 
 
-def kind(device: str, environment: Tree, versions: Mapping[str, str | None]) -> Tree:
+def kind(device: str, source: Survey | RunInfo) -> Tree:
     """Return what must be equal in all parts of a run, by the name that a reader is told.
 
-    Args:
-        device: ``cpu`` or ``cuda:N``.
-        environment: As ``run.json`` keeps it.
-        versions: As ``run.json`` keeps them.
-
     Raises:
-        TypeError, ValueError, AttributeError: It makes no sense.
+        TypeError, ValueError, AttributeError: A run's facts make no sense.
     """
+    environment = source.environment
     cpu = environment.get("cpu") or {}
     gpu = (environment.get("gpus") or {}).get(device) or {}
-    variables = environment.get("variables") or {}
+    variables = dict(environment.get("variables") or {})
+    # Differs from job to job on a cluster and says nothing of speed.
+    variables.pop("CUDA_VISIBLE_DEVICES", None)
     return {
-        **{name: versions.get(name) for name in _VERSIONS},
+        **{name: source.versions.get(name) for name in _VERSIONS},
         **{f"CPU {name.replace('_', ' ')}": cpu.get(name) for name in _CPU},
         **{f"GPU {name.replace('_', ' ')}": gpu.get(name) for name in _GPU},
         **named("build of torch:", environment.get("torch")),
-        **{f"${name}": value for name, value in variables.items() if name not in _OWN_VARIABLES},
+        **{f"${name}": value for name, value in variables.items()},
     }
 
 
@@ -67,53 +62,38 @@ def named(what: str, table: Tree | None) -> Tree:
     return {f"{what} {name.replace('_', ' ')}": value for name, value in (table or {}).items()}
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A node of a cluster, as a process there found it.
-
-    Attributes:
-        id: Its id in the cluster.
-        devices: How many blocks it can run at once: its GPUs, or 1.
-        survey: What is there.
-        device: What is measured on it: ``cpu`` or ``cuda:0``.
-    """
-
-    id: str
-    devices: int
-    survey: Survey
-    device: str
-
-    @property
-    def host(self) -> str:
-        """Name of the host."""
-        return str(self.survey.environment["host"]["name"])
-
-    @property
-    def device_name(self) -> str:
-        """Name of the hardware that is measured."""
-        return str(self.survey.environment["devices"].get(self.device, "no such device"))
-
-    @property
-    def kind(self) -> Tree:
-        """What must be equal on all machines of a run, by name."""
-        return _kind_of(self.survey, self.device)
-
-    def node(self) -> Node:
-        """Return what ``run.json`` keeps of it, beside what all of its kind have in common."""
-        niceness = self.survey.environment["host"].get("niceness")
-        return Node(self.id, self.host, self.device_name, self.devices, niceness)
-
-
 def fingerprint(survey: Survey, device: str) -> str:
     """Return text that two machines share if they are of one kind."""
     data = json.dumps(_kind_of(survey, device), sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
 
 
+@dataclass(frozen=True)
+class Machine:
+    """A node of a cluster, as a process there found it; ``kind`` must be equal in all of a run."""
+
+    node: Node
+    survey: Survey
+    kind: Tree
+
+    @classmethod
+    def of(cls, node: str, devices: int, survey: Survey, device: str) -> Machine:
+        """Return the node that has so many of ``device``, which is ``cpu`` or ``cuda:0``."""
+        environment, host = survey.environment, survey.environment["host"]
+        # Those that are not measured were not reserved: nobody may take them.
+        names = {k: v for k, v in environment["devices"].items() if k in ("cpu", device)}
+        name = str(names.get(device, "no such device"))
+        return cls(
+            Node(node, str(host["name"]), name, devices, host.get("niceness")),
+            replace(survey, environment=environment | {"devices": names}),
+            _kind_of(survey, device),
+        )
+
+
 def matching(machines: Iterable[Machine], text: str | None) -> list[Machine]:
     """Return the machines whose host or device name contains ``text``, in any case."""
     wanted = (text or "").lower()
-    return [m for m in machines if wanted in f"{m.host}\n{m.device_name}".lower()]
+    return [m for m in machines if wanted in f"{m.node.host}\n{m.node.device_name}".lower()]
 
 
 def refuse_mixture(machines: Sequence[Machine]) -> None:
@@ -122,32 +102,28 @@ def refuse_mixture(machines: Sequence[Machine]) -> None:
     Raises:
         UsageError: They are not; the message says how they differ and what to do.
     """
-    kinds: list[tuple[Tree, set[str]]] = []
+    kinds: list[Tree] = []
     for machine in machines:
-        for facts, hosts in kinds:
-            if facts == machine.kind:
-                hosts.add(machine.host)
-                break
-        else:
-            kinds.append((machine.kind, {machine.host}))
+        if machine.kind not in kinds:
+            kinds.append(machine.kind)
     if len(kinds) < 2:
         return
-    names = dict.fromkeys(name for facts, _ in kinds for name in facts)
-    differing = [name for name in names if len({_word(facts, name) for facts, _ in kinds}) > 1]
-    told = "; ".join(
-        f"{', '.join(sorted(hosts))} "
-        f"({', '.join(f'{name} {_word(facts, name)}' for name in differing)})"
-        for facts, hosts in kinds
-    )
+    names = dict.fromkeys(name for facts in kinds for name in facts)
+    differing = [name for name in names if len({_word(facts, name) for facts in kinds}) > 1]
+    told = []
+    for facts in kinds:
+        hosts = sorted({machine.node.host for machine in machines if machine.kind == facts})
+        words = ", ".join(f"{name} {_word(facts, name)}" for name in differing)
+        told.append(f"{', '.join(hosts)} ({words})")
     raise UsageError(
         f"the nodes are of {len(kinds)} types, and a run holds one, since its records are judged "
-        f"together: {told}; choose with --ray-nodes TEXT, a part of the names of hosts or devices"
+        f"together: {'; '.join(told)}; choose with --ray-nodes TEXT, a part of the names of hosts "
+        "or devices"
     )
 
 
 def _kind_of(survey: Survey, device: str) -> Tree:
-    facts = kind(device, survey.environment, survey.versions)
-    return facts | {"installed plugins": survey.installed_plugins}
+    return kind(device, survey) | {"installed plugins": survey.installed_plugins}
 
 
 def _word(facts: Tree, name: str) -> str:
@@ -160,7 +136,7 @@ def _difference(name: str, a: Any, b: Any) -> str:
             f"device {a} against {b}; let CUDA_VISIBLE_DEVICES name the GPU of each job, so that "
             "all measure on cuda:0"
         )
-    shown = [json.dumps(value) if not isinstance(value, str) else value for value in (a, b)]
+    shown = [value if isinstance(value, str) else json.dumps(value) for value in (a, b)]
     if name == "cases" or max(map(len, shown)) > _LONGEST:
         return f"{name} not the same"
     return f"{name} {shown[0]} against {shown[1]}"

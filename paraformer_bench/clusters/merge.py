@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,11 @@ from msgspec.structs import replace
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.words import more_blocks, sentences
 from paraformer_bench.clusters.machines import differences, kind, named
-from paraformer_bench.clusters.shard import missing_shards
+from paraformer_bench.clusters.shard import cycle, owner_of, owners, whole_blocks
 from paraformer_bench.report.build import build_report
 from paraformer_bench.report.index import build_index
 from paraformer_bench.study import wire
-from paraformer_bench.study.calibration import Calibration
-from paraformer_bench.study.case import digest
+from paraformer_bench.study.case import Case, digest
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import (
@@ -31,6 +32,7 @@ from paraformer_bench.study.run_folder import (
     Efficiency,
     Part,
     RunInfo,
+    Shard,
     Tree,
     as_json,
     read_info,
@@ -48,9 +50,9 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     """Join the folders of shards into one run, report it, and yield what to print.
 
     Args:
-        folders: Run folders of shards, or of runs that were merged before.
+        folders: Of shards, or of runs that were merged before.
         out: The new run folder.
-        command: The command as typed, kept for the record.
+        command: As typed, kept for the record.
 
     Raises:
         UsageError: A folder cannot be read, they are no parts of one run, or ``out`` is there
@@ -58,8 +60,11 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
     """
     _refuse_existing(out)
     # The result must not depend on the order of the command.
-    sources = sorted(map(_read, folders), key=lambda source: (source.number, str(source.folder)))
-    _refuse_mixture(sources)
+    sources = sorted(map(_read, folders), key=lambda source: (source.shard.number, source.folder))
+    first, *others = ((source.folder, _fixed(source)) for source in sources)
+    for folder, facts in others:
+        if differing := differences(first[1], facts):
+            raise UsageError(f"cannot merge {first[0]} and {folder}: {'; '.join(differing)}")
     records, repeated = _join_records(sources)
     info = _join_info(sources, records.values(), out.resolve().name, command)
     _write(out, info, records, sources)
@@ -67,8 +72,8 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
         yield from (f"warning: {source.folder}: {warning}" for warning in source.warnings)
     if repeated:
         yield f"{repeated} records that stood in several folders to the letter are kept once"
-    shards = {part.shard.number: part.shard.of for part in info.parts or [] if part.shard}
-    yield f"merged {len(shards)} of {max(shards.values())} shards: {len(records)} records"
+    shards = {part.shard.number for part in info.parts or [] if part.shard}
+    yield f"merged {len(shards)} of {sources[0].shard.of} shards: {len(records)} records"
     if info.missing:
         missing = ", ".join(info.missing)
         yield f"the run is unfinished without {missing}: finish them and merge again"
@@ -85,101 +90,66 @@ def merge(folders: Sequence[Path], out: Path, command: Sequence[str]) -> Iterato
 
 @dataclass(frozen=True)
 class _Source:
-    """A run folder to merge: a shard, or a run that was merged before.
-
-    Attributes:
-        folder: Where it lies.
-        info: What its ``run.json`` says.
-        blocks: Blocks of the whole run, as far as this folder knows.
-        parts: The shard that it is, or those that it was merged from.
-        number: Of the first shard among them.
-        records: Every whole record with its line, in the order of the file.
-        warnings: What was wrong with the files, one line each.
-    """
+    """A run folder to merge: a shard, or a run that was merged before."""
 
     folder: Path
     info: RunInfo
-    blocks: int
+    blocks: int  # of the whole run, as far as this folder knows
     parts: list[Part]
-    number: int
+    shard: Shard  # the first among the parts
     records: list[tuple[Record, bytes]]
     warnings: list[str]
 
 
 def _read(folder: Path) -> _Source:
-    """Read a folder that is to be merged.
-
-    Raises:
-        UsageError: It holds no readable run, or one that is neither a shard nor merged.
-    """
+    """Read a folder; refuse one that holds neither a shard nor a merged run."""
     info, odd = read_info(folder)
-    if info.shard is None and info.parts is None and not odd:
-        raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
     if odd:
         raise UsageError(f"cannot merge {folder}: {odd[0].replace(' and is ignored', '')}")
-    lacking = [name for name in _NEEDED if getattr(info, name) in (None, {})]
+    if info.shard is None and info.parts is None:
+        raise UsageError(f"cannot merge {folder}: it is a whole run, not a shard of one")
     try:
-        if lacking:
+        if lacking := [name for name in _NEEDED if getattr(info, name) in (None, {})]:
             raise UsageError(f"it lacks {', '.join(lacking)}")
         blocks = parse_protocol(wire.convert(info.suite.get("protocol"), Tree)).blocks
     except (UsageError, wire.Malformed) as error:
         raise UsageError(f"cannot merge {folder}: its {RUN} makes no sense: {error}") from None
-    parts = [_part(info, blocks)] if info.parts is None else info.parts
-    numbers = [part.shard.number for part in parts if part.shard]
-    if not numbers:
+    parts = info.parts
+    if parts is None:
+        kept = (name for name in Part.__struct_fields__ if name != "blocks")
+        parts = [Part(**{name: getattr(info, name) for name in kept}, blocks=blocks)]
+    shards = [part.shard for part in parts if part.shard]
+    if not shards:
         raise UsageError(f"cannot merge {folder}: it holds no shard")
+    shard = min(shards, key=lambda shard: shard.number)
     records, warnings = read_record_lines(folder / RECORDS)
     if read_lines(folder / JOURNAL):
         warnings.append(
             f"it was killed or is still going; the samples in its {JOURNAL} become records when "
             "it is resumed"
         )
-    return _Source(folder, info, blocks, parts, min(numbers), records, warnings)
-
-
-def _part(info: RunInfo, blocks: int) -> Part:
-    """Return what a merged run keeps of a shard."""
-    kept = [name for name in Part.__struct_fields__ if name != "blocks"]
-    return Part(**{name: getattr(info, name) for name in kept}, blocks=blocks)
-
-
-def _refuse_mixture(sources: Sequence[_Source]) -> None:
-    """Check that all folders hold parts of one run: the same plan, code and kind of machine.
-
-    Raises:
-        UsageError: Two of them differ in what a comparison must hold fixed.
-    """
-    first, *others = ((source.folder, _fixed(source)) for source in sources)
-    for folder, facts in others:
-        if differing := differences(first[1], facts):
-            raise UsageError(f"cannot merge {first[0]} and {folder}: {'; '.join(differing)}")
+    return _Source(folder, info, blocks, parts, shard, records, warnings)
 
 
 def _fixed(source: _Source) -> Tree:
-    """Return what must be equal, by the name that a reader is told.
-
-    Raises:
-        UsageError: The folder's ``run.json`` makes no sense.
-    """
+    """Return what must be equal in all folders, by the name that a reader is told."""
     info, suite, identity = source.info, source.info.suite, source.info.identity or {}
-    split = next(part.shard for part in source.parts if part.shard)
-    protocol = {name: value for name, value in suite["protocol"].items() if name != "blocks"}
     try:
         return {
             "device": f"{info.device} ({info.environment['devices'].get(info.device)})",
-            "number of shards": split.of,
-            "blocks that the shards were made for": split.blocks,
+            "number of shards": source.shard.of,
+            "blocks that the shards were made for": source.shard.blocks,
             "seed": info.seed,
             "suite": suite.get("name"),
             **named("claim", suite.get("claim")),
-            **named("protocol", protocol),
+            **named("protocol", {**suite["protocol"], "blocks": None}),
             "grid": suite.get("grid"),
             "cases": identity.get("cases"),
             "plugin files": sorted(dict(identity.get("plugins") or {}).values()),
             "installed plugins": identity.get("installed_plugins"),
             "version of this package": info.package,
             "commit": info.commit,
-            **kind(str(info.device), info.environment, info.versions),
+            **kind(str(info.device), info),
         }
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"cannot merge {source.folder}: its {RUN} makes no sense") from None
@@ -188,11 +158,7 @@ def _fixed(source: _Source) -> Tree:
 def _join_records(sources: Sequence[_Source]) -> tuple[dict[bytes, Record], int]:
     """Return every record once by its line, block by block, and how many were there more often.
 
-    What stands in two folders to the letter (a copy, or a run that was merged before and its
-    parts) is kept once.
-
-    Raises:
-        UsageError: Two folders measured the same case in the same block.
+    One that stands in two folders may be a copy, or have come into a run that was merged before.
     """
     kept: dict[tuple[str, int], tuple[Record, bytes, _Source]] = {}
     repeated = 0
@@ -206,7 +172,7 @@ def _join_records(sources: Sequence[_Source]) -> tuple[dict[bytes, Record], int]
                     f"in block {block}; give one of them"
                 )
             repeated += owner is not source
-    ordered = sorted(kept.values(), key=lambda one: one[0].block)  # a run is written so
+    ordered = sorted(kept.values(), key=lambda entry: entry[0].block)  # a run is written so
     return {line: record for record, line, _ in ordered}, repeated
 
 
@@ -215,56 +181,106 @@ def _join_info(
 ) -> RunInfo:
     """Return the ``run.json`` of the merged run."""
     longest = max(sources, key=lambda source: source.blocks)
-    assert longest.info.identity is not None
     parts = _join_parts(sources)
-    cases = list(dict.fromkeys(record.case for record in records))
-    keys = {record.key for record in records}
-    every_case = longest.info.identity.get("cases") in (None, digest(cases))
-    missing = missing_shards(parts, longest.blocks, cases, keys, every_case=every_case)
-    ends = [part.finished for part in parts] + [source.info.finished for source in sources]
+    missing = _missing(parts, longest, records)
+    ends = [part.finished for part in parts if part.finished]
     ceilings = [part.ceilings for part in parts if part.ceilings]
-    undisturbed = [measured for measured in ceilings if not measured.flags]
+    ceilings.sort(key=lambda measured: bool(measured.flags))  # what was disturbed stands last
+    environment = _common([part.environment for part in parts])
+    hosts = dict.fromkeys(str((p.environment.get("host") or {}).get("name")) for p in parts)
+    environment["host"] = environment.get("host", {}) | {"name": ", ".join(hosts)}
+    calibrations = [part.calibration for part in parts if part.calibration]
+    calibrations.sort(key=lambda c: max(abs(reading.share) for reading in c.readings))
     return replace(
         longest.info,
         name=name,
         command=list(command),
         started=min((part.started for part in parts if part.started), default=None),
-        finished=max(filter(None, ends), default=None) if not missing else None,
+        finished=None if missing else max(ends, default=None),
         missing=missing,
         shard=None,
-        environment=_environment(parts),
+        environment=environment,
         versions=_common([part.versions for part in parts]),
-        calibration=_worst_calibration(parts),
+        # The one that is furthest off, if each part has one.
+        calibration=calibrations[-1] if len(calibrations) == len(parts) else None,
         efficiency=_efficiency(parts),
-        ceilings=next(iter([*undisturbed, *ceilings]), None),
+        ceilings=ceilings[0] if ceilings else None,
         ceilings_reason=None if ceilings else parts[0].ceilings_reason,
         profiles=_profiles(sources),
         parts=parts,
     )
 
 
+def _missing(parts: Sequence[Part], longest: _Source, records: Collection[Record]) -> list[str]:
+    """Say which shards are absent or unfinished, or have fewer records than their share.
+
+    The records are counted: the jobs themselves may say otherwise.
+    """
+    split, blocks = longest.shard, longest.blocks
+    cases = list(dict.fromkeys(record.case for record in records))
+    every_case = (longest.info.identity or {}).get("cases") in (None, digest(cases))
+    jobs: dict[int, list[Part]] = defaultdict(list)
+    for part in parts:
+        if part.shard:
+            jobs[part.shard.number].append(part)
+    lacking = Counter[int]()
+    if every_case or whole_blocks(split):  # else nobody knows whose a group is
+        lacking = _lacking(split, jobs, blocks, cases, {record.key for record in records})
+    said = []
+    for number in range(1, split.of + 1):
+        lacks = lacking[number]
+        if number not in jobs:
+            # One to which nothing fell need not be there.
+            if lacks or not every_case or split.blocks is None:
+                said.append(f"shard {number}")
+        elif not any(part.finished for part in jobs[number]):
+            said.append(f"shard {number} (unfinished)")
+        elif lacks:
+            done = max(part.blocks or 0 for part in jobs[number])
+            why = f"lacks {lacks} record{'' if lacks == 1 else 's'}"
+            if split.blocks is not None and done < blocks:
+                why = f"of {done} blocks, not {blocks}"
+            said.append(f"shard {number} ({why})")
+    if not said and not every_case:
+        said.append("cases of which there is no record")
+    return said
+
+
+def _lacking(
+    split: Shard,
+    numbers: Collection[int],
+    blocks: int,
+    cases: Sequence[Case],
+    keys: Collection[tuple[str, int]],
+) -> Counter[int]:
+    """Return how many records of each shard's share are not there."""
+    begun = {block for _, block in keys}
+    due = begun | set(range(blocks))
+    if split.blocks is None:
+        # Each goes through its own blocks in their order, and always does the first.
+        firsts = range(0, cycle(split), 2)
+        begun |= {block for block in firsts if owner_of(split, block) in numbers}
+        last = {owner_of(split, block): block for block in sorted(begun)}
+        reach = range(max(begun) + 1)
+        due = {block for block in reach if block <= last.get(owner_of(split, block), -1)}
+    lacking = Counter[int]()
+    for block in due:
+        owner = owners(split, cases, block)
+        lacking.update(owner[case.group] for case in cases if (case.id, block) not in keys)
+    return lacking
+
+
 def _join_parts(sources: Sequence[_Source]) -> list[Part]:
     """Return the parts of all sources by their numbers, each once and in its latest state."""
 
-    def state(part: Part) -> tuple[int, bool]:
-        return part.blocks or 0, part.finished is not None
-
-    latest: dict[tuple[Any, ...], Part] = {}
-    for part in (part for source in sources for part in source.parts):
+    def identity(part: Part) -> tuple[float, str, str]:
         # Older versions could go on with a merged run: that is a part without a number, the last.
-        number = (0, part.shard.number) if part.shard else (1, part.blocks or 0)
-        key = (number, str(part.started), str(part.name))
-        if key not in latest or state(part) > state(latest[key]):
-            latest[key] = part
+        return part.shard.number if part.shard else inf, str(part.started), str(part.name)
+
+    parts = [part for source in reversed(sources) for part in source.parts]
+    parts.sort(key=lambda part: (part.blocks or 0, part.finished is not None))
+    latest = {identity(part): part for part in parts}
     return [latest[key] for key in sorted(latest)]
-
-
-def _environment(parts: Sequence[Part]) -> Tree:
-    """Return what is the same of all machines, and the names of all of them."""
-    common = _common([part.environment for part in parts])
-    hosts = [part.environment.get("host") or {} for part in parts]
-    names = dict.fromkeys(str(host.get("name")) for host in hosts)
-    return common | {"host": common.get("host", {}) | {"name": ", ".join(names)}}
 
 
 def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -272,74 +288,48 @@ def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     common: dict[str, Any] = {}
     for key, first in tables[0].items():
         values = [table.get(key) for table in tables]
-        if all(isinstance(value, Mapping) for value in values):
-            common[key] = _common([dict(value) for value in values if value is not None])
+        if len(nested := [value for value in values if isinstance(value, Mapping)]) == len(values):
+            common[key] = _common(nested)
         elif all(value == first for value in values):
             common[key] = first
     return common
 
 
-def _worst_calibration(parts: Sequence[Part]) -> Calibration | None:
-    """Return the calibration that is furthest off; none where a part has none."""
-    known = [part.calibration for part in parts if part.calibration]
-    if len(known) < len(parts):
-        return None
-    return max(known, key=lambda c: max(abs(reading.share) for reading in c.readings))
-
-
 def _efficiency(parts: Sequence[Part]) -> Efficiency | None:
     """Return the time of all jobs together; None where one does not know its own."""
-    known = [part.efficiency for part in parts if part.efficiency]
-    if len(known) < len(parts):
+    times = [part.efficiency for part in parts if part.efficiency]
+    if len(times) < len(parts):
         return None
-    wall = round(sum(one.wall_seconds for one in known), 3)
-    busy = round(sum(one.busy_seconds for one in known), 3)
+    wall = round(sum(time.wall_seconds for time in times), 3)
+    busy = round(sum(time.busy_seconds for time in times), 3)
     return Efficiency(wall, busy, round(busy / wall, 4) if wall else None)
 
 
 def _profiles(sources: Sequence[_Source]) -> dict[str, Profile]:
     """Return what became of each case's timeline; one that was taken before one that was not."""
-    profiles: dict[str, Profile] = {}
-    for source in sources:
-        for case_id, profile in (source.info.profiles or {}).items():
-            if case_id not in profiles or (profile.file and not profiles[case_id].file):
-                profiles[case_id] = profile
-    return profiles
+    every = [source.info.profiles or {} for source in reversed(sources)]
+    items = [item for profiles in every for item in profiles.items()]
+    return dict(sorted(items, key=lambda item: item[1].file is not None))  # the last one stands
 
 
 def _write(out: Path, info: RunInfo, lines: Iterable[bytes], sources: Sequence[_Source]) -> None:
-    """Write a run folder beside its place, and put it there in one step.
-
-    Raises:
-        UsageError: ``out`` is there already or cannot be written.
-    """
+    """Write a run folder beside its place, and put it there in one step."""
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
         draft.mkdir(parents=True)
-        try:
-            for source in sources:
-                _copy_traces(source.folder, draft)
-            _write_file(draft / RECORDS, b"".join(lines))
-            _write_file(draft / RUN, as_json(info.plain()))
-            _refuse_existing(out)
-            draft.rename(out)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        for source in sources:
+            for path in source.folder.glob(f"{TRACES}/*/*{ENDING}"):
+                copy = draft / path.relative_to(source.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)  # one that is there is equal: names end in the time
+        _write_file(draft / RECORDS, b"".join(lines))
+        _write_file(draft / RUN, as_json(info.plain()))
+        _refuse_existing(out)
+        draft.rename(out)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists() or out.is_symlink():
-        raise UsageError(f"{out} is there already: name another folder with --out")
-
-
-def _copy_traces(folder: Path, draft: Path) -> None:
-    for path in sorted(folder.glob(f"{TRACES}/*/*{ENDING}")):
-        copy = draft / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists():  # their names end in the time: an equal one is the same
-            shutil.copyfile(path, copy)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_file(path: Path, data: bytes) -> None:
@@ -347,3 +337,8 @@ def _write_file(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out} is there already: name another folder with --out")

@@ -6,8 +6,8 @@ on the head node. (A task could yield events, but not to a command that comes th
 
 from __future__ import annotations
 
-import contextlib
 import importlib
+import itertools
 import math
 import os
 import socket
@@ -15,43 +15,33 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from paraformer_bench.clusters.machines import Machine, fingerprint, matching, refuse_mixture
+from paraformer_bench.clusters.machines import Machine, matching, refuse_mixture
 from paraformer_bench.clusters.node import (
     SAID,
-    Files,
-    Letter,
+    Lost,
     Mailbox,
+    Message,
     NodeTask,
-    read_plugins,
+    Started,
     run_on_node,
+    survey_on_node,
 )
-from paraformer_bench.clusters.side_by_side import Lost, Slot, Started
 from paraformer_bench.study import child, wire
-from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.events import (
-    CaseEvent,
-    Done,
-    Ended,
-    Event,
-    Profiled,
-    Refused,
-    Surveyed,
-)
+from paraformer_bench.study.errors import NoDevice, UsageError
+from paraformer_bench.study.events import Done, Ended, Event, Profiled, Refused, Surveyed
 from paraformer_bench.study.job import Job, ProfileJob, SurveyJob
 from paraformer_bench.study.run_folder import Node
 from paraformer_bench.study.survey import Survey
-from paraformer_bench.workers.blocks import NoDevice
 
 LOOK_SECONDS = 5.0
 """How often the cluster is asked for its nodes: some are lost, others join."""
 
-_EXTRA = "--launcher ray needs Ray: pip install 'paraformer-bench[ray]'"
 _HEAD = "node:__internal_head__"
 _KNOCK_SECONDS = 10.0
 _MAILBOX_SECONDS = 60.0
@@ -67,7 +57,7 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
     Args:
         address: As `ray.init` takes it: ``ray://HOST:10001``, ``HOST:6379`` or ``auto``.
         text: Use only nodes whose host or device name contains this.
-        say: Receives warnings.
+        say: Told of warnings and of nodes that join.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster.
@@ -75,42 +65,39 @@ def connect(address: str | None, text: str | None, say: Say) -> Iterator[RayClus
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError:
-        raise UsageError(_EXTRA) from None
+        raise UsageError("--launcher ray needs Ray: pip install 'paraformer-bench[ray]'") from None
+    options: dict[str, Any] = {"address": address}
     if address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # workers as they are without Ray
-    local = {"include_dashboard": False} if address is None else {}
+        options = {"address": "local", "include_dashboard": False}
+    package = str(Path(child.ROOT, "paraformer_bench"))
+    options |= {"runtime_env": {"py_modules": [package]}, "log_to_driver": False}
     try:
         if address is not None:
             _knock(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong is in the error
-            ray.init(
-                address=address or "local",
-                runtime_env={"py_modules": [str(Path(child.ROOT, "paraformer_bench"))]},
-                log_to_driver=False,
-                logging_level="ERROR",
-                **local,
-            )
+            ray.init(**options, logging_level="ERROR")
     except Exception as error:  # Ray raises whatever its parts do
         doing = f"connect to Ray at {address}" if address else "start Ray"
         raise UsageError(f"cannot {doing}: {_first_line(error)}") from None
     try:
-        with contextlib.closing(RayCluster(ray, text, say)) as cluster:
+        with closing(RayCluster(ray, text, say)) as cluster:
             yield cluster
     finally:
         ray.shutdown()
 
 
-class RayCluster:
-    """A `side_by_side.Cluster`, which can survey its nodes and start a worker that is alone too.
+class Slot(NamedTuple):
+    """A device that runs one block at a time: the id of its node, and which one of that it is."""
 
-    Args:
-        ray: The module.
-        text: Use only nodes whose host or device name contains this.
-        say: Receives warnings.
-        clock: Seconds on a monotonic clock.
-    """
+    node: str
+    number: int
+
+
+class RayCluster:
+    """Nodes of one kind, what runs on them for us, and what that says; see `connect`."""
 
     def __init__(
         self,
@@ -124,36 +111,37 @@ class RayCluster:
         self._text = text
         self._say = say
         self._clock = clock
-        self._plugins: Files = ()
         self._losses = (ray.exceptions.RayError, ConnectionError)
-        # Nodes, by id.
+        self._plugins: list[str] = []
+        # Nodes, by id: resources of those that are alive, and those of the run.
         self._alive: dict[str, dict[str, float]] = {}
         self._looked = -math.inf
         self._machines: dict[str, Machine] = {}
-        self._asked: set[str] = set()
-        self._answers: dict[str, Survey | str] = {}  # not looked at yet; text is a refusal
+        # Ray's own names of surveys under way, by node; None once it has answered.
+        self._surveys: dict[str, Any] = {}
         # Workers, by number.
-        self._sent = 0
-        self._tasks: dict[int, _Task] = {}
+        self._numbers = itertools.count(1)
+        self._workers: dict[int, RayWorker] = {}
         # Without max_calls a process would serve one block after another.
-        self._remote = ray.remote(max_calls=1, max_retries=0)(run_on_node)
+        once = ray.remote(max_calls=1, max_retries=0)
+        self._run, self._survey = once(run_on_node), once(survey_on_node)
         mailbox = ray.remote(num_cpus=0)(Mailbox)
         self._mailbox = mailbox.options(resources={_HEAD: 0.001}).remote()
         self._take: Any = None  # what comes next out of the mailbox
 
     def close(self) -> None:
         """End everything that runs on the cluster for us."""
-        for number in list(self._tasks):
+        for number in list(self._workers):
             self.end(number)
-        with contextlib.suppress(Exception):
+        for ref in filter(None, self._surveys.values()):
+            self._cancel(ref)
+        with suppress(Exception):
             self._ray.kill(self._mailbox)
 
     def survey(self, plugins: Sequence[Path], asked: str | None) -> Survey:
         """Ask all nodes what is there, choose the device, and return what one of them said.
 
-        Args:
-            plugins: Plugin files of the command.
-            asked: ``cpu`` or ``cuda:0``; None for a GPU where a node has one.
+        The device is the one that was asked for, else a GPU where a node has one.
 
         Raises:
             UsageError: No node has such a device or answers, they are of several kinds, or a
@@ -164,42 +152,53 @@ class RayCluster:
                 f"with --launcher ray the cluster chooses the GPU, which is then cuda:0: device "
                 f"{asked} cannot be asked for"
             )
-        self._plugins = read_plugins(plugins)
         self._look()
         gpus = any(resources.get("GPU", 0) >= 1 for resources in self._alive.values())
         self.device = asked or ("cuda:0" if gpus else "cpu")
         if self.device != "cpu" and not gpus:
             raise UsageError("device cuda:0 is not there: no node of the cluster has a GPU")
-        machines = self._survey_all()
+        self._plugins = [str(path) for path in plugins]
+        machines = self._answers(_SURVEY_SECONDS)
+        if not machines:
+            free = f"was free within {_SURVEY_SECONDS:.0f} s"
+            lack = free if self._surveys else "has a CPU that can be reserved"
+            raise UsageError(f"no node of the cluster {lack}")
+        if busy := sum(ref is not None for ref in self._surveys.values()):
+            self._say(f"warning: {busy} nodes are busy; they join when they are free")
         chosen = matching(machines, self._text)
         if not chosen:
-            names = sorted({f"{machine.host} ({machine.device_name})" for machine in machines})
+            names = sorted({f"{m.node.host} ({m.node.device_name})" for m in machines})
             raise UsageError(
                 f"no node with {self._text!r} in its host or device name: there are "
                 f"{', '.join(names)}"
             )
         refuse_mixture(chosen)
-        self._machines = {machine.id: machine for machine in chosen}
+        self._machines = {machine.node.node: machine for machine in chosen}
         return chosen[0].survey
 
     @property
     def nodes(self) -> list[Node]:
         """Every node that was used or could have been, those that are lost too."""
-        return [machine.node() for machine in self._machines.values()]
+        return [machine.node for machine in self._machines.values()]
 
     def slots(self) -> list[Slot]:
-        """Return the devices of all nodes that are alive and of the run's kind."""
+        """Return the devices that can be used now, those at work too."""
         self._look()
         return [
-            Slot(node, number)
-            for node, machine in self._machines.items()
-            if node in self._alive
-            for number in range(machine.devices)
+            Slot(node.node, number)
+            for node in self.nodes
+            if node.node in self._alive
+            for number in range(node.devices)
         ]
 
     def start(self, slot: Slot, job: Job) -> int:
-        """Queue a worker on a node; see `side_by_side.Cluster`."""
-        return self._send(slot.node, job)
+        """Start a worker on a job when the device is free; return the number of the worker."""
+        number, node = next(self._numbers), self._machines[slot.node].node
+        task = NodeTask.of(job, host=node.host, node=node.node, device=node.device_name)
+        remote = self._run.options(**self._reservation(slot.node))
+        ref = remote.remote(number, wire.encode(task), self._mailbox)
+        self._workers[number] = RayWorker(self, number, job, ref)
+        return number
 
     def start_alone(self, job: Job) -> RayWorker:
         """Start a worker on the first node; a `supervise.Start`.
@@ -210,70 +209,72 @@ class RayCluster:
         slots = self.slots()
         if not slots:
             raise NoDevice("no node of the cluster is left")
-        return RayWorker(self, self._send(slots[0].node, job))
+        return self._workers[self.start(slots[0], job)]
 
     def wait(self, seconds: float) -> list[tuple[int, Event]]:
-        """Return what workers said; see `side_by_side.Cluster`.
+        """Return what workers said since the last time, waiting a while if they said nothing.
+
+        Beside the events that `supervise` yields there are `Started` and `Lost`.
 
         Raises:
             NoDevice: The head node is lost, and with it the cluster.
         """
         ray = self._ray
-        try:
-            if self._take is None:
-                self._take = self._mailbox.take.remote(LOOK_SECONDS)
-            refs = [self._take, *(task.ref for task in self._tasks.values())]
+        messages: list[Message] = []
+        with self._reached():
+            self._take = self._take or self._mailbox.take.remote(LOOK_SECONDS)
+            refs = [self._take, *(worker.ref for worker in self._workers.values())]
             ready, _ = ray.wait(refs, num_returns=1, timeout=seconds)
-            over = [number for number, task in self._tasks.items() if task.ref in ready]
-            letters: list[Letter] = []
-            if self._take in ready or over:
-                letters += ray.get(self._take, timeout=_MAILBOX_SECONDS)
+            over = [worker for worker in self._workers.values() if worker.ref in ready]
+            if ready:
+                messages += ray.get(self._take, timeout=_MAILBOX_SECONDS)
                 self._take = None
             if over:  # what they said before their end has arrived by now
-                letters += ray.get(self._mailbox.take.remote(0), timeout=_MAILBOX_SECONDS)
-        except self._losses as error:
-            raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
+                messages += ray.get(self._mailbox.take.remote(0), timeout=_MAILBOX_SECONDS)
         said = [
-            (number, self._tasks[number].hear(event, trace))
-            for number, event, trace in letters
-            if number in self._tasks
+            (number, self._workers[number].hear(event, trace))
+            for number, event, trace in messages
+            if number in self._workers
         ]
-        said += [(n, Lost(reason=self._ending(n))) for n in over if not self._tasks[n].over]
-        said = [(n, event) for n, event in said if not self._note_survey(self._tasks[n], event)]
-        for number in over:
-            del self._tasks[number]
-        self._let_join()
+        for worker in over:
+            del self._workers[worker.number]
+            if not worker.over:
+                lost = self._result(worker.ref) or Lost(reason="the worker ended without a word")
+                said.append((worker.number, lost))
         return said
 
-    def end(self, worker: int) -> None:
-        """Kill a worker if it still runs: with the task dies its child."""
-        task = self._tasks.pop(worker, None)
-        if task is not None and not task.over:
-            with contextlib.suppress(Exception):  # it may be over, and so may the cluster
-                self._ray.cancel(task.ref, force=True)
+    def end(self, number: int) -> None:
+        """Kill a worker if it still runs, and its child with it; it says nothing any more."""
+        worker = self._workers.pop(number, None)
+        if worker is not None and not worker.over:
+            self._cancel(worker.ref)
 
-    def _send(self, node: str, job: Job) -> int:
-        """Queue a job on a node; return the number of its worker."""
-        self._sent += 1
-        data = wire.encode(NodeTask.of(job, self._plugins))
-        remote = self._remote.options(**self._reservation(node))
-        place = {"node": node}
-        if machine := self._machines.get(node):
-            place = {"host": machine.host, "node": node, "device": machine.device_name}
-        self._tasks[self._sent] = _Task(job, place, remote.remote(self._sent, data, self._mailbox))
-        return self._sent
+    def _cancel(self, ref: Any) -> None:
+        with suppress(Exception):  # it may be over, and so may the cluster
+            self._ray.cancel(ref, force=True)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except self._losses as error:
+            raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
+
+    def _result(self, ref: Any) -> Any:
+        """Return what a task that is over has returned, or `Lost`."""
+        try:
+            return self._ray.get(ref, timeout=_MAILBOX_SECONDS)
+        except self._losses as error:
+            return Lost(reason=_first_line(error))
 
     def _reservation(self, node: str) -> dict[str, Any]:
         """Return what a worker has to itself: a GPU with its share of cores, or all cores."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        resources = self._alive.get(node, {})
-        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        cores = int(self._alive[node].get("CPU", 0)) // max(self._devices(node), 1)
+        gpu = {} if self.device == "cpu" else {"num_gpus": 1}
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        if self.device == "cpu":
-            return {"num_cpus": cpus, "scheduling_strategy": there}
-        share = cpus // max(gpus, 1)
-        return {"num_gpus": 1, "num_cpus": share, "scheduling_strategy": there}
+        return {**gpu, "num_cpus": cores, "scheduling_strategy": there}
 
     def _devices(self, node: str) -> int:
         resources = self._alive.get(node, {})
@@ -282,107 +283,73 @@ class RayCluster:
         return int(resources.get("GPU", 0))
 
     def _look(self) -> None:
-        """Learn which nodes are there, every few seconds, and survey those that joined."""
+        """Learn which nodes are there, every few seconds, and let new ones of the kind join."""
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        try:
+        with self._reached():
             nodes = self._ray.nodes()
-        except self._losses as error:
-            raise NoDevice(f"the cluster is lost: {_first_line(error)}") from None
         self._alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
-        if self._machines:
-            self._ask_nodes()
+        for machine in matching(self._answers(0) if self._machines else [], self._text):
+            host = machine.node.host
+            if machine.kind == next(iter(self._machines.values())).kind:
+                self._machines[machine.node.node] = machine
+                self._say(f"{host} joined")
+            else:
+                self._say(f"warning: {host} joined but is left out: it is of another type")
 
-    def _ask_nodes(self) -> None:
-        """Have every node with a device surveyed that was not yet."""
+    def _answers(self, seconds: float) -> list[Machine]:
+        """Ask nodes with a device what is there, each once; return those that answer in time."""
         for node in self._alive:
-            if node not in self._asked and self._devices(node):
-                self._asked.add(node)
-                self._send(node, SurveyJob())
-
-    def _survey_all(self) -> list[Machine]:
-        """Survey the nodes that are there.
-
-        Raises:
-            UsageError: None of them answers.
-        """
-        self._ask_nodes()
-        if not self._tasks:
-            raise UsageError("no node of the cluster has a CPU that can be reserved")
-        deadline = self._clock() + _SURVEY_SECONDS
-        while self._tasks and (left := deadline - self._clock()) > 0:
-            self.wait(left)
-        if self._tasks:
-            self._say(f"warning: {len(self._tasks)} nodes are busy; they join when they are free")
-        refusals = [answer for answer in self._answers.values() if isinstance(answer, str)]
-        if machines := self._take_answers(tell=len(refusals) < len(self._answers)):
-            return machines
-        raise UsageError(
-            next(iter(refusals), f"no node of the cluster was free within {_SURVEY_SECONDS:.0f} s")
-        )
-
-    def _note_survey(self, task: _Task, event: Event) -> bool:
-        """Keep what a node says of itself; return whether the event is of a survey."""
-        if not isinstance(task.job, SurveyJob):
-            return False
-        node = task.place["node"]
-        if isinstance(event, Surveyed):
-            self._answers[node] = event.survey
-        elif isinstance(event, Refused):
-            self._answers[node] = event.message
-        elif isinstance(event, Ended | Lost):
-            self._answers.setdefault(node, event.reason)
-        return True
-
-    def _take_answers(self, *, tell: bool) -> list[Machine]:
-        """Return the machines that have answered, and tell why others have not if asked to."""
-        machines = []
-        for node, answer in self._answers.items():
-            if isinstance(answer, Survey):
-                seen = _only(answer, self.device)
-                machines.append(Machine(node, self._devices(node), seen, self.device))
-            elif tell:
-                self._say(f"warning: node {node[:8]} is left out: {answer}")
-        self._answers.clear()
+            if node not in self._surveys and self._devices(node):
+                data = wire.encode(NodeTask.of(SurveyJob(plugins=self._plugins)))
+                self._surveys[node] = self._survey.options(**self._reservation(node)).remote(data)
+        asked = {ref: node for node, ref in self._surveys.items() if ref is not None}
+        if not asked:
+            return []
+        with self._reached():
+            ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
+        machines: list[Machine] = []
+        refusals: dict[str, str] = {}
+        for ref in ready:
+            node, answer = asked[ref], self._result(ref)
+            self._surveys[node] = None
+            if not isinstance(answer, Lost):
+                answer = SAID.decode(answer)
+            if isinstance(answer, Surveyed):
+                devices = self._devices(node)
+                machines.append(Machine.of(node, devices, answer.survey, self.device))
+            else:
+                refusals[node] = answer.message if isinstance(answer, Refused) else answer.reason
+        if refusals and not (machines or self._machines):  # none of them can, and no other does
+            raise UsageError(next(iter(refusals.values())))
+        for node, reason in refusals.items():
+            self._say(f"warning: node {node[:8]} is left out: {reason}")
         return machines
 
-    def _let_join(self) -> None:
-        """Let nodes that have answered by now take part in the run, if they are of its kind."""
-        if not self._machines:
-            return
-        first = next(iter(self._machines.values()))
-        ours = fingerprint(first.survey, self.device)
-        for machine in matching(self._take_answers(tell=True), self._text):
-            if fingerprint(machine.survey, self.device) != ours:
-                self._say(f"warning: {machine.host} joined but is left out: it is of another type")
-            else:
-                self._machines[machine.id] = machine
-                self._say(f"{machine.host} joined")
 
-    def _ending(self, number: int) -> str:
-        """Say why a task is over that did not say so itself."""
-        try:
-            self._ray.get(self._tasks[number].ref, timeout=_MAILBOX_SECONDS)
-        except self._losses as error:
-            return _first_line(error)
-        return "the worker ended without a word"
-
-
+@dataclass(eq=False)
 class RayWorker:
-    """A `supervise.Worker` on a node of a cluster on which nothing else is at work for us.
+    """A worker on a node. To be a `supervise.Worker` it must be our only one at work."""
 
-    Args:
-        cluster: Where it runs.
-        number: Which of its workers it is.
-    """
+    cluster: RayCluster
+    number: int
+    job: Job
+    ref: Any  # Ray's own name for it
+    over: bool = False  # it has said how it ended
+    ending: str = "the worker was stopped"
+    said: deque[Event] = field(default_factory=deque)
 
-    def __init__(self, cluster: RayCluster, number: int) -> None:
-        self._cluster = cluster
-        self._number = number
-        self._events: deque[Event] = deque()
-        self._ending = "the worker was stopped"
+    def hear(self, data: bytes, trace: bytes) -> Event:
+        """Return an event of the worker; write its trace to where the job wanted it."""
+        event: Event = SAID.decode(data)
+        self.over = self.over or isinstance(event, Done | Ended)
+        if isinstance(event, Profiled) and isinstance(self.job, ProfileJob) and trace:
+            path = Path(self.job.folder, str(event.profile.file))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(trace)
+        return event
 
     def next_event(self, seconds: float) -> Event | None:
         """Return the next event, or None when there will be no more.
@@ -391,72 +358,27 @@ class RayWorker:
             TimeoutError: None came within ``seconds``.
         """
         deadline = time.monotonic() + seconds
-        while True:
-            while not self._events:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                said = self._cluster.wait(min(left, LOOK_SECONDS))
-                self._events += [event for number, event in said if number == self._number]
-            event = self._events.popleft()
-            if isinstance(event, Ended | Lost):
-                self._ending = event.reason
-                return None
-            if not isinstance(event, Started):
-                return event
+        while not self.said:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            for number, event in self.cluster.wait(min(left, LOOK_SECONDS)):
+                if number == self.number and not isinstance(event, Started):
+                    self.said.append(event)
+        event = self.said.popleft()
+        if isinstance(event, Ended | Lost):
+            self.ending = event.reason
+            return None
+        return event
 
     def close(self) -> str:
         """End the worker if it still runs; say in a line how it ended."""
-        self._cluster.end(self._number)
-        return self._ending
-
-
-@dataclass
-class _Task:
-    """A worker on a node.
-
-    Attributes:
-        job: What it is to do.
-        place: Where it runs, as records say it.
-        ref: Ray's own name for it.
-        over: It has said how it ended.
-    """
-
-    job: Job
-    place: dict[str, str]
-    ref: Any
-    over: bool = False
-
-    def hear(self, data: bytes, trace: bytes) -> Event:
-        """Return an event of the worker; write its trace to where the job wanted it."""
-        event: Event = SAID.decode(data)
-        if isinstance(event, Done | Ended):
-            self.over = True
-        if isinstance(event, Started) and event.gpu:
-            self.place["gpu"] = event.gpu
-        if isinstance(event, CaseEvent):
-            event.machine = self.place
-        if isinstance(event, Profiled) and isinstance(self.job, ProfileJob) and trace:
-            path = Path(self.job.folder, str(event.profile.file))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(trace)
-        return event
-
-
-def _only(survey: Survey, device: str) -> Survey:
-    """Return a survey without the devices that are not measured: nobody may take them."""
-    devices = survey.environment["devices"]
-    kept = {name: devices[name] for name in devices if name in ("cpu", device)}
-    return replace(survey, environment=survey.environment | {"devices": kept})
+        self.cluster.end(self.number)
+        return self.ending
 
 
 def _knock(address: str) -> None:
-    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes.
-
-    Raises:
-        OSError: Nobody does.
-        ValueError: The port is no number.
-    """
+    """Check that somebody listens at ``HOST:PORT``: Ray would try for minutes."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname and parts.port:
         socket.create_connection((parts.hostname, parts.port), timeout=_KNOCK_SECONDS).close()

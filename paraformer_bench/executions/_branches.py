@@ -19,13 +19,9 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 def run_branches(model: nn.Module, way: Callable[[Branches], Make]) -> Forward:
     """Make ``model`` run its branches in another way, and return it.
 
-    Every place is looked at before the first one is changed. Branches within a branch are part of
-    it, and run one after the other.
-
-    Args:
-        model: Holds `SumOfBranches` or `EachBranch` modules, or is one.
-        way: Looks at one of them, changes nothing, and returns how to make what its forward shall
-            call.
+    Every place, a `SumOfBranches` or `EachBranch`, is looked at before the first one is changed:
+    ``way`` changes nothing and returns how to make what the place's forward shall call. Branches
+    within a branch are part of it, and run one after the other.
 
     Raises:
         Unsupported: The model has no such places, or ``way`` cannot run one of them. The model is
@@ -85,8 +81,7 @@ def adopt(parameters: Sequence[Tensor], storage: Tensor, places: Tensor | None =
     Args:
         parameters: Equal shapes.
         storage: As large as all of them together.
-        places: A view of ``storage`` along whose first axis the parameters lie; by default
-            ``storage`` itself.
+        places: View of ``storage`` along whose first axis they lie; by default ``storage`` itself.
     """
     trained = any(parameter.requires_grad for parameter in parameters)
     places = storage if places is None else places
@@ -101,9 +96,7 @@ def adopt(parameters: Sequence[Tensor], storage: Tensor, places: Tensor | None =
 def trained(model: nn.Module) -> list[Tensor]:
     """Return what an optimiser must change: parameters, and storages that `adopt` filled.
 
-    Args:
-        model: As an execution has left it. Storages are found as ``weights`` of the ``run`` of
-            its `Branches`.
+    The storages are found as ``weights`` of the ``run`` of the model's `Branches`.
     """
     runs = [module.run for module in model.modules() if isinstance(module, Branches)]
     storages = [storage for run in runs for storage in getattr(run, "weights", ())]
@@ -111,14 +104,9 @@ def trained(model: nn.Module) -> list[Tensor]:
 
 
 def gradient(parameter: Tensor, leaves: Sequence[Tensor]) -> Tensor | None:
-    """Return the gradient of a parameter, also of one that was moved by `adopt`.
+    """Return the gradient of a parameter, also of one that was moved by `adopt`; None without one.
 
-    Args:
-        parameter: Of the model that ``leaves`` are of.
-        leaves: What `trained` returned.
-
-    Returns:
-        Shaped as the parameter; None if there is none.
+    ``leaves`` are what `trained` returned of the parameter's model.
     """
     if parameter.requires_grad:
         return parameter.grad

@@ -16,10 +16,8 @@ _T = TypeVar("_T")
 class Ranks:
     """The processes that run one net together, one a device. All of them make the same calls.
 
-    Args:
-        rank: Number of this process, from 0.
-        size: How many there are.
-        group: Their `torch.distributed` process group; None where this is the only one.
+    This one is number ``rank`` of ``size``, from 0. The group is their `torch.distributed` process
+    group, None where this is the only one.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:

@@ -49,12 +49,7 @@ def prepare(
 
 
 class ThreadedBranches:
-    """Callable form of `SumOfBranches`.
-
-    Args:
-        place: Branch i is moved to device i modulo their number.
-        devices: The first one is the model's own.
-    """
+    """Callable form of `SumOfBranches`: branch i is moved to device i modulo their number."""
 
     def __init__(self, place: SumOfBranches, devices: Sequence[torch.device]) -> None:
         self._branches = list(place.branches)

@@ -34,13 +34,9 @@ def prepare(model: nn.Module, example: Tensor, ranks: Ranks = ALONE) -> Forward:
 
 
 class PipelinedNet:
-    """The stage of one rank.
+    """The stage of one rank; the model, a net with this trunk or the trunk itself, keeps no other.
 
-    Args:
-        model: A net whose trunk is ``trunk``, or the trunk itself. Keeps this rank's stage alone.
-        trunk: Blocks that return what they receive in shape.
-        ranks: All that run this net.
-        example: A batch such as the net will get.
+    The trunk's blocks return what they receive in shape.
     """
 
     def __init__(

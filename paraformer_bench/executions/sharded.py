@@ -34,10 +34,7 @@ def prepare(model: nn.Module, example: Tensor, ranks: Ranks = ALONE) -> Forward:
 class ShardedBranches:
     """Callable form of `SumOfBranches`: this rank's branches, then the sum over ranks.
 
-    Args:
-        place: Keeps the branches of this rank alone, so that the others' weights are freed.
-        fold: See `stacked.may_fold`.
-        ranks: All that run this net.
+    The place keeps the branches of this rank alone, so that the others' weights are freed.
     """
 
     def __init__(self, place: SumOfBranches, fold: bool, ranks: Ranks) -> None:

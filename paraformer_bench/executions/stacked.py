@@ -9,6 +9,7 @@ parameters are trained as under ``loop``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 
@@ -58,10 +59,6 @@ def may_fold(model: nn.Module) -> bool:
 def plan(place: Branches, fold: bool) -> Make:
     """Look at the branches of one place and say how to stack them.
 
-    Args:
-        place: The branches.
-        fold: See `may_fold`.
-
     Raises:
         Unsupported: They cannot be stacked. They are as they were.
     """
@@ -100,9 +97,6 @@ class StackedBlocks:
         sums: Branches share their input and their outputs are summed (`SumOfBranches`);
             otherwise each has its own (`EachBranch`).
         fold: Move the norms' gains and biases into the products.
-
-    Attributes:
-        levels: The blocks that stand at one place of every branch, one after the other.
     """
 
     def __init__(
@@ -149,7 +143,7 @@ class _Level:
         residual = (normed if self._normed else x) + self.attention.last_bias
         residual = self.attention.add_to(residual, normed, batch)
         normed = self.mlp.norm(residual)
-        out = self.mlp.add_to(normed if self._normed else residual, normed)
+        out = self.mlp.add_to(normed if self._normed else residual, normed, batch)
         if self._sums:
             out = out.sum(0, keepdim=True)
         return out.add_(self.mlp.last_bias)
@@ -161,7 +155,7 @@ class SummedSublayers:
     def __init__(self, branches: Sequence[nn.Module], fold: bool) -> None:
         attentions = [b for b in branches if isinstance(b, AttentionSublayer)]
         mlps = [b for b in branches if isinstance(b, MlpSublayer)]
-        self.part: StackedAttention | StackedMlp
+        self.part: StackedSublayer
         if attentions:
             norms, inner = [b.norm for b in attentions], [b.attention for b in attentions]
             self.part = StackedAttention(norms, inner, fold, sums=True)
@@ -177,22 +171,66 @@ class SummedSublayers:
         """Map ``x`` (batch, tokens, width) to the sum of the branches' outputs."""
         batch, tokens, width = x.shape
         normed = self.part.norm(x.reshape(1, batch * tokens, width))
-        if isinstance(self.part, StackedAttention):
-            out = self.part.products(normed, batch)
-        else:
-            out = self.part.products(normed)
-        return out.sum(0, keepdim=True).add_(self.part.last_bias).view(batch, tokens, width)
+        out = self.part.products(normed, batch).sum(0, keepdim=True)
+        return out.add_(self.part.last_bias).view(batch, tokens, width)
 
 
-class StackedAttention:
-    """The attention sublayers of L branches.
+class StackedSublayer(ABC):
+    """The attention or MLP sublayers of L branches: a norm, a product, something, a product.
 
     Args:
-        norms: The norm before each attention.
-        attentions: The attentions.
-        fold: Move the norms' gains and biases into the projections.
+        norms: The norm before each.
+        first: The maps that follow them, stacked.
+        last: The maps at the end.
+        folded: The norms' gains and biases have moved into the maps.
         sums: `last_bias` shall be the sum over branches.
     """
+
+    def __init__(
+        self,
+        norms: Sequence[LayerNorm],
+        first: tuple[Tensor, Tensor],
+        last: Sequence[Linear],
+        folded: bool,
+        sums: bool,
+    ) -> None:
+        self.norm = _Norms(norms, folded)
+        self._first, self._first_bias = first
+        self._last, self._bias = _products(last)
+        self._sums = sums
+        made_once = sums and not self._bias.requires_grad
+        self._sum = self._bias.sum(0, keepdim=True) if made_once else None
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The stacked parameters."""
+        own = [self._first, self._first_bias, self._last, self._bias]
+        return [self.norm.gain, self.norm.bias, *own]
+
+    @property
+    def last_bias(self) -> Tensor:
+        """Biases of the last products, (L, 1, D), or their sum, (1, 1, D)."""
+        if not self._sums:
+            return self._bias
+        return self._bias.sum(0, keepdim=True) if self._sum is None else self._sum
+
+    def add_to(self, residual: Tensor, normed: Tensor, batch: int) -> Tensor:
+        """Add the sublayer of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D), in branches."""
+        if torch.is_grad_enabled():
+            return torch.baddbmm(residual, self.inner(normed, batch), self._last)
+        return residual.baddbmm_(self.inner(normed, batch), self._last)
+
+    def products(self, normed: Tensor, batch: int) -> Tensor:
+        """Every branch's sublayer of ``normed``, (L, N, D), without its last bias."""
+        return torch.bmm(self.inner(normed, batch), self._last)
+
+    @abstractmethod
+    def inner(self, x: Tensor, batch: int) -> Tensor:
+        """What the last product of every branch receives, from rows ``x`` (L or 1, N, D)."""
+
+
+class StackedAttention(StackedSublayer):
+    """The attention sublayers of L branches."""
 
     def __init__(
         self,
@@ -201,97 +239,48 @@ class StackedAttention:
         fold: bool,
         sums: bool = False,
     ) -> None:
+        first, last = [a.qkv for a in attentions], [a.project for a in attentions]
+        _fold(norms, first, fold)
+        super().__init__(norms, _side_by_side(first), last, fold, sums)
         self._heads = attentions[0].heads
-        if fold:
-            for norm, attention in zip(norms, attentions, strict=True):
-                _fold(norm, attention.qkv)
-        self.norm = _Norms(norms, fold)
-        self._qkv, self._qkv_bias = _side_by_side([a.qkv for a in attentions])
-        self._project, self._bias = _products([a.project for a in attentions])
-        self._last_bias = _LastBias(self._bias, sums)
-        self.wide = self._qkv.is_cuda
+        self.wide = self._first.is_cuda
 
-    @property
-    def weights(self) -> list[Tensor]:
-        """The stacked parameters."""
-        own = [self._qkv, self._qkv_bias, self._project, self._bias]
-        return [self.norm.gain, self.norm.bias, *own]
-
-    @property
-    def last_bias(self) -> Tensor:
-        """Biases of the output projections, (L, 1, D), or their sum, (1, 1, D)."""
-        return self._last_bias()
-
-    def add_to(self, residual: Tensor, normed: Tensor, batch: int) -> Tensor:
-        """Add every branch's attention of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D)."""
-        return _add_products(residual, self._attend(normed, batch), self._project)
-
-    def products(self, normed: Tensor, batch: int) -> Tensor:
-        """Every branch's attention of ``normed``, (L, N, D), without its last bias."""
-        return torch.bmm(self._attend(normed, batch), self._project)
-
-    def _attend(self, x: Tensor, batch: int) -> Tensor:
-        """Attention of every branch on rows ``x`` (L or 1, N, D): (L, N, D) before projection."""
-        width, branches, outputs = self._qkv.shape
+    def inner(self, x: Tensor, batch: int) -> Tensor:
+        """Attention of every branch, (L, N, D)."""
+        width, branches, outputs = self._first.shape
         rows = x.shape[1]
         tokens = rows // batch
         if self.wide and len(x) == 1:
             # On a GPU, one wide product adds its bias for free and is one launch. On a CPU it
             # took a quarter longer than L small ones.
-            wide = torch.addmm(self._qkv_bias.view(-1), x[0], self._qkv.view(width, -1))
+            wide = torch.addmm(self._first_bias.view(-1), x[0], self._first.view(width, -1))
             out = attend(wide.view(batch, tokens, -1), branches * self._heads)
             return out.view(rows, branches, width).transpose(0, 1)
-        each = torch.baddbmm(self._qkv_bias, x.expand(branches, -1, -1), self._qkv.transpose(0, 1))
+        shared = x.expand(branches, -1, -1)
+        each = torch.baddbmm(self._first_bias, shared, self._first.transpose(0, 1))
         out = attend(each.view(branches * batch, tokens, outputs), self._heads)
         return out.view(branches, rows, width)
 
 
-class StackedMlp:
-    """The MLP sublayers of L branches; the arguments are those of `StackedAttention`."""
+class StackedMlp(StackedSublayer):
+    """The MLP sublayers of L branches."""
 
     def __init__(
         self, norms: Sequence[LayerNorm], mlps: Sequence[Mlp], fold: bool, sums: bool = False
     ) -> None:
-        if fold:
-            for norm, mlp in zip(norms, mlps, strict=True):
-                _fold(norm, mlp.expand)
-        self.norm = _Norms(norms, fold)
-        self._expand, self._expand_bias = _products([mlp.expand for mlp in mlps])
-        self._contract, self._bias = _products([mlp.contract for mlp in mlps])
-        self._last_bias = _LastBias(self._bias, sums)
+        first, last = [mlp.expand for mlp in mlps], [mlp.contract for mlp in mlps]
+        _fold(norms, first, fold)
+        super().__init__(norms, _products(first), last, fold, sums)
 
-    @property
-    def weights(self) -> list[Tensor]:
-        """The stacked parameters."""
-        own = [self._expand, self._expand_bias, self._contract, self._bias]
-        return [self.norm.gain, self.norm.bias, *own]
-
-    @property
-    def last_bias(self) -> Tensor:
-        """Biases of the last products, (L, 1, D), or their sum, (1, 1, D)."""
-        return self._last_bias()
-
-    def add_to(self, residual: Tensor, normed: Tensor) -> Tensor:
-        """Add every branch's MLP of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D)."""
-        return _add_products(residual, self._hidden(normed), self._contract)
-
-    def products(self, normed: Tensor) -> Tensor:
-        """Every branch's MLP of ``normed``, (L, N, D), without its last bias."""
-        return torch.bmm(self._hidden(normed), self._contract)
-
-    def _hidden(self, x: Tensor) -> Tensor:
-        shared = x.expand(len(self._expand), -1, -1)
-        hidden = torch.baddbmm(self._expand_bias, shared, self._expand)
+    def inner(self, x: Tensor, batch: int) -> Tensor:
+        """Hidden units of every branch, (L, N, H)."""
+        shared = x.expand(len(self._first), -1, -1)
+        hidden = torch.baddbmm(self._first_bias, shared, self._first)
         return F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
 
 
 class _Norms:
-    """One layer norm a branch.
-
-    Args:
-        norms: The norms.
-        folded: Their gains and biases have moved into what follows.
-    """
+    """One layer norm a branch, whose gains and biases may have moved into what follows."""
 
     def __init__(self, norms: Sequence[LayerNorm], folded: bool) -> None:
         self._folded = folded
@@ -304,32 +293,13 @@ class _Norms:
         return normed if self._folded else torch.addcmul(self.bias, normed, self.gain)
 
 
-class _LastBias:
-    """The biases of the last product of every branch, or their sum, made once if it can be."""
-
-    def __init__(self, biases: Tensor, sums: bool) -> None:
-        self._biases = biases
-        self._ready = None if biases.requires_grad or not sums else biases.sum(0, keepdim=True)
-        self._sums = sums
-
-    def __call__(self) -> Tensor:
-        if not self._sums:
-            return self._biases
-        return self._biases.sum(0, keepdim=True) if self._ready is None else self._ready
-
-
-def _add_products(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    if torch.is_grad_enabled():
-        return torch.baddbmm(total, left, right)
-    return total.baddbmm_(left, right)
-
-
-def _fold(norm: LayerNorm, linear: Linear) -> None:
-    """Move a norm's gain and bias into the affine map that follows it, in place."""
-    linear.bias.addmv_(linear.weight, norm.bias)
-    linear.weight.mul_(norm.weight)
-    norm.weight.fill_(1)
-    norm.bias.zero_()
+def _fold(norms: Sequence[LayerNorm], maps: Sequence[Linear], fold: bool) -> None:
+    """Move the gain and bias of each norm into the affine map that follows it, in place."""
+    for norm, linear in zip(norms, maps, strict=True) if fold else ():
+        linear.bias.addmv_(linear.weight, norm.bias)
+        linear.weight.mul_(norm.weight)
+        norm.weight.fill_(1)
+        norm.bias.zero_()
 
 
 def _products(maps: Sequence[Linear]) -> tuple[Tensor, Tensor]:

@@ -33,50 +33,35 @@ def prepare(model: nn.Module, example: Tensor, ranks: Ranks = ALONE) -> Forward:
         raise Unsupported(
             f"tensor_parallel needs heads and hidden units divisible by {ranks.size} devices"
         )
-    return TensorParallelNet(model, attentions, mlps, ranks, example.device.type)
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
 
+    mesh = DeviceMesh.from_group(ranks.group, example.device.type)
+    # Every rank has drawn the same weights: it takes its part without being sent it.
+    cut = {"src_data_rank": None}
+    for attention in attentions:
+        plan = {"qkv": ColwiseParallel(), "project": RowwiseParallel()}
+        parallelize_module(attention, mesh, plan, **cut)
+        attention.heads //= ranks.size  # rows of the joint projection are ordered by head
+    for mlp in mlps:
+        plan = {"expand": ColwiseParallel(), "contract": RowwiseParallel()}
+        parallelize_module(mlp, mesh, plan, **cut)
+    hooks = [
+        module.register_forward_hook(lambda module, args, output: ranks.note_sum(output))
+        for module in [*(a.project for a in attentions), *(mlp.contract for mlp in mlps)]
+    ]
 
-class TensorParallelNet:
-    """A net whose attentions and MLPs are cut across ranks."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        attentions: list[Attention],
-        mlps: list[Mlp],
-        ranks: Ranks,
-        device_type: str,
-    ) -> None:
-        from torch.distributed.device_mesh import DeviceMesh
-        from torch.distributed.tensor.parallel import (
-            ColwiseParallel,
-            RowwiseParallel,
-            parallelize_module,
-        )
-
-        mesh = DeviceMesh.from_group(ranks.group, device_type)
-        # Every rank has drawn the same weights: it takes its part without being sent it.
-        cut = {"src_data_rank": None}
-        for attention in attentions:
-            plan = {"qkv": ColwiseParallel(), "project": RowwiseParallel()}
-            parallelize_module(attention, mesh, plan, **cut)
-            attention.heads //= ranks.size  # rows of the joint projection are ordered by head
-        for mlp in mlps:
-            plan = {"expand": ColwiseParallel(), "contract": RowwiseParallel()}
-            parallelize_module(mlp, mesh, plan, **cut)
-        self._model = model
-        sums = [attention.project for attention in attentions] + [mlp.contract for mlp in mlps]
-        self._hooks = [
-            module.register_forward_hook(lambda module, args, output: ranks.note_sum(output))
-            for module in sums
-        ]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run the net on ``x``."""
+    def run(x: Tensor) -> Tensor:
         # Under inference mode PyTorch works out anew at every operation how it is cut: four times
         # slower.
         with torch.inference_mode(False), torch.no_grad():
-            output: Tensor = self._model(x)
-        while self._hooks:  # the first call has noted what is summed
-            self._hooks.pop().remove()
+            output: Tensor = model(x)
+        while hooks:  # the first call has noted what is summed
+            hooks.pop().remove()
         return output
+
+    return run

@@ -32,13 +32,9 @@ def _plan(place: Branches) -> Make:
 
 
 class VmappedBranches:
-    """Callable form of `SumOfBranches` or `EachBranch`.
+    """Callable form of `SumOfBranches` or `EachBranch` whose branches are `alike`.
 
-    Args:
-        place: Its branches are `alike`.
-
-    Attributes:
-        weights: The stacked parameters and buffers, (branches, ...) each.
+    Its ``weights`` are the stacked parameters and buffers, (branches, ...) each.
     """
 
     def __init__(self, place: Branches) -> None:

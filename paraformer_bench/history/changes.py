@@ -24,15 +24,12 @@ class Change:
         commit: The first with the new level.
         previous: The last with the old one.
         between: Commits between the two, of the history or the results, that have no data.
-        name: Of the benchmark.
-        unit: Of ``before`` and ``after``.
         kind: `results.TIME`, `RATIO`, `PLAIN` or `EXACT`.
         verdict: `REGRESSION`, `IMPROVEMENT` or `SMALL`. Smaller is better.
-        before: Old level, what the machine did taken out.
-        after: New level, likewise.
+        before: Old level, what the machine did taken out; ``after`` is the new one.
         ratio: New level over old one; null where a level is not positive.
-        low: Lower bound of the ratio, 95% two-sided; the ratio itself for exact values.
-        high: Upper bound, likewise.
+        low: Lower bound of the ratio, 95% two-sided, and ``high`` the upper one; the ratio itself
+            for exact values.
     """
 
     commit: Commit
@@ -57,15 +54,17 @@ class Change:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values, commits and name flat."""
-        commit, name = self.commit, self.name
-        data: dict[str, Any] = {
-            "commit": commit.hash,
-            "subject": commit.subject,
+        flat: dict[str, Any] = {
+            "commit": self.commit.hash,
+            "subject": self.commit.subject,
             "previous": self.previous.hash,
+            "between": self.between,
+            "machine": self.name.machine,
+            "environment": self.name.environment,
+            "benchmark": self.name.benchmark,
+            "params": dict(self.name.params),
         }
-        data |= {"between": self.between, "machine": name.machine, "environment": name.environment}
-        data |= {"benchmark": name.benchmark, "params": dict(name.params)}
-        return data | {k: v for k, v in vars(self).items() if k not in (*data, "name")}
+        return flat | {key: v for key, v in vars(self).items() if key not in (*flat, "name")}
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,7 @@ class Gap:
     """Benchmarks without data at one commit.
 
     Attributes:
-        commit: Where.
         reason: `NOT_THERE`, `NO_RESULT` or `TOO_FEW`.
-        names: Which.
         whole: They are all benchmarks of the machine and environment.
     """
 
@@ -90,17 +87,13 @@ class Track:
     """One series as it was judged: what a figure shows.
 
     Attributes:
-        series: The series.
-        kind: Its kind.
-        commits: Commits with data.
-        blocks: Block medians of each, what the machine did taken out.
-        values: Value of each commit, likewise.
+        commits: Those with data; the other fields have one value for each of them.
+        blocks: Block medians, what the machine did taken out.
+        values: The value of the commit, likewise.
         measured: The same with the machine left in.
-        levels: Level at each commit.
     """
 
     series: BenchmarkSeries
-    kind: str
     commits: tuple[Commit, ...]
     blocks: tuple[tuple[float, ...], ...]
     values: tuple[float, ...]
@@ -113,15 +106,11 @@ class Moved:
     """What the machine did to the times of one commit.
 
     Attributes:
-        commit: The commit.
-        machine: Name of the machine.
-        environment: Of the environment.
         ratio: Its times over those of the median commit, in most benchmarks.
     """
 
     commit: Commit
     machine: str
-    environment: str
     ratio: float
 
 
@@ -130,13 +119,11 @@ class Judgement:
     """What the history says.
 
     Attributes:
-        history: The commits.
-        judged: Hashes of those whose changes count.
+        judged: Hashes of the commits whose changes count.
         threshold: Change that counts.
         changes: By commit, oldest first; within one the largest first.
         gaps: What had no data at the judged commits.
         tracks: All series with data, in the order of the results.
-        moved: What the machine did to each commit's times.
         unjudged: Benchmarks with values, and nowhere enough samples to know how they scatter.
         tests: Places for a change, over all series with scatter.
     """

@@ -15,7 +15,6 @@ class Commit:
     """One commit of the history.
 
     Attributes:
-        hash: Full hash.
         subject: First line of its message; empty where there is no repository to ask.
         between: Commits of the history between this one and the one before it in the list: they
             were not measured.
@@ -33,15 +32,16 @@ class Commit:
 
 @dataclass(frozen=True)
 class History:
-    """Commits with results, oldest first.
+    """Commits with results, oldest first: in the order of git's first parents, or of their dates.
 
     Attributes:
-        commits: In the order of git's first parents, or of their dates.
+        line: All hashes in that order, where git knows them those without results too.
         left_out: Commits with results that are not in the history of HEAD.
         from_git: Whether a repository knew them.
     """
 
     commits: tuple[Commit, ...]
+    line: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     from_git: bool = True
 
@@ -50,26 +50,24 @@ def order(measured: Iterable[str], dates: Mapping[str, float], repository: Path)
     """Put the measured commits in order.
 
     The order is that of the first parents of HEAD: a commit of a branch is seen when it is
-    merged. Where git knows none of the commits, the dates order them.
-
-    Args:
-        measured: Full hashes.
-        dates: Hash -> seconds since 1970, for those without a repository.
-        repository: A folder inside the repository.
+    merged. Where git knows none of the commits, the dates (seconds since 1970) order them.
     """
     wanted = set(measured)
-    log = _first_parents(repository)
-    places = {commit: place for place, (commit, _) in enumerate(log)}
-    in_log = sorted(places[commit] for commit in wanted & places.keys())
-    if not in_log:
+    text = _git(repository, "log", "--first-parent", "--reverse", "--format=%H%x00%s")
+    log = [line.split("\0", 1) for line in text.split("\n") if "\0" in line]
+    commits: list[Commit] = []
+    between = 0
+    for commit, subject in log:
+        if commit in wanted:
+            commits.append(Commit(commit, subject, between if commits else 0))
+            between = 0
+        else:
+            between += 1
+    if not commits:
         by_date = sorted(wanted, key=lambda commit: (dates.get(commit, 0.0), commit))
-        return History(tuple(map(Commit, by_date)), from_git=False)
-    befores = [in_log[0] - 1, *in_log]
-    commits = [
-        Commit(*log[place], place - before - 1)
-        for before, place in zip(befores, in_log, strict=False)
-    ]
-    return History(tuple(commits), tuple(sorted(wanted - places.keys())))
+        return History(tuple(map(Commit, by_date)), tuple(by_date), from_git=False)
+    line = tuple(commit for commit, _ in log)
+    return History(tuple(commits), line, tuple(sorted(wanted.difference(line))))
 
 
 def judged(
@@ -91,33 +89,21 @@ def judged(
     if not dots or not start or end.startswith("."):
         raise UsageError(f"{between!r} is not a range of commits such as main..HEAD")
     ends = [_resolve(name or "HEAD", hashes, repository) for name in (start, end)]
-    if history.from_git:
-        log = [commit for commit, _ in _first_parents(repository)]
-        places = [log.index(commit) if commit in log else -1 for commit in ends]
-        if places[1] < 0:
-            raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
-        return frozenset(log[places[0] + 1 : places[1] + 1])
-    places = [hashes.index(commit) for commit in ends]
-    return frozenset(hashes[places[0] + 1 : places[1] + 1])
+    line = history.line
+    before, at_end = (line.index(commit) if commit in line else -1 for commit in ends)
+    if at_end < 0:
+        raise UsageError(f"{end or 'HEAD'} is not in the history of HEAD")
+    return frozenset(line[before + 1 : at_end + 1])
 
 
 def _resolve(name: str, hashes: Sequence[str], repository: Path) -> str:
-    full = _git(
-        repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
-    ).strip()
-    if full:
+    options = ("--verify", "--quiet", "--end-of-options")
+    if full := _git(repository, "rev-parse", *options, f"{name}^{{commit}}").strip():
         return full
     matches = [commit for commit in hashes if commit.startswith(name)]
     if len(name) < 4 or len(matches) != 1:
         raise UsageError(f"{name!r} names no commit that git or the results know")
     return matches[0]
-
-
-def _first_parents(repository: Path) -> list[tuple[str, str]]:
-    """Hashes and subjects of HEAD and its first parents, oldest first; empty without git."""
-    text = _git(repository, "log", "--first-parent", "--reverse", "--format=%H%x00%s")
-    lines = (line.split("\0", 1) for line in text.split("\n") if "\0" in line)
-    return [(commit, subject) for commit, subject in lines]
 
 
 def _git(folder: Path, *arguments: str) -> str:

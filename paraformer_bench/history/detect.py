@@ -7,6 +7,7 @@ the machine did to all series of the commit alike, plus scatter. `scatter` says 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -35,16 +36,9 @@ _NO_WEIGHT = 1e-300
 
 @dataclass(frozen=True)
 class LevelStep:
-    """One series changed at one commit.
+    """A series (row) changed at a commit (column), the first with the new level.
 
-    Attributes:
-        series: Its row.
-        commit: Its column: the first with the new level.
-        change: New level minus old one, in logarithms where the blocks are.
-        low: Lower bound of ``change``.
-        high: Upper bound.
-        before: Old level.
-        after: New level.
+    The change is the new level minus the old one, in logarithms where the blocks are.
     """
 
     series: int
@@ -52,8 +46,6 @@ class LevelStep:
     change: float
     low: float
     high: float
-    before: float
-    after: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,6 @@ class Fit:
     """What the series of a group do.
 
     Attributes:
-        steps: By commit, then by series.
         values: Trimmed means of the blocks, what the machine did taken out: series x commits.
         shift: What the machine did at each commit, 0 where it is not known.
         levels: Of each series at each commit.
@@ -77,7 +68,7 @@ def detect(
     blocks: Array,
     timed: bool,
     tests: int,
-    paired: Booleans | None = None,
+    paired: Booleans | bool = True,
     least: Array | None = None,
     sentinel: int | None = None,
 ) -> Fit:
@@ -88,13 +79,12 @@ def detect(
         timed: They are times, on one machine: what moves most of them is the machine.
         tests: How many places for a step there are in all groups that are judged.
         paired: Where blocks of times stand in the order in which they were measured: series x
-            commits; everywhere if null.
+            commits.
         least: Variance from run to run that there is at least, one a commit.
         sentinel: Row of a time that never changes, if there is one.
     """
     if timed:
-        everywhere = np.ones(blocks.shape[:2], dtype=np.bool_)
-        blocks = scatter.same_blocks(blocks, everywhere if paired is None else paired)
+        blocks = scatter.same_blocks(blocks, paired)
     raw, error, dof = scatter.trimmed(blocks)
     commits = np.flatnonzero(np.isfinite(raw).any(axis=0))
     values = raw[:, commits]
@@ -102,10 +92,8 @@ def detect(
     together = timed & (np.isfinite(values).sum(axis=0) >= scatter.FEWEST_TOGETHER)
     cuts: list[list[int]] = [[] for _ in values]
     shift = _polished(values, variances, cuts, np.zeros(len(commits)), together)
-    fewest = scatter.FEWEST_TOGETHER if together.any() else 1
-    gaps = scatter.gaps(values - shift, variances, fewest)
-    own = np.where(together, scatter.own_scatter(gaps), scatter.usual_scatter(gaps))
-    known_dof = scatter.joined_dof(variances, series_dof, own, gaps.dof)
+    own, own_dof = scatter.run_scatter(values - shift, variances, together)
+    known_dof = scatter.joined_dof(variances, series_dof, own, own_dof)
     if timed:
         calm = None if sentinel is None else values[sentinel]
         own = np.where(together, own, np.maximum(own, scatter.ALONE**2))
@@ -120,17 +108,14 @@ def detect(
         if cuts == before:
             break
     cuts = _agreed(sums, cuts, hint)
-    half = t_quantile((1 + CONFIDENCE) / 2, known_dof)
+    half = t_quantile((1 + CONFIDENCE) / 2, known_dof).tolist()
     steps = []
     for series, own_cuts in enumerate(cuts):
-        levels = [sums.level(series, *pair) for pair in pairwise((0, *own_cuts, sums.commits))]
-        for cut, (left, right) in zip(own_cuts, pairwise(levels), strict=True):
+        for cut, left, right in sums.sides(series, own_cuts):
             change = right.mean - left.mean
-            reach = float(half[series]) * (left.variance + right.variance) ** 0.5
-            bounds = change - reach, change + reach
-            commit = int(commits[cut])
-            steps.append(LevelStep(series, commit, change, *bounds, left.mean, right.mean))
-    steps.sort(key=lambda step: (step.commit, step.series))
+            reach = half[series] * (left.variance + right.variance) ** 0.5
+            place = int(commits[cut])
+            steps.append(LevelStep(series, place, change, change - reach, change + reach))
     every_level, every_shift = np.full(raw.shape, np.nan), np.zeros(raw.shape[1])
     every_level[:, commits], every_shift[commits] = sums.levels(cuts)[0], shift
     fit = Fit(steps, raw - every_shift, every_shift, every_level)
@@ -151,28 +136,18 @@ def _polished(
 
 def _sure(sums: Sums, seen: Booleans, critical: Array, hint: Array) -> list[list[int]]:
     """Steps that are sure by themselves, and such as are sure because others step with them."""
-
-    def steps(price: Array) -> list[list[int]]:
-        moved = []  # to the first commit from there on that has a value
-        for cuts, row in zip(find_steps(sums, price**2), seen, strict=True):
-            places = np.flatnonzero(row)
-            moved.append([int(places[np.searchsorted(places, cut)]) for cut in cuts])
-        return _agreed(sums, moved, price)
-
-    sure, hints = steps(critical), steps(hint)
+    prices = critical, hint
+    sure, hints = (_agreed(sums, find_steps(sums, price**2), price) for price in prices)
     members: dict[tuple[int, bool], list[int]] = {}
     for series, cuts in enumerate(hints):
-        levels = [sums.level(series, *pair) for pair in pairwise((0, *cuts, sums.commits))]
-        for cut, (left, right) in zip(cuts, pairwise(levels), strict=True):
+        for cut, left, right in sums.sides(series, cuts):
             members.setdefault((cut, right.mean > left.mean), []).append(series)
     needed = _needed(int((seen.sum(axis=1) > 1).sum()), sums.commits)
     for (cut, _), rows in members.items():
         for series in rows if len(rows) >= needed else ():
             cuts = sorted({*sure[series], cut})
-            if (
-                min(_gain(sums, cuts, series, k, c) for k, c in enumerate(cuts))
-                > hint[series] ** 2
-            ):
+            gains = (_gain(sums, cuts, series, k, c) for k, c in enumerate(cuts))
+            if min(gains) > hint[series] ** 2:
                 sure[series] = cuts
     return sure
 
@@ -199,29 +174,29 @@ def _agreed(sums: Sums, cuts: list[list[int]], critical: Array) -> list[list[int
     free = {(series, k) for series, own in enumerate(cuts) for k in range(len(own))}
     cuts = [list(own) for own in cuts]
     while free:
-        gains: dict[int, float] = {}
-        members: dict[int, list[tuple[int, int]]] = {}
+        movers: list[tuple[int, int]] = []
+        most, target = 0.0, 0
         for place in sorted({cuts[series][k] for series, k in free}):
-            gains[place], members[place] = 0.0, []
+            total, members = 0.0, []
             for series, k in sorted(free):
                 gain = _gain(sums, cuts[series], series, k, place)
                 loss = _gain(sums, cuts[series], series, k, cuts[series][k]) - gain
                 if loss < _NEARLY and gain > critical[series] ** 2:
-                    gains[place] += gain
-                    members[place].append((series, k))
-        best = max(gains, key=lambda place: gains[place])
-        if not members[best]:
+                    total += gain
+                    members.append((series, k))
+            if total > most:
+                most, target, movers = total, place, members
+        if not movers:
             break
-        for series, k in members[best]:
-            cuts[series][k] = best
-        free -= set(members[best])
+        for series, k in movers:
+            cuts[series][k] = target
+        free -= set(movers)
     return cuts
 
 
 def _gain(sums: Sums, cuts: list[int], series: int, k: int, place: int) -> float:
     """By how much a step of a series at ``place``, in place of its k-th, lowers the cost."""
-    start = cuts[k - 1] if k else 0
-    end = cuts[k + 1] if k + 1 < len(cuts) else sums.commits
+    start, _, end = (0, *cuts, sums.commits)[k : k + 3]
     if not start < place < end:
         return -np.inf
     left, right = sums.level(series, start, place), sums.level(series, place, end)
@@ -231,15 +206,11 @@ def _gain(sums: Sums, cuts: list[int], series: int, k: int, place: int) -> float
 
 
 def _anchored(fit: Fit, sentinel: int) -> Fit:
-    """Turn each step of the sentinel into steps of all others.
+    """Turn each step of the sentinel, a row of times, into steps of all others.
 
     What most series have in common is taken for the machine. If that were the code, the sentinel,
     which never changes, would seem to step the other way. So where it does, most of the others
     are what changed, and by as much as it seems to have.
-
-    Args:
-        fit: Of times.
-        sentinel: Row of the sentinel.
     """
     steps = [step for step in fit.steps if step.series != sentinel]
     values, levels, shift = fit.values.copy(), fit.levels.copy(), fit.shift.copy()
@@ -252,21 +223,14 @@ def _anchored(fit: Fit, sentinel: int) -> Fit:
         own = {step.series: step for step in steps if step.commit == commit}
         steps = [step for step in steps if step.commit != commit]
         on_both_sides = seen[:, :commit].any(axis=1) & seen[:, commit:].any(axis=1)
+        on_both_sides &= np.arange(len(seen)) != sentinel
         for series in np.flatnonzero(on_both_sides).tolist():
-            if series == sentinel:
-                continue
             first = commit + int(seen[series, commit:].argmax())
-            step = own.get(series) or LevelStep(series, first, 0.0, 0.0, 0.0, 0.0, 0.0)
-            change, bounds = step.change - seeming.change, (step.low, step.high)
-            low, high = bounds[0] - seeming.high, bounds[1] - seeming.low
+            step = own.get(series) or LevelStep(series, first, 0.0, 0.0, 0.0)
+            change = step.change - seeming.change
+            low, high = step.low - seeming.high, step.high - seeming.low
             steps.append(replace(step, change=change, low=low, high=high))
-    steps.sort(key=lambda step: (step.commit, step.series))
-    for k, step in enumerate(steps):
-        own_levels, place = levels[step.series], step.commit
-        before = float(own_levels[:place][seen[step.series, :place]][-1])
-        steps[k] = replace(step, before=before, after=float(own_levels[place]))
-    shift -= np.median(shift)
-    return Fit(steps, values, shift, levels)
+    return Fit(steps, values, shift - np.median(shift), levels)
 
 
 class Sums:
@@ -274,11 +238,7 @@ class Sums:
 
     A series is taken to be constant but for a few steps. Its best levels are those of least cost:
     the squared distances of the values from their levels, each over its variance, plus a penalty
-    for every step.
-
-    Args:
-        values: Series x commits.
-        variances: Of each value.
+    for every step. Values and their variances are series x commits.
     """
 
     def __init__(self, values: Array, variances: Array) -> None:
@@ -291,7 +251,6 @@ class Sums:
         centred = np.where(seen, filled - self._centre[:, None], 0.0)
         moments = np.stack([seen, weights, weights * centred, weights * centred**2])
         start = np.zeros((*moments.shape[:2], 1))
-        self._levels: dict[tuple[int, int, int], Level] = {}
         self._sums = np.concatenate([start, moments.cumsum(axis=2)], axis=2)
 
     def costs(self, end: int) -> Array:
@@ -301,41 +260,31 @@ class Sums:
 
     def levels(self, steps: list[list[int]]) -> tuple[Array, Array]:
         """Return level and number of values behind it, each as series x commits."""
-        start = np.zeros((len(steps), self.commits), dtype=np.intp)
-        end = np.full_like(start, self.commits)
+        means, counts = np.empty((2, len(steps), self.commits))
         for series, cuts in enumerate(steps):
-            for cut in cuts:
-                start[series, cut:] = cut
-            for cut in reversed(cuts):
-                end[series, :cut] = cut
-        ends, starts = (np.take_along_axis(self._sums, at[None], 2) for at in (end, start))
-        count, weight, first, _ = ends - starts
-        mean = first / np.maximum(weight, _NO_WEIGHT) + self._centre[:, None]
-        return np.where(count > 0, mean, np.nan), count
+            for start, end in pairwise((0, *cuts, self.commits)):
+                level = self.level(series, start, end)
+                means[series, start:end], counts[series, start:end] = level.mean, level.count
+        return means, counts
 
     def level(self, series: int, start: int, end: int) -> Level:
         """Return the level of one series over one stretch."""
-        level = self._levels.get((series, start, end))
-        if level is None:
-            moments = self._sums[:3, series, end] - self._sums[:3, series, start]
-            count, weight, first = moments.tolist()
-            level = Level(np.nan, np.inf, 0)
-            if count:
-                mean = first / weight + float(self._centre[series])
-                level = Level(mean, 1 / weight, int(count))
-            self._levels[series, start, end] = level
-        return level
+        moments = self._sums[:3, series, end] - self._sums[:3, series, start]
+        count, weight, first = moments.tolist()
+        if not count:
+            return Level(np.nan, np.inf, 0)
+        return Level(first / weight + float(self._centre[series]), 1 / weight, int(count))
+
+    def sides(self, series: int, cuts: list[int]) -> Iterator[tuple[int, Level, Level]]:
+        """Yield each cut of a series with the levels before and after it."""
+        levels = [self.level(series, *pair) for pair in pairwise((0, *cuts, self.commits))]
+        for cut, (left, right) in zip(cuts, pairwise(levels), strict=True):
+            yield cut, left, right
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level.
-
-    Attributes:
-        mean: Weighted mean of its values; NaN if it has none.
-        variance: Of the mean.
-        count: Values behind it.
-    """
+    """The weighted mean of so many values, NaN if it has none, and the variance of that mean."""
 
     mean: float
     variance: float
@@ -348,26 +297,21 @@ def find_steps(sums: Sums, penalties: Array) -> list[list[int]]:
     Dynamic programming finds the levels of least cost exactly (B. Jackson et al., An algorithm for
     optimal partitioning of data on an interval, IEEE Signal Processing Letters 12, 2005). Leaving
     out one step would cost more than the penalty, so every step is, by itself, a difference of two
-    neighbouring means of at least the square root of the penalty in standard errors.
-
-    Args:
-        sums: Of the series.
-        penalties: Cost of a step, one a series.
+    neighbouring means of at least the square root of the penalty in standard errors. There is one
+    penalty a series.
     """
-    commits = sums.commits
-    best = np.empty((len(penalties), commits + 1))
+    best = np.empty((len(penalties), sums.commits + 1))
     best[:, 0] = -penalties
-    cuts = np.zeros((len(penalties), commits + 1), dtype=np.intp)
-    rows = np.arange(len(penalties))
-    for end in range(1, commits + 1):
+    cuts = np.zeros(best.shape, dtype=np.intp)
+    for end in range(1, sums.commits + 1):
         candidates = best[:, :end] + sums.costs(end)
-        cut = candidates.argmin(axis=1)
-        cuts[:, end] = cut
-        best[:, end] = candidates[rows, cut] + penalties
+        # The last of equals: where there is a value, after commits without any.
+        cuts[:, end] = end - 1 - candidates[:, ::-1].argmin(axis=1)
+        best[:, end] = candidates.min(axis=1) + penalties
     steps: list[list[int]] = [[] for _ in penalties]
-    for series in np.flatnonzero(cuts[:, commits]):
-        end = int(cuts[series, commits])
+    for own, row in zip(steps, cuts.tolist(), strict=True):
+        end = row[-1]
         while end > 0:
-            steps[series].insert(0, end)
-            end = int(cuts[series, end])
+            own.insert(0, end)
+            end = row[end]
     return steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from paraformer_bench.history import scatter
 from paraformer_bench.history.changes import (
     NO_RESULT,
     NOT_THERE,
-    THRESHOLD,
     TOO_FEW,
     Change,
     Gap,
@@ -32,7 +31,6 @@ from paraformer_bench.history.results import (
     NOT_APPLICABLE,
     OK,
     PLAIN,
-    RATIO,
     TIME,
     BenchmarkSeries,
     Measurement,
@@ -60,12 +58,8 @@ def look(
 ) -> tuple[Judgement, list[str]]:
     """Read the results, put their commits in order and judge them; also return the warnings.
 
-    Args:
-        results: asv's folder of results; null for the one of the configuration here.
-        machine: Judge this machine alone.
-        threshold: Change that counts.
-        last: Tell of the last so many commits alone.
-        commits: Tell of a range ``A..B`` alone.
+    Without a folder of results it is that of asv's configuration here. One machine can be judged
+    alone, and changes be told of the ``last`` so many commits or of a range ``A..B`` alone.
 
     Raises:
         UsageError: There is nothing to judge, or a name is not known.
@@ -73,23 +67,21 @@ def look(
     folder, repository = find_results(results, Path.cwd())
     read = read_results(folder, machine)
     history = order(set().union(*read.measured.values()), read.dates, repository)
-    told = judged(history, last, commits, repository)
-    return judge(read, history, told, threshold), read.warnings
+    judgement = Judgement(history, judged(history, last, commits, repository), threshold)
+    _judge(read, judgement)
+    return judgement, read.warnings
 
 
-def judge(
-    results: Results, history: History, told: frozenset[str], threshold: float = THRESHOLD
-) -> Judgement:
+def _judge(results: Results, judgement: Judgement) -> None:
     """Find every change in the history of every benchmark.
 
     The whole history is looked at, and the chance of a false alarm is bounded over all of it;
-    ``told`` says of which commits the changes are told.
+    of the commits that are not judged the changes are not told.
     """
-    judgement = Judgement(history, told, threshold)
-    kinds = {series.name: series.kind for series in results.series}
+    history = judgement.history
     members: dict[tuple[str, ...], list[BenchmarkSeries]] = {}
     for series in results.series:
-        members.setdefault(_shared(series, kinds[series.name]), []).append(series)
+        members.setdefault(_shared(series), []).append(series)
     groups = {key: SeriesGroup(key[0], each, history) for key, each in members.items()}
     scattering = [group for group in groups.values() if group.kind != EXACT]
     judgement.tests = sum(group.places for group in scattering)
@@ -104,22 +96,26 @@ def judge(
             apart = group.kind == TIME and not group.tracked
             fit = group.fit(judgement.tests, restless.get(key[1:4]) if apart else None)
             judgement.moved += group.moved(fit)
-        changes = group.steps(fit, threshold) if fit else group.differences()
-        judgement.changes += (change for change in changes if change.commit.hash in told)
+        changes = group.steps(fit, judgement.threshold) if fit else group.differences()
+        judgement.changes += (c for c in changes if c.commit.hash in judgement.judged)
         judgement.tracks += group.tracks(fit)
     order = {series.name: place for place, series in enumerate(results.series)}
     places = {commit.hash: place for place, commit in enumerate(history.commits)}
     judgement.tracks.sort(key=lambda track: order[track.series.name])
     judgement.changes.sort(key=lambda c: (places[c.commit.hash], -c.size, order[c.name]))
-    judgement.unjudged = [name for group in scattering for name in group.without_scatter()]
-    judgement.gaps = list(_gaps(results, kinds, judgement))
-    return judgement
+    judgement.unjudged = [
+        series.name
+        for group in scattering
+        for series, usable in zip(group.members, group.usable, strict=True)
+        if not usable.any() and any(cell.status == OK for cell in series.cells.values())
+    ]
+    judgement.gaps = list(_gaps(results, judgement))
 
 
-def _shared(series: BenchmarkSeries, kind: str) -> tuple[str, ...]:
-    """What must be equal for series to be judged together."""
-    shared = (kind, series.name.machine, series.name.environment)
-    if kind == TIME:  # of a GPU and of a CPU one can be slow without the other
+def _shared(series: BenchmarkSeries) -> tuple[str, ...]:
+    """What must be equal for series to be judged together, their kind first."""
+    shared = (series.kind, series.name.machine, series.name.environment)
+    if series.kind == TIME:  # of a GPU and of a CPU one can be slow without the other
         apart = "" if series.tracked else "apart"  # at another minute than all others
         return (*shared, series.name.device, apart)
     return (*shared, first_word(series.unit))
@@ -128,24 +124,18 @@ def _shared(series: BenchmarkSeries, kind: str) -> tuple[str, ...]:
 class SeriesGroup:
     """Series that are judged together, as arrays.
 
-    Args:
-        kind: Of all of them.
-        members: The series.
-        history: Commits that make the columns.
-
     Attributes:
         blocks: Block medians, or their logarithms: series x commits x blocks, NaN for missing.
         usable: Where there are enough blocks: series x commits.
         places: Where a series may have changed, over all of them.
-        paired: Where blocks stand in the order in which they were measured: series x commits.
         tracked: Whether the first of them returns its samples itself; then all times do.
+        paired: Where blocks of times stand in the order in which they were measured.
     """
 
     def __init__(self, kind: str, members: Sequence[BenchmarkSeries], history: History) -> None:
         self.kind = kind
         self.members = members
         self.commits = history.commits
-        self._in_logs = kind in (TIME, RATIO)
         cells = [
             [_block_values(series.seen_at(commit.hash), kind) for commit in self.commits]
             for series in members
@@ -158,33 +148,29 @@ class SeriesGroup:
                 self.blocks[k, commit, : len(blocks)] = blocks
         self.usable: Booleans = np.isfinite(self.blocks).sum(axis=2) >= FEWEST_BLOCKS
         self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
-        tracked = np.array([[series.tracked] for series in members])
-        self.paired: Booleans = self._measured & tracked
         self.tracked = members[0].tracked
+        self.paired: Booleans = self._measured & self.tracked
 
     def fit(self, tests: int, restless: Array | None) -> Fit:
-        """Find the steps of series with scatter.
+        """Find the steps of series with scatter, ``tests`` being the places for one in all groups.
 
-        Args:
-            tests: Places for a step in all groups.
-            restless: How much the machine's speed varied at each commit, for times that were
-                measured at other minutes than those that tell it.
+        For times that were measured at other minutes than those that tell the machine's speed,
+        ``restless`` says how much that varied at each commit.
         """
         timed = self.kind == TIME
         least = np.full(len(self.commits), scatter.PLAIN**2) if self.kind == PLAIN else restless
-        sentinels = [k for k, series in enumerate(self.members) if series.name.is_sentinel]
-        sentinel = sentinels[0] if timed and sentinels else None
-        return detect(self.blocks, timed, tests, self.paired, least, sentinel)
+        sentinels = (k for k, each in enumerate(self.members) if timed and each.name.is_sentinel)
+        return detect(self.blocks, timed, tests, self.paired, least, next(sentinels, None))
 
     def steps(self, fit: Fit, threshold: float) -> Iterator[Change]:
         """Yield the steps of a fit as changes."""
         for step in fit.steps:
             [*_, previous] = np.flatnonzero(self.usable[step.series, : step.commit])
             commits = self.commits[previous : step.commit + 1]
-            levels = self._plain(step.before), self._plain(step.after)
+            levels = self._plain(fit.levels[step.series, [previous, step.commit]])
             ratios: tuple[float | None, ...] = (None, None, None)
-            if self._in_logs:
-                ratios = tuple(map(_exp, (step.change, step.low, step.high)))
+            if self.kind != PLAIN:
+                ratios = self._plain((step.change, step.low, step.high))
             yield self._change(self.members[step.series], commits, levels, ratios, threshold)
 
     def differences(self) -> Iterator[Change]:
@@ -208,39 +194,26 @@ class SeriesGroup:
         self,
         series: BenchmarkSeries,
         commits: Sequence[Commit],
-        levels: tuple[float, float],
+        levels: tuple[float, ...],
         ratios: tuple[float | None, ...],
         threshold: float,
     ) -> Change:
         """A change from the first to the last of some commits."""
-        return Change(
-            commits[-1],
-            commits[0],
-            sum(commit.between + 1 for commit in commits[1:]) - 1,
-            series.name,
-            series.unit,
-            self.kind,
-            verdict_of(*levels, ratios[0], threshold),
-            *levels,
-            *ratios,
-        )
+        before, after = levels
+        ratio, low, high = ratios
+        between = sum(commit.between + 1 for commit in commits[1:]) - 1
+        verdict = verdict_of(before, after, ratio, threshold)
+        named = (commits[-1], commits[0], between, series.name, series.unit, self.kind, verdict)
+        return Change(*named, before, after, ratio, low, high)
 
     def moved(self, fit: Fit) -> list[Moved]:
         """What the machine did to the times of each commit."""
         if self.kind != TIME:
             return []
-        name = self.members[0].name
+        machine = self.members[0].name.machine
         return [
-            Moved(self.commits[place], name.machine, name.environment, _exp(fit.shift[place]))
+            Moved(self.commits[place], machine, _exp(fit.shift[place]))
             for place in np.flatnonzero(self.usable.any(axis=0))
-        ]
-
-    def without_scatter(self) -> list[Name]:
-        """Return what has values but nowhere enough samples."""
-        return [
-            series.name
-            for series, usable in zip(self.members, self.usable, strict=True)
-            if not usable.any() and any(cell.status == OK for cell in series.cells.values())
         ]
 
     def tracks(self, fit: Fit | None) -> Iterator[Track]:
@@ -254,34 +227,31 @@ class SeriesGroup:
             }
             if not cells:
                 continue
-            commits = tuple(self.commits[place] for place in cells)
+            places = list(cells)
+            commits = tuple(self.commits[place] for place in places)
             if fit is None:
                 measured = tuple(cell.value for cell in cells.values())
                 samples = tuple(cell.samples for cell in cells.values())
-                yield Track(series, self.kind, commits, samples, measured, measured, measured)
+                yield Track(series, commits, samples, measured, measured, measured)
                 continue
-            plain, shift = self._plain, fit.shift
+            values, shift = fit.values[k, places], fit.shift[places]
             yield Track(
                 series,
-                self.kind,
                 commits,
-                blocks=tuple(
-                    tuple(plain(block - shift[place]) for block in self._seen(k, place))
-                    for place in cells
-                ),
-                values=tuple(plain(fit.values[k, place]) for place in cells),
-                measured=tuple(plain(fit.values[k, place] + shift[place]) for place in cells),
-                levels=tuple(plain(fit.levels[k, place]) for place in cells),
+                blocks=tuple(self._plain(self._seen(k, p) - fit.shift[p]) for p in places),
+                values=self._plain(values),
+                measured=self._plain(values + shift),
+                levels=self._plain(fit.levels[k, places]),
             )
 
     def _seen(self, series: int, commit: int) -> Array:
-        if not self._measured[series, commit]:
-            return np.array([])  # they stand for quartiles
-        row = self.blocks[series, commit]
+        """Blocks that were measured as such; those that stand for quartiles were not."""
+        row = self.blocks[series, commit] if self._measured[series, commit] else np.array([])
         return np.asarray(row[np.isfinite(row)], dtype=np.float64)
 
-    def _plain(self, value: float) -> float:
-        return _exp(value) if self._in_logs else float(value)
+    def _plain(self, values: Iterable[float]) -> tuple[float, ...]:
+        """Values as they were before logarithms were taken of them."""
+        return tuple(float(v) if self.kind == PLAIN else _exp(v) for v in values)
 
 
 def _block_values(cell: Measurement | None, kind: str) -> tuple[list[float], bool]:
@@ -310,7 +280,7 @@ def _exp(value: float) -> float:
     return math.exp(min(value, _LARGEST))
 
 
-def _gaps(results: Results, kinds: Mapping[Name, str], judgement: Judgement) -> Iterator[Gap]:
+def _gaps(results: Results, judgement: Judgement) -> Iterator[Gap]:
     groups: dict[tuple[str, str], list[BenchmarkSeries]] = {}
     for series in results.series:
         if series.name not in judgement.unjudged:
@@ -322,7 +292,7 @@ def _gaps(results: Results, kinds: Mapping[Name, str], judgement: Judgement) -> 
         for key, members in groups.items():
             if commit.hash not in results.measured.get(key, ()):
                 continue
-            reasons = {s.name: _reason(s.cells.get(commit.hash), kinds[s.name]) for s in members}
+            reasons = {s.name: _reason(s.cells.get(commit.hash), s.kind) for s in members}
             whole = len(set(reasons.values()) - {NOT_APPLICABLE}) == 1
             for name, reason in reasons.items():
                 if reason not in (_HAS_DATA, NOT_APPLICABLE):

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -59,7 +60,6 @@ class Measurement:
 
     Attributes:
         status: `OK`, `NOT_APPLICABLE` (NaN, infinity) or `FAILED` (null).
-        value: asv's result; NaN if there is none.
         samples: Finite samples in the order in which they were taken: block medians. Empty where
             asv was run without ``--record-samples``.
         quartiles: Of the samples; null where asv has none.
@@ -75,13 +75,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Name:
-    """What a series is of.
+    """What a series is of, in asv's names.
 
     Attributes:
-        machine: Name of the machine in asv.
-        environment: Name of the environment in asv.
-        benchmark: Name of the benchmark in asv.
-        params: Its parameters, as asv writes them: name -> value.
+        params: Name and value of each parameter, as asv writes them.
         fixed: Those of which the benchmark has one value only; no part of the name.
     """
 
@@ -100,11 +97,9 @@ class Name:
     @property
     def device(self) -> str:
         """``cpu`` or ``gpu``: whose speed a time depends on."""
+        on_gpu = any(part.startswith("Gpu") for part in self.benchmark.split("."))
         device = dict(self.params).get("device", "").strip("'")
-        if not device:
-            on_gpu = any(part.startswith("Gpu") for part in self.benchmark.split("."))
-            device = "gpu" if on_gpu else "cpu"
-        return "cpu" if device == "cpu" else "gpu"
+        return "cpu" if (device or ("gpu" if on_gpu else "cpu")) == "cpu" else "gpu"
 
     @property
     def is_sentinel(self) -> bool:
@@ -117,15 +112,13 @@ class BenchmarkSeries:
     """One benchmark with one set of parameters over all commits.
 
     Attributes:
-        name: What it is of.
-        unit: Of its values, as the benchmark states it.
         tracked: Its samples are numbers that it returned (``track_``), not times that asv took.
         cells: Full commit hash -> what was seen there; commits without the benchmark are absent.
     """
 
     name: Name
     unit: str
-    tracked: bool = True
+    tracked: bool
     cells: dict[str, Measurement] = field(default_factory=dict)
 
     def seen_at(self, commit: str) -> Measurement | None:
@@ -133,7 +126,7 @@ class BenchmarkSeries:
         cell = self.cells.get(commit)
         return cell if cell is not None and cell.status == OK else None
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Kind of its values: from the unit, and from whether the samples ever differ.
 
@@ -166,16 +159,33 @@ class Results:
     """All that a folder of results holds.
 
     Attributes:
-        series: In the order of machine, environment, benchmark and parameters.
         dates: Full commit hash -> seconds since 1970, as the result files say.
         measured: Machine and environment -> commits with a result file.
         warnings: A line for each file or part of a file that could not be read.
     """
 
-    series: list[BenchmarkSeries] = field(default_factory=list)
+    by_name: dict[Name, BenchmarkSeries] = field(default_factory=dict)
     dates: dict[str, float] = field(default_factory=dict)
     measured: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def series(self) -> list[BenchmarkSeries]:
+        """In the order of machine, environment, benchmark and parameters, numbers as such."""
+
+        def order(name: Name) -> tuple[Any, ...]:
+            values = (value for _, value in name.params)
+            numbers = [(not v.isdecimal(), int(v) if v.isdecimal() else 0, v) for v in values]
+            return name.machine, name.environment, name.benchmark, numbers
+
+        return [self.by_name[name] for name in sorted(self.by_name, key=order)]
+
+
+class _Configuration(msgspec.Struct):
+    """What asv's configuration says of places; ``repo`` can be a URL."""
+
+    results_dir: str = "results"
+    repo: str = "."
 
 
 class _Benchmark(msgspec.Struct):
@@ -221,9 +231,7 @@ def first_word(unit: str) -> str:
 def find_results(results: Path | None, folder: Path) -> tuple[Path, Path]:
     """Return asv's folder of results, and one in the repository whose commits were measured.
 
-    Args:
-        results: Folder of results, if one was named.
-        folder: Where a configuration of asv is looked for.
+    Without a folder of results, asv's configuration in ``folder`` names it.
 
     Raises:
         UsageError: There is no configuration, or it cannot be read.
@@ -237,22 +245,16 @@ def find_results(results: Path | None, folder: Path) -> tuple[Path, Path]:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(_LAST_COMMA.sub(r"\1", _COMMENT.sub(r"\1", text)))
-        place, repository = content.get("results_dir", "results"), content.get("repo", ".")
-        if not isinstance(place, str) or not isinstance(repository, str):
-            raise ValueError
-    except (OSError, ValueError, AttributeError, RecursionError):
+        plain = _LAST_COMMA.sub(r"\1", _COMMENT.sub(r"\1", text))
+        told = msgspec.json.decode(plain, type=_Configuration)
+    except (OSError, ValueError, RecursionError):
         raise UsageError(f"cannot read {path.name}: name the results with --results") from None
-    local = folder / repository
-    return folder / place, local if local.is_dir() else folder
+    repository = folder / told.repo
+    return folder / told.results_dir, repository if repository.is_dir() else folder
 
 
 def read_results(folder: Path, machine: str | None = None) -> Results:
-    """Read a folder of asv's results.
-
-    Args:
-        folder: asv's ``results_dir``.
-        machine: Read this machine alone.
+    """Read asv's ``results_dir``, of one machine alone if it is named.
 
     Raises:
         UsageError: There is no such folder or machine, or no result that can be read.
@@ -264,21 +266,14 @@ def read_results(folder: Path, machine: str | None = None) -> Results:
         raise unknown_name("machine", machine, machines)
     results = Results()
     benchmarks = _listed(folder / BENCHMARKS, results.warnings)
-    series: dict[Name, BenchmarkSeries] = {}
     for each in [machine] if machine is not None else machines:
         for path in sorted((folder / each).glob("*.json")):
             if path.name != MACHINE:
-                _read_file(path, each, benchmarks, results, series)
+                _read_file(path, each, benchmarks, results)
     if not results.measured:
         broken = f" ({results.warnings[0]})" if results.warnings else ""
         raise UsageError(f"{folder} holds no result of asv that can be read{broken}")
-    results.series = [series[name] for name in sorted(series, key=_order)]
     return results
-
-
-def _order(name: Name) -> tuple[Any, ...]:
-    values = tuple((not v.isdecimal(), int(v) if v.isdecimal() else 0, v) for _, v in name.params)
-    return (name.machine, name.environment, name.benchmark, values)
 
 
 def _listed(path: Path, warnings: list[str]) -> dict[str, _Benchmark] | None:
@@ -292,11 +287,7 @@ def _listed(path: Path, warnings: list[str]) -> dict[str, _Benchmark] | None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read one of asv's files, which hold NaN and infinity too.
-
-    Raises:
-        ValueError: It cannot be read; the message says why.
-    """
+    """Read one of asv's files, which hold NaN and infinity too; a ValueError says why not."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -311,11 +302,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _read_file(
-    path: Path,
-    machine: str,
-    benchmarks: Mapping[str, _Benchmark] | None,
-    results: Results,
-    every: dict[Name, BenchmarkSeries],
+    path: Path, machine: str, benchmarks: Mapping[str, _Benchmark] | None, results: Results
 ) -> None:
     try:
         file = msgspec.convert(_load(path), _ResultFile)
@@ -327,24 +314,20 @@ def _read_file(
     if file.date is not None and math.isfinite(file.date):
         results.dates[commit] = file.date / 1e3  # asv counts milliseconds
     for name, row in file.results.items():
-        if benchmarks is not None and name not in benchmarks:
+        listed = _Benchmark() if benchmarks is None else benchmarks.get(name)
+        if listed is None:
             continue  # a benchmark that is no more
-        listed = _Benchmark() if benchmarks is None else benchmarks[name]
         try:
             if not isinstance(row, list):
                 raise ValueError("is not what asv writes")
-            columns = {
-                column: value
-                for column, value in zip(file.result_columns, row, strict=False)
-                if value is not None
-            }
-            result = msgspec.convert(columns, _Result)
+            columns = zip(file.result_columns, row, strict=False)
+            result = msgspec.convert({k: v for k, v in columns if v is not None}, _Result)
             if None not in (result.version, listed.version) and result.version != listed.version:
                 continue  # what it measured then is not what it measures now
             for params, fixed, cell in _cells(result, listed.param_names):
                 key = Name(machine, environment, name, params, fixed)
                 series = BenchmarkSeries(key, listed.unit or "", listed.type == "track")
-                every.setdefault(key, series).cells[commit] = cell
+                results.by_name.setdefault(key, series).cells[commit] = cell
         except (ValueError, OverflowError) as error:
             results.warnings.append(f"{path}: {name} {error}")
 
@@ -352,43 +335,32 @@ def _read_file(
 def _cells(
     result: _Result, names: list[str]
 ) -> Iterator[tuple[tuple[tuple[str, str], ...], frozenset[str], Measurement]]:
-    """Yield each set of parameters, those of one value only, and what was measured with it.
-
-    Raises:
-        ValueError: The result contradicts itself.
-    """
+    """Yield each set of parameters, those of one value only, and what was measured with it."""
     axes = result.params
     if len(names) != len(axes):
         names = [f"param{k + 1}" for k in range(len(axes))]
     combinations = list(product(*axes))
     fixed = frozenset(name for name, axis in zip(names, axes, strict=True) if len(axis) == 1)
-    nulls: list[None] = [None] * len(combinations)
-    columns = (
-        column or nulls
-        for column in (
-            *(result.result, result.samples),
-            *(result.stats_q_25, result.stats_q_75, result.stats_repeat),
-        )
-    )
+    nulls: list[Any] = [None] * len(combinations)
     try:
-        rows = list(zip(combinations, *columns, strict=True))
+        rows = list(
+            zip(
+                combinations,
+                result.result or nulls,
+                result.samples or nulls,
+                result.stats_q_25 or nulls,
+                result.stats_q_75 or nulls,
+                result.stats_repeat or nulls,
+                strict=True,
+            )
+        )
     except ValueError:
         raise ValueError(f"has not one value for each of {len(combinations)} parameters") from None
-    for values, *cell in rows:
-        yield tuple(zip(names, values, strict=True)), fixed, _measurement(*cell)
-
-
-def _measurement(
-    value: float | None,
-    samples: list[float] | None,
-    q25: float | None,
-    q75: float | None,
-    count: int | None,
-) -> Measurement:
-    if value is None:
-        return Measurement(FAILED)
-    if not math.isfinite(value):
-        return Measurement(NOT_APPLICABLE)
-    finite = tuple(sample for sample in samples or () if math.isfinite(sample))
-    quartiles = None if q25 is None or q75 is None else (q25, q75)
-    return Measurement(OK, value, finite, quartiles, len(finite) or max(count or 1, 1))
+    for values, value, samples, q25, q75, count in rows:
+        if value is None or not math.isfinite(value):
+            cell = Measurement(FAILED if value is None else NOT_APPLICABLE)
+        else:
+            finite = tuple(sample for sample in samples or () if math.isfinite(sample))
+            quartiles = None if q25 is None or q75 is None else (q25, q75)
+            cell = Measurement(OK, value, finite, quartiles, len(finite) or max(count or 1, 1))
+        yield tuple(zip(names, values, strict=True)), fixed, cell

@@ -6,8 +6,6 @@ commits, or series x commits x blocks, with NaN for what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, polygamma
@@ -43,7 +41,7 @@ _MIDDLE = 0.4549
 """Median of the square of a normal variable."""
 
 
-def same_blocks(blocks: Array, paired: Booleans) -> Array:
+def same_blocks(blocks: Array, paired: Booleans | bool) -> Array:
     """Take out of each block what all series of its commit have in common there.
 
     A worker visits all cases, so a burst of a few seconds hits many of them in the same block.
@@ -61,7 +59,7 @@ def restlessness(blocks: Array, paired: Booleans) -> Array:
     return np.asarray(np.where(taken.any(axis=0), spread, 0.0), dtype=np.float64)
 
 
-def _common(blocks: Array, paired: Booleans) -> tuple[Array, Booleans]:
+def _common(blocks: Array, paired: Booleans | bool) -> tuple[Array, Booleans]:
     """What most series have in common, commits x blocks, and which series take part where."""
     counts = np.isfinite(blocks).sum(axis=2)
     full = (counts == counts.max(axis=0)) & (counts > 0) & paired
@@ -149,40 +147,32 @@ def common_shift(values: Array, levels: Array, counts: Array) -> Array:
     return np.asarray(np.where(told, median(most, 0), 0.0), dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class GapScatter:
-    """By how much values differ from commit to commit beyond what the blocks of both explain.
+def run_scatter(values: Array, variances: Array, together: Booleans) -> tuple[Array, float]:
+    """Variance that each commit adds beyond what its blocks explain, and about its dof.
 
-    Attributes:
-        each: Variance of that, one a gap between commits; NaN where too few series tell.
-        usual: The same of all gaps together.
-        dof: Degrees of freedom of ``usual``, about.
+    Each commit is compared with the next. Where most series differ by more than their errors, the
+    machine did not slow all cases alike. What lies far off by the median of all is a change of its
+    own and left out. ``values`` are without what most have in common.
+
+    A commit whose times stand ``together`` adds as much as is usual, or more: what scatters on
+    both sides of it is its own, while a change of the code scatters on one side. So the smaller
+    side counts; the first and the last commit have one side only. Values that share no machine
+    speed, such as memory, add the same everywhere, from the median gap, the lower one of two: a
+    change of the code may move all series at once, at fewer than half of the commits. With a
+    single gap nothing is known of it.
     """
-
-    each: Array
-    usual: float
-    dof: float
-
-
-def gaps(values: Array, variances: Array, fewest: int) -> GapScatter:
-    """Compare each commit with the next.
-
-    Where most series differ by more than their errors, the machine did not slow all cases alike.
-    What lies far off by the median of all is a change of its own and left out.
-
-    Args:
-        values: Series x commits, what most have in common taken out.
-        variances: Squared errors from the blocks.
-        fewest: Series without which a gap tells nothing.
-    """
+    fewest = FEWEST_TOGETHER if together.any() else 1
     steps = np.diff(values, axis=1) ** 2
     expected = variances[:, 1:] + variances[:, :-1]
     told = np.isfinite(steps).sum(axis=0) >= fewest
     each = np.where(told, _beyond(steps, expected), np.nan)
-    usual = _beyond(steps[:, told].reshape(-1, 1), expected[:, told].reshape(-1, 1))
-    count = float(np.isfinite(steps[:, told]).sum())
-    typical = float(np.nan_to_num(usual[0])) if told.any() else 0.0
-    return GapScatter(each, typical, max(count / 2, 1.0))
+    every = _beyond(steps[:, told].reshape(-1, 1), expected[:, told].reshape(-1, 1))
+    usual = float(np.nan_to_num(every[0])) / 2 if told.any() else 0.0
+    smaller = np.fmin(np.append(np.nan, each), np.append(each, np.nan))
+    own = np.maximum(np.nan_to_num(smaller - usual), usual)
+    alike = _lower_median(each) / 2 if np.isfinite(each).sum() >= 2 else 0.0
+    dof = max(float(np.isfinite(steps[:, told]).sum()) / 2, 1.0)
+    return np.where(together, own, alike), dof
 
 
 def _beyond(squares: Array, expected: Array) -> Array:
@@ -194,33 +184,6 @@ def _beyond(squares: Array, expected: Array) -> Array:
     return np.maximum(_mean(np.where(near, squares - expected, np.nan), axis=0), 0.0)
 
 
-def own_scatter(gaps: GapScatter) -> Array:
-    """Variance that each commit adds by itself, of times that share a machine.
-
-    As much as is usual, or more: what scatters on both sides of a commit is its own, while a
-    change of the code scatters on one side. So the smaller side counts. The first and the last
-    commit have one side only.
-    """
-    usual = gaps.usual / 2
-    left, right = (
-        np.concatenate([[np.nan], gaps.each]),
-        np.concatenate([gaps.each, [np.nan]]),
-    )
-    own = np.nan_to_num(np.fmin(left, right) - usual)
-    return np.asarray(np.maximum(own, usual), dtype=np.float64)
-
-
-def usual_scatter(gaps: GapScatter) -> Array:
-    """Variance that every commit adds, of values that share no machine speed, such as memory.
-
-    From the median gap, the lower one of two: a change of the code may move all series at once,
-    at fewer than half of the commits. With a single gap nothing is known of it.
-    """
-    several = np.isfinite(gaps.each).sum() >= 2
-    usual = _lower_median(gaps.each) / 2 if several else 0.0
-    return np.full(len(gaps.each) + 1, usual)
-
-
 def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> Array:
     """Degrees of freedom of the variance that blocks and runs together make, one a series.
 
@@ -229,7 +192,7 @@ def joined_dof(blocks: Array, blocks_dof: Array, own: Array, own_dof: float) -> 
 
     Args:
         blocks: Squared errors from the blocks, series x commits.
-        blocks_dof: Degrees of freedom of theirs, one a series; NaN where there are none.
+        blocks_dof: Their degrees of freedom, one a series; NaN where there are none.
         own: Variance of each commit beyond that.
         own_dof: Degrees of freedom of ``own``.
     """
@@ -243,11 +206,7 @@ def unevenness(shift: Array, sentinel: Array | None) -> Array:
 
     A machine that is slower by a third is slower by about as much for all. One on which others
     have taken the cores is ten times as slow for some cases, and as fast as ever for others. A
-    sentinel tells it better than most times do: these may have become slower.
-
-    Args:
-        shift: What most times did, in logarithms.
-        sentinel: Logarithms of the sentinel's; null if there is none.
+    sentinel tells it better than what most times did, the ``shift``: these may have become slower.
     """
     apart = np.abs(shift - _lower_median(shift))
     if sentinel is not None and np.isfinite(sentinel).any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,6 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
 from paraformer_bench.study.record import Facts
 from paraformer_bench.study.registry import EXECUTIONS, MODELS, RUNTIMES, THREADS
-
-Execute = Callable[[Case, nn.Module, Tensor], Forward]
-"""Puts a net under its execution: from case, model and example to what runs the net."""
 
 
 @dataclass
@@ -46,30 +44,90 @@ class Bench:
 
 
 class Builder:
-    """Builds the cases of one block on one device.
+    """Builds the cases of one block on one device; who can do more than that derives from it.
 
-    Whoever can do more than that derives from it.
-
-    Args:
-        device: Where the cases live.
-        block: Index of the block.
+    Every block checks and times other random inputs, drawn from its index.
     """
 
     def __init__(self, device: Device, block: int) -> None:
         self.device = device
         self.block = block
 
+    def prepare(self, case: Case, seconds: float, references: References) -> Bench:
+        """Build a case, check that it computes the right thing, measure its memory, warm it up.
+
+        The warm-up takes ``seconds`` at most. ``references`` are filled and used, so that
+        executions of one model share one.
+
+        Raises:
+            Mismatch: It computes something else than the model's plain loop.
+            Unsupported: It cannot run here.
+        """
+        where, memory = self.device.torch_device, self.device.memory
+        precision.check(case.dtype, where)
+        self.use(case)
+        with in_its_mode(case):
+            get_ready(case, where)
+            make_workspaces(case, where)
+            memory.mark()
+            model = build_model(case, where)
+            facts = Facts(parameter_bytes=parameter_bytes(model))
+            check_input = make_input(case, where, _seed("check", self.block, case.batch))
+            gate = make_gate(case, model, check_input, references)
+            example = make_example(case, where, self.block)
+            # What other processes or threads dispatch is not counted; the plain loop's FLOPs are
+            # those of every execution.
+            elsewhere = EXECUTIONS.get(case.execution).traits.spread == THREADS or case.devices > 1
+            if elsewhere:
+                null_reasons = _count(facts, model, example, flops_alone=True)
+            run = self.run_or_step(case, model, example)
+            if case.mode == "train":
+                run(example)  # the optimiser makes its state at its first step and never again
+            # Counted before the runtime is there: a graph's gradients must be the last ones made.
+            if not elsewhere:
+                null_reasons = _count(facts, run, example)
+            call = RUNTIMES.get(case.runtime).factory(run, example)
+            facts.relative_error = gate(call(check_input))
+            facts.compile_seconds = getattr(call, "compile_seconds", None)
+            if facts.compile_seconds is None:
+                null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
+            del check_input, gate, model
+            bench = _bench(case, call, example)
+            times = warm_up(bench.call, self.device.clock, seconds)
+            peak = memory.peak(bench.call)
+        facts.warmup_calls, bench.busy = len(times), sum(times)
+        facts.peak_bytes, facts.reserved_bytes = peak.peak_bytes, peak.reserved_bytes
+        bench.facts, bench.null_reasons = facts, null_reasons | peak.null_reasons
+        return bench
+
+    def rebuild(self, case: Case) -> Bench:
+        """Build a case that `prepare` has accepted before, with one warm-up call."""
+        where = self.device.torch_device
+        precision.check(case.dtype, where)
+        self.use(case)
+        with in_its_mode(case):
+            get_ready(case, where)
+            example = make_example(case, where, self.block)
+            run = self.run_or_step(case, build_model(case, where), example)
+            bench = _bench(case, RUNTIMES.get(case.runtime).factory(run, example), example)
+            bench.busy = self.device.clock.wall(bench.call)
+        return bench
+
     def use(self, case: Case) -> None:
         """Make the settings of the whole process that a case needs, before it is called."""
         precision.use(case.dtype)
 
-    def prepare(self, case: Case, seconds: float, references: References) -> Bench:
-        """Make a case ready for the first time; see `prepare`."""
-        return prepare(case, self.device, self.block, seconds, references)
+    def run_or_step(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Return the net under its execution, or the step that trains it so."""
+        execute = partial(self.execute, case)
+        if case.mode == "train":
+            return make_step(model, execute, example, case.scope)
+        return execute(model, example)
 
-    def rebuild(self, case: Case) -> Bench:
-        """Make a case ready that has been so before; see `rebuild`."""
-        return rebuild(case, self.device, self.block)
+    def execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Put a net under its execution, which may rewrite it."""
+        run: Forward = EXECUTIONS.get(case.execution).factory(model, example)
+        return run
 
     def drop(self, cases: Iterable[Case]) -> None:
         """Give back the memory of cases that nobody refers to any more."""
@@ -116,112 +174,9 @@ def make_input(case: Case, device: torch.device, seed: int) -> Tensor:
     return torch.randn(shape, device=device, dtype=dtype, generator=generator)
 
 
-def on_one_device(case: Case, model: nn.Module, example: Tensor) -> Forward:
-    """Put a net under its execution, which may rewrite it."""
-    run: Forward = EXECUTIONS.get(case.execution).factory(model, example)
-    return run
-
-
-@in_its_mode
-def prepare(
-    case: Case,
-    device: Device,
-    block: int,
-    seconds: float,
-    references: References,
-    execute: Execute = on_one_device,
-) -> Bench:
-    """Build a case, check that it computes the right thing, measure its memory, warm it up.
-
-    Args:
-        case: What to prepare.
-        device: Where.
-        block: Index of the block; every block checks against other random inputs.
-        seconds: Time for the warm-up.
-        references: Filled and used, so that executions of one model share the reference.
-        execute: Puts the net under its execution.
-
-    Raises:
-        Mismatch: It computes something else than the model's plain loop.
-        Unsupported: It cannot run here.
-    """
-    where = device.torch_device
-    precision.check(case.dtype, where)
-    precision.use(case.dtype)
-    get_ready(case, where)
-    make_workspaces(case, where)
-    device.memory.mark()
-    model = build_model(case, where)
-    facts = Facts(parameter_bytes=parameter_bytes(model))
-    check_input = make_input(case, where, _seed("check", block, case.batch))
-    gate = make_gate(case, model, check_input, references)
-    example = make_example(case, where, block)
-    elsewhere = _dispatches_elsewhere(case)
-    if elsewhere:
-        null_reasons = _count(facts, model, example, flops_alone=True)
-    run = run_or_step(case, model, example, execute)
-    if case.mode == "train":
-        run(example)  # the optimiser makes its state at its first step and never again
-    # Counted before the runtime is there: a graph's gradients must be the last ones made.
-    if not elsewhere:
-        null_reasons = _count(facts, run, example)
-    call = RUNTIMES.get(case.runtime).factory(run, example)
-    facts.relative_error = gate(call(check_input))
-    facts.compile_seconds = getattr(call, "compile_seconds", None)
-    if facts.compile_seconds is None:
-        null_reasons["compile_seconds"] = f"runtime {case.runtime} compiles nothing"
-    del check_input, gate, model
-    timed = _timed(case, call, example)
-    times = warm_up(timed, device.clock, seconds)
-    peak = device.memory.peak(timed)
-    facts.warmup_calls = len(times)
-    facts.peak_bytes, facts.reserved_bytes = peak.peak_bytes, peak.reserved_bytes
-    null_reasons |= peak.null_reasons
-    return Bench(timed, facts, sum(times), null_reasons, lambda: getattr(call, "compilations", 0))
-
-
-@in_its_mode
-def rebuild(
-    case: Case,
-    device: Device,
-    block: int,
-    annotate: Callable[[nn.Module], object] | None = None,
-    execute: Execute = on_one_device,
-) -> Bench:
-    """Build a case again that `prepare` has accepted before, with one warm-up call.
-
-    Args:
-        case: What to build.
-        device: Where.
-        block: Index of the block.
-        annotate: Receives the model once its execution is there and before its runtime is.
-        execute: Puts the net under its execution.
-    """
-    where = device.torch_device
-    precision.use(case.dtype)
-    example = make_example(case, where, block)
-    model = build_model(case, where)
-    run = run_or_step(case, model, example, execute)
-    if annotate is not None:
-        annotate(model)
-    call = RUNTIMES.get(case.runtime).factory(run, example)
-    timed = _timed(case, call, example)
-    busy = device.clock.wall(timed)
-    return Bench(timed, busy=busy, compilations=lambda: getattr(call, "compilations", 0))
-
-
 def make_example(case: Case, device: torch.device, block: int) -> Tensor:
     """Draw the input that the timed calls of a case get in a block."""
     return make_input(case, device, _seed("example", block, case.batch))
-
-
-def run_or_step(
-    case: Case, model: nn.Module, example: Tensor, execute: Execute = on_one_device
-) -> Callable[[Tensor], Tensor]:
-    """Return the net under its execution, or the step that trains it so."""
-    if case.mode == "train":
-        return make_step(model, lambda net, x: execute(case, net, x), example, case.scope)
-    return execute(case, model, example)
 
 
 def parameter_bytes(model: nn.Module) -> int:
@@ -230,22 +185,10 @@ def parameter_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in own)
 
 
-def _dispatches_elsewhere(case: Case) -> bool:
-    """Whether operations are dispatched in other processes or threads, where none are counted."""
-    return case.devices > 1 or EXECUTIONS.get(case.execution).traits.spread == THREADS
-
-
 def _count(
     facts: Facts, run: Callable[[Tensor], object], x: Tensor, *, flops_alone: bool = False
 ) -> dict[str, str]:
-    """Note what one call does, or return why that is not known: what can run can be timed.
-
-    Args:
-        facts: Receives the counts.
-        run: Is called.
-        x: With this.
-        flops_alone: It is the plain loop, whose FLOPs are those of every execution.
-    """
+    """Note what one call does, or return why that is not known: what can run can be timed."""
     try:
         counts = count(run, x)
     except Exception as error:
@@ -259,7 +202,9 @@ def _count(
     return {}
 
 
-def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[[], object]:
+def _bench(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Bench:
+    """Bind the call of a case to its input."""
+
     def infer() -> object:
         return call(x)
 
@@ -267,7 +212,8 @@ def _timed(case: Case, call: Callable[[Tensor], object], x: Tensor) -> Callable[
         with recording():  # samples are taken under the worker's inference mode
             return call(x)
 
-    return train if case.mode == "train" else infer
+    timed = train if case.mode == "train" else infer
+    return Bench(timed, compilations=lambda: getattr(call, "compilations", 0))
 
 
 def _seed(*parts: object) -> int:

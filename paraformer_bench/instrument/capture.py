@@ -83,17 +83,10 @@ def capture(
 ) -> Profile:
     """Time a few calls without the profiler, then take the timeline of as many.
 
-    Every step of the trace (``ProfilerStep#N``) is one call, synchronised before and after.
-
-    Args:
-        call: Runs the net once; warmed up.
-        clock: Times each call.
-        device: Where the net runs.
-        folder: Receives ``<device>.<nanoseconds>.pt.trace.json.gz``.
-        seconds: Time for the profiled calls, within the bounds on their number.
-
-    Returns:
-        With `file` relative to the parent of ``folder``.
+    Every step of the trace (``ProfilerStep#N``) is one call, synchronised before and after; there
+    are as many as fit into ``seconds``, within the bounds on their number. The trace is
+    ``<device>.<nanoseconds>.pt.trace.json.gz`` in ``folder``; what is returned names it relative
+    to the parent of that.
 
     Raises:
         Unsupported: The trace is too large to be kept.
@@ -105,8 +98,18 @@ def capture(
     # trace view. The digits tell traces of one case apart.
     path = folder / f"{str(device).replace(':', '')}.{time.time_ns()}{ENDING}"
     partial = folder / PARTIAL  # no reader takes it for a trace
+    profiled: list[float] = []
     try:
-        profiled = _profile(call, clock, device, partial, steps)
+        with profile(
+            activities=_activities(device),
+            schedule=schedule(wait=0, warmup=WARM_UP_STEPS, active=steps, repeat=1),
+            on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(partial)),
+            record_shapes=True,
+            profile_memory=True,
+        ) as profiler:
+            for _ in range(WARM_UP_STEPS + steps):
+                profiled.append(clock.wall(call))
+                profiler.step()
         size = partial.stat().st_size
         if size > MOST_TRACE_BYTES:
             raise Unsupported(f"its trace of {steps} calls takes {size / 1e6:.0f} MB")
@@ -117,27 +120,9 @@ def capture(
         file=f"{folder.name}/{path.name}",
         steps=steps,
         bytes=size,
-        seconds_per_call_profiled=median(profiled),
+        seconds_per_call_profiled=median(profiled[WARM_UP_STEPS:]),
         seconds_per_call_unprofiled=median(plain),
     )
-
-
-def _profile(
-    call: Callable[[], object], clock: Clock, device: torch.device, path: Path, steps: int
-) -> list[float]:
-    """Write the timeline of ``steps`` calls to ``path``; return the wall seconds of each."""
-    times = []
-    with profile(
-        activities=_activities(device),
-        schedule=schedule(wait=0, warmup=WARM_UP_STEPS, active=steps, repeat=1),
-        on_trace_ready=lambda profiler: profiler.export_chrome_trace(str(path)),
-        record_shapes=True,
-        profile_memory=True,
-    ) as profiler:
-        for _ in range(WARM_UP_STEPS + steps):
-            times.append(clock.wall(call))
-            profiler.step()
-    return times[WARM_UP_STEPS:]
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import median
 
 import torch
@@ -15,8 +15,6 @@ from paraformer_bench.instrument.device import is_out_of_memory
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.study.ceilings import Copy, Product
 from paraformer_bench.study.errors import Unsupported
-
-MIB = 2**20
 
 CPU_COPIES = tuple(2**k for k in range(20, 29))
 """Bytes that a copy touches: 1 MiB, below which starting it takes over a tenth of the time, to
@@ -34,78 +32,19 @@ _LONGEST_CALL = 0.15
 _LAUNCHES = 200
 _NODES = (100, 200)
 
-
-@dataclass
-class Probe:
-    """Something that is measured several times.
-
-    Attributes:
-        make: Allocates what the call needs and returns the call.
-        seconds: Seconds of one call, one value a round.
-    """
-
-    make: Callable[[], Call]
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        """Second shortest of the rounds: a limit that was reached more than once."""
-        return sorted(self.seconds)[:2][-1]
-
-
-def measure(probes: Sequence[Probe], time_call: Callable[[Call], float], rounds: int) -> None:
-    """Time every probe once a round, each round in another order.
-
-    A burst of something else so spoils single rounds, not single sizes.
-    """
-    for turn in range(rounds):
-        order = list(probes)
-        random.Random(turn).shuffle(order)
-        for probe in order:
-            probe.seconds.append(time_call(probe.make()))
-
-
-def batch_time(clock: Clock) -> Callable[[Call], float]:
-    """Return what times a call on the host's clock: as many in a row as 10 ms take."""
-
-    def timed(call: Call) -> float:
-        call()
-        once = _stopwatch(clock, call)
-        count = min(_MOST_CALLS, max(1, int(_BATCH_SECONDS / max(once, 1e-9))))
-        start = clock.now()
-        for _ in range(count):
-            call()
-        return (clock.now() - start) / count
-
-    return timed
-
-
-def device_time(clock: Clock) -> Callable[[Call], float]:
-    """Return what times a call on the device: the median of some that did not run dry."""
-
-    def timed(call: Call) -> float:
-        call()
-        samples = [sample for _ in range(7) if (sample := clock.device(call)) is not None]
-        good = [sample.seconds for sample in samples if not sample.dry]
-        return median(good or [sample.seconds for sample in samples])
-
-    return timed
+Make = Callable[[], Call]
+"""Allocates what a call needs and returns it."""
+Timer = Callable[[Call], float]
 
 
 def copies(device: torch.device, clock: Clock, room: int) -> list[Copy]:
-    """Measure copies of growing size.
-
-    Args:
-        device: Where.
-        clock: Its clock.
-        room: Bytes that may be touched.
-    """
+    """Measure copies of growing size that touch ``room`` bytes at most."""
     sizes = CPU_COPIES if device.type == "cpu" else CUDA_COPIES
-    probes = {size: Probe(_copy(device, size)) for size in sizes if size <= room}
-    measure(list(probes.values()), _timer(device, clock), _ROUNDS)
+    makes = {size: _copy(device, size) for size in sizes if size <= room}
+    seconds = _measure(makes, _timer(device, clock), _ROUNDS)
     release(device)
     # A copy of n bytes reads n and writes n: what it touches is what it moves.
-    return [Copy(size, size / probe.best) for size, probe in probes.items()]
+    return [Copy(size, size / _best(times)) for size, times in seconds.items()]
 
 
 def products(device: torch.device, clock: Clock, dtype: str) -> list[Product]:
@@ -116,50 +55,20 @@ def products(device: torch.device, clock: Clock, dtype: str) -> list[Product]:
     """
     precision.check(dtype, device)
     precision.use(dtype)
-    timed = _timer(device, clock)
-    probes: dict[int, Probe] = {}
+    timer = _timer(device, clock)
+    makes: dict[int, Make] = {}
+    first: dict[int, float] = {}
     for side in CPU_SIDES if device.type == "cpu" else CUDA_SIDES:
-        probe = Probe(_product(device, dtype, side))
-        probe.seconds.append(timed(probe.make()))
-        probes[side] = probe
-        if probe.best > _LONGEST_CALL:
+        makes[side] = _product(device, dtype, side)
+        first[side] = timer(makes[side]())
+        if first[side] > _LONGEST_CALL:
             break
-    measure(list(probes.values()), timed, _ROUNDS - 1)
+    seconds = _measure(makes, timer, _ROUNDS - 1)
     release(device)
-    return [Product(dtype, 2 * side**3, probe.best) for side, probe in probes.items()]
-
-
-def launch_seconds(device: torch.device, clock: Clock) -> float:
-    """Host time of one eager operation that has next to nothing to do, many in a row."""
-    tiny = torch.zeros(1, device=device)
-
-    def once() -> float:
-        _wait(device)
-        start = clock.now()
-        for _ in range(_LAUNCHES):
-            tiny.add_(1)
-        return (clock.now() - start) / _LAUNCHES
-
-    once()
-    return median(once() for _ in range(2 * _ROUNDS))
-
-
-def sync_seconds(device: torch.device, clock: Clock) -> float:
-    """Host time of waiting for a device that has nothing to do; 0 on a CPU."""
-    if device.type == "cpu":
-        return 0.0
-    _wait(device)
-    return median(_stopwatch(clock, lambda: _wait(device)) for _ in range(_LAUNCHES))
-
-
-def node_seconds(device: torch.device, clock: Clock) -> float | None:
-    """Device time that one more small node adds to a CUDA graph; None if none can be seen."""
-    if device.type == "cpu":
-        return None
-    few, many = (_graph(device, nodes) for nodes in _NODES)
-    timed = device_time(clock)
-    slope = median((timed(many) - timed(few)) / (_NODES[1] - _NODES[0]) for _ in range(_ROUNDS))
-    return slope if slope > 0 else None
+    return [
+        Product(dtype, 2 * side**3, _best([first[side], *times]))
+        for side, times in seconds.items()
+    ]
 
 
 def probe_products(
@@ -176,11 +85,82 @@ def probe_products(
                 raise
 
 
-def _timer(device: torch.device, clock: Clock) -> Callable[[Call], float]:
-    return batch_time(clock) if device.type == "cpu" else device_time(clock)
+def launch_seconds(device: torch.device, clock: Clock) -> float:
+    """Host time of one eager operation that has next to nothing to do, many in a row."""
+    tiny = torch.zeros(1, device=device)
+
+    def launches() -> None:
+        for _ in range(_LAUNCHES):
+            tiny.add_(1)
+
+    def once() -> float:
+        _wait(device)
+        return _host_time(clock, launches) / _LAUNCHES
+
+    once()
+    return median(once() for _ in range(2 * _ROUNDS))
 
 
-def _copy(device: torch.device, size: int) -> Callable[[], Call]:
+def sync_seconds(device: torch.device, clock: Clock) -> float:
+    """Host time of waiting for a device that has nothing to do; 0 on a CPU."""
+    if device.type == "cpu":
+        return 0.0
+    _wait(device)
+    return median(_host_time(clock, lambda: _wait(device)) for _ in range(_LAUNCHES))
+
+
+def node_seconds(device: torch.device, clock: Clock) -> float | None:
+    """Device time that one more small node adds to a CUDA graph; None if none can be seen."""
+    if device.type == "cpu":
+        return None
+    few, many = (_graph(device, nodes) for nodes in _NODES)
+    slope = median(
+        (device_time(clock, many) - device_time(clock, few)) / (_NODES[1] - _NODES[0])
+        for _ in range(_ROUNDS)
+    )
+    return slope if slope > 0 else None
+
+
+def batch_time(clock: Clock, call: Call) -> float:
+    """Time a call on the host's clock: as many in a row as 10 ms take."""
+    call()
+    count = int(_BATCH_SECONDS / max(clock.wall(call), 1e-9))
+    count = min(_MOST_CALLS, max(1, count))
+    return clock.repeat(call, count) / count
+
+
+def device_time(clock: Clock, call: Call) -> float:
+    """Time a call on the device: the median of some that did not run dry."""
+    call()
+    samples = [sample for _ in range(7) if (sample := clock.device(call)) is not None]
+    good = [sample.seconds for sample in samples if not sample.dry]
+    return median(good or [sample.seconds for sample in samples])
+
+
+def _timer(device: torch.device, clock: Clock) -> Timer:
+    return partial(batch_time if device.type == "cpu" else device_time, clock)
+
+
+def _measure(makes: Mapping[int, Make], timer: Timer, rounds: int) -> dict[int, list[float]]:
+    """Time every size once a round, each round in another order.
+
+    A burst of something else so spoils single rounds, not single sizes.
+    """
+    seconds: dict[int, list[float]] = {size: [] for size in makes}
+    for turn in range(rounds):
+        order = list(makes)
+        random.Random(turn).shuffle(order)
+        for size in order:
+            seconds[size].append(timer(makes[size]()))
+    return seconds
+
+
+def _best(seconds: Sequence[float]) -> float:
+    """Second shortest of the rounds: a limit that was reached more than once."""
+    return sorted(seconds)[:2][-1]
+
+
+def _copy(device: torch.device, size: int) -> Make:
     def make() -> Call:
         source = torch.ones(size // 8, device=device)
         target = torch.zeros(size // 8, device=device)
@@ -189,7 +169,7 @@ def _copy(device: torch.device, size: int) -> Callable[[], Call]:
     return make
 
 
-def _product(device: torch.device, dtype: str, side: int) -> Callable[[], Call]:
+def _product(device: torch.device, dtype: str, side: int) -> Make:
     def make() -> Call:
         storage = precision.storage(dtype)
         left = torch.full((side, side), 0.5, device=device, dtype=storage)
@@ -214,7 +194,7 @@ def _graph(device: torch.device, nodes: int) -> Call:
     return replay
 
 
-def _stopwatch(clock: Clock, call: Call) -> float:
+def _host_time(clock: Clock, call: Call) -> float:
     start = clock.now()
     call()
     return clock.now() - start

@@ -41,11 +41,13 @@ class CpuClock:
         return time.perf_counter() - start
 
     def repeat(self, call: Call, times: int) -> float:
-        """Seconds from before the first call to after the last."""
-        start = time.perf_counter()
-        for _ in range(times):
-            call()
-        return time.perf_counter() - start
+        """Seconds from before the first call to after the last, as `wall` takes them."""
+
+        def calls() -> None:
+            for _ in range(times):
+                call()
+
+        return self.wall(calls)
 
     def device(self, call: Call) -> DeviceSample | None:
         """None: the CPU is the host."""
@@ -64,8 +66,7 @@ class CudaClock(CpuClock):
     (https://stackoverflow.com/questions/53970187), and a call may wait for the device within. Such
     a sample is taken behind as many launches as the queue holds, and counts as dry.
 
-    Args:
-        device: The CUDA device; its context must exist.
+    The context of ``device`` must exist.
     """
 
     _SHORTEST_LEAD = 50e-6
@@ -90,15 +91,6 @@ class CudaClock(CpuClock):
         torch.cuda.synchronize(self._device)
         start = time.perf_counter()
         call()
-        torch.cuda.synchronize(self._device)
-        return time.perf_counter() - start
-
-    def repeat(self, call: Call, times: int) -> float:
-        """Seconds from before the first call until the device is idle again."""
-        torch.cuda.synchronize(self._device)
-        start = time.perf_counter()
-        for _ in range(times):
-            call()
         torch.cuda.synchronize(self._device)
         return time.perf_counter() - start
 

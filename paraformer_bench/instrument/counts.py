@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import (
-    flop_registry,
-    sdpa_backward_flop_count,
-    sdpa_flop_count,
-)
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 _aten = torch.ops.aten
 _NO_KERNEL = {
@@ -63,28 +59,18 @@ def count(call: Callable[[Tensor], object], x: Tensor) -> Counts:
     )
 
 
-def _cpu_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
-
-
-def _cpu_attention_backward(
-    gradient: Sequence[int],
-    query: Sequence[int],
-    key: Sequence[int],
-    value: Sequence[int],
-    *_: Any,
-) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
-
-
 def _product(total: object, left: Sequence[int], right: Sequence[int], *_: Any) -> int:
     """Operations of a (batched) product added in place, from the shapes of its factors."""
     return 2 * math.prod(left) * right[-1]
 
 
 _UNTOLD: Mapping[Any, Callable[..., int]] = {
-    _aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
+    _aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_: sdpa_flop_count(query, key, value)
+    ),
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, query, key, value, *_: sdpa_backward_flop_count(grad, query, key, value)
+    ),
     _aten.addmm_: _product,
     _aten.baddbmm_: _product,
 }
@@ -113,7 +99,8 @@ def _dispatch(
         return out  # the last: an optimiser marks its steps for profilers
     flops = 0
     if packet in _UNTOLD:
-        flops = _UNTOLD[packet](*tree_map(_shape, args))
+        shapes = tree_map(lambda value: value.shape if isinstance(value, Tensor) else value, args)
+        flops = _UNTOLD[packet](*shapes)
     elif packet in flop_registry:
         flops = int(flop_registry[packet](*args, **kwargs, out_val=out))
     size = _bytes(tree_leaves((args, kwargs))) + _bytes(tree_leaves(out))
@@ -133,7 +120,3 @@ def _bytes(values: Iterable[object]) -> int:
         for value in values
         if isinstance(value, Tensor)
     )
-
-
-def _shape(value: object) -> object:
-    return value.shape if isinstance(value, Tensor) else value

@@ -10,7 +10,7 @@ import torch
 
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.clock import Clock, CpuClock, CudaClock
-from paraformer_bench.instrument.energy import Meter, open_meter
+from paraformer_bench.instrument.energy import Meter, NoMeter, open_meter
 from paraformer_bench.instrument.gate import Mismatch
 from paraformer_bench.instrument.memory import (
     CpuMemory,
@@ -19,7 +19,7 @@ from paraformer_bench.instrument.memory import (
     refuse_the_impossible,
     steady_malloc,
 )
-from paraformer_bench.instrument.meters import HostLoad, NoTelemetry, Telemetry, open_telemetry
+from paraformer_bench.instrument.meters import HostLoad, Telemetry, open_telemetry
 from paraformer_bench.study.errors import Unsupported
 from paraformer_bench.study.record import Status
 
@@ -33,17 +33,13 @@ class Device:
     memory: Memory
     telemetry: Telemetry
     host: HostLoad
-    meter: Meter
-
-    def synchronize(self) -> None:
-        """Wait for the device, raising whatever error its work has left behind."""
-        if self.torch_device.type == "cuda":
-            torch.cuda.synchronize(self.torch_device)
+    meter: Meter | NoMeter
 
     def healthy(self) -> bool:
         """Whether the device still answers; a CUDA context does not survive a bad kernel."""
         try:
-            self.synchronize()
+            if self.torch_device.type == "cuda":
+                torch.cuda.synchronize(self.torch_device)  # raises what its work has left behind
             torch.zeros(1, device=self.torch_device).add_(1).cpu()
         except Exception:
             return False
@@ -68,15 +64,14 @@ def open_device(name: str) -> Device:
     precision.use("float32")
     device = torch.device(name)
     if device.type == "cpu":
-        nothing = NoTelemetry("the device is no GPU")
         host = HostLoad(needed=torch.get_num_threads())
-        return Device(device, CpuClock(), CpuMemory(), nothing, host, open_meter(None))
+        telemetry, meter = open_telemetry(None), open_meter(None)
+        return Device(device, CpuClock(), CpuMemory(), telemetry, host, meter)
     torch.cuda.set_device(device)
     torch.cuda.init()
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    clock, memory = CudaClock(device), CudaMemory(device)
-    telemetry, host = open_telemetry(uuid), HostLoad(needed=1)
-    return Device(device, clock, memory, telemetry, host, open_meter(uuid))
+    telemetry, host, meter = open_telemetry(uuid), HostLoad(needed=1), open_meter(uuid)
+    return Device(device, CudaClock(device), CudaMemory(device), telemetry, host, meter)
 
 
 # What PyTorch and the libraries under it say in a plain RuntimeError when memory runs out.

@@ -35,35 +35,22 @@ _BACKWARDS = 0.5
 """Share of a counter's range: a step between two looks that seems longer was one back."""
 
 
+@dataclass(frozen=True)
 class NoMeter:
     """Stands in where no energy can be read, and says why."""
 
-    source = "nothing"
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def begin(self) -> None:
-        """Refuse."""
-        raise Unsupported(self.reason)
-
-    def read(self) -> float:
-        """Refuse."""
-        raise Unsupported(self.reason)
+    reason: str
+    source: None = None
 
 
 class NvmlMeter:
     """What one GPU has taken since its driver was loaded (Volta and newer), memory included.
 
-    Args:
-        uuid: The GPU as PyTorch names it.
-        nvml: The ``pynvml`` module or a fake of it.
-
     Raises:
         Unsupported: NVML is not there, or the GPU has no such counter.
     """
 
-    source = "NVML"
+    source, reason = "NVML", None
 
     def __init__(self, uuid: str, nvml: Any) -> None:
         self._uuid = uuid
@@ -88,16 +75,14 @@ class RaplMeter:
 
     Linux shows a zone for each package (``intel-rapl:0``, named ``package-0``), zones for parts of
     it (``intel-rapl:0:0``) and on some machines one for the whole platform (named ``psys``); only
-    packages are added up (kernel documentation, "Power Capping Framework").
-
-    Args:
-        root: The folder of the zones.
+    packages are added up (kernel documentation, "Power Capping Framework"). The counter of each
+    starts anew at a range of its own.
 
     Raises:
         Unsupported: There are no packages, or their counters cannot be read.
     """
 
-    source = "RAPL"
+    source, reason = "RAPL", None
 
     def __init__(self, root: Path) -> None:
         if not os.path.isdir(root):
@@ -106,44 +91,31 @@ class RaplMeter:
         packages = [zone for zone in sorted(zones) if _text(zone / "name").startswith("package")]
         if not packages:
             raise Unsupported(f"no CPU package has an energy counter in {root}")
-        self._packages = [_Package(zone) for zone in packages]
-
-    def begin(self) -> None:
-        """Start the packages' sums at zero."""
-        for package in self._packages:
-            package.begin()
-
-    def read(self) -> float:
-        """Joules since `begin`, counted in millionths."""
-        return sum(package.read() for package in self._packages) / 1e6
-
-
-class _Package:
-    """The counter of one package, which starts anew at its range."""
-
-    def __init__(self, zone: Path) -> None:
-        self._file = zone / "energy_uj"
-        self._range = _number(zone / "max_energy_range_uj")
-        if self._range <= 0:
-            raise Unsupported(f"{zone} does not say where its counter starts anew")
+        self._ranges: dict[Path, int] = {}
+        for zone in packages:
+            self._ranges[zone / "energy_uj"] = most = _number(zone / "max_energy_range_uj")
+            if most <= 0:
+                raise Unsupported(f"{zone} does not say where its counter starts anew")
         self.begin()
 
     def begin(self) -> None:
-        self._last = _number(self._file)
-        self._sum = 0
+        """Start the sum at zero."""
+        self._last = {counter: _number(counter) for counter in self._ranges}
+        self._microjoules = 0
 
-    def read(self) -> int:
-        """Microjoules since `begin`."""
-        now = _number(self._file)
-        step = (now - self._last) % self._range
-        if step > _BACKWARDS * self._range:
-            raise Unsupported(f"{self._file} went backwards")
-        self._last = now
-        self._sum += step
-        return self._sum
+    def read(self) -> float:
+        """Joules since `begin`, counted in millionths."""
+        for counter, most in self._ranges.items():
+            now = _number(counter)
+            step = (now - self._last[counter]) % most
+            if step > _BACKWARDS * most:
+                raise Unsupported(f"{counter} went backwards")
+            self._last[counter] = now
+            self._microjoules += step
+        return self._microjoules / 1e6
 
 
-Meter = NoMeter | NvmlMeter | RaplMeter
+Meter = NvmlMeter | RaplMeter
 """A counter of the energy that a device has taken.
 
 ``begin`` starts a window: what the counter did before does not matter. ``read`` returns joules, of
@@ -152,7 +124,7 @@ cannot be read any more. ``source`` is what is read, as people call it.
 """
 
 
-def open_meter(uuid: str | None) -> Meter:
+def open_meter(uuid: str | None) -> Meter | NoMeter:
     """Return the meter of the GPU with ``uuid``, of the CPU if None, or why there is none."""
     try:
         if uuid is None:
@@ -166,22 +138,9 @@ def open_meter(uuid: str | None) -> Meter:
         return NoMeter(str(error))
 
 
-def describe_meter(meter: Meter) -> dict[str, str | None]:
-    """Say what a meter reads (``source``), or the ``reason`` why it reads nothing."""
-    if isinstance(meter, NoMeter):
-        return {"source": None, "reason": meter.reason}
-    return {"source": meter.source, "reason": None}
-
-
 @dataclass(frozen=True)
 class Window:
-    """Calls back to back between two ticks of the counter.
-
-    Attributes:
-        seconds: How long it lasted.
-        calls: Calls made in it.
-        joules: What the device took in it, idle power included.
-    """
+    """Calls back to back between two ticks of the counter; ``joules`` include idle power."""
 
     seconds: float
     calls: int
@@ -203,14 +162,8 @@ def take_window(call: Call, clock: Clock, meter: Meter, *, seconds: float, limit
 
     The device is waited for after every batch of calls, and only then is the counter looked at:
     rarely in the middle, often at both ends, where a tick is awaited. What a tick has counted is
-    known to belong to the calls made, up to one such batch.
-
-    Args:
-        call: What to call.
-        clock: Makes the calls and times them.
-        meter: Reads the counter.
-        seconds: Least length of the window.
-        limit: Seconds that all of this may take.
+    known to belong to the calls made, up to one such batch. All of this takes ``limit`` seconds
+    at most.
 
     Raises:
         Unsupported: The counter stands still, goes backwards or cannot be read any more, or the
@@ -237,42 +190,42 @@ class _Look(NamedTuple):
     joules: float
 
 
+@dataclass
 class _Load:
     """Keeps the device busy with one call, and watches the counter."""
 
-    def __init__(self, call: Call, clock: Clock, meter: Meter, deadline: float) -> None:
-        self._call = call
-        self._clock = clock
-        self._meter = meter
-        self._deadline = deadline
-        self._calls = 0
-        self._each = 0.0
-        self._joules = float("-inf")
+    call: Call
+    clock: Clock
+    meter: Meter
+    deadline: float
+    calls: int = 0
+    each: float = 0.0  # seconds of one call
+    joules: float = float("-inf")
 
     def run(self, seconds: float) -> None:
         """Call for about ``seconds``, at least once, and wait for the device."""
-        if self._clock.now() + self._each > self._deadline:
+        if self.clock.now() + self.each > self.deadline:
             raise Unsupported(
                 f"no room for an energy window within timeout_seconds: "
-                f"a call takes {self._each:.3g} s"
+                f"a call takes {self.each:.3g} s"
             )
-        count = int(seconds / self._each) if self._each else 1
+        count = int(seconds / self.each) if self.each else 1
         count = min(max(count, 1), _MOST_QUEUED)
-        self._each = self._clock.repeat(self._call, count) / count
-        self._calls += count
+        self.each = self.clock.repeat(self.call, count) / count
+        self.calls += count
 
     def look(self) -> _Look:
         """Look at the counter, which must not have gone backwards."""
-        moment = self._clock.now()
-        before, self._joules = self._joules, self._meter.read()
-        if self._joules < before:
+        moment = self.clock.now()
+        before, self.joules = self.joules, self.meter.read()
+        if self.joules < before:
             raise Unsupported("the energy counter went backwards")
-        return _Look(moment, self._calls, self._joules)
+        return _Look(moment, self.calls, self.joules)
 
     def tick(self) -> _Look:
         """Go on until the counter moves."""
         before = self.look()
-        while self._clock.now() - before.moment < _PATIENCE_SECONDS:
+        while self.clock.now() - before.moment < _PATIENCE_SECONDS:
             self.run(_FINE_SECONDS)
             look = self.look()
             if look.joules > before.joules:

@@ -13,8 +13,13 @@ from typing import Any
 import psutil
 import torch
 
-from paraformer_bench.instrument.energy import describe_meter, open_meter
-from paraformer_bench.instrument.meters import NvmlTelemetry, open_telemetry, throttle_words
+from paraformer_bench.instrument.energy import open_meter
+from paraformer_bench.instrument.meters import (
+    NvmlTelemetry,
+    open_telemetry,
+    throttle_words,
+    usable_cpus,
+)
 from paraformer_bench.study.child import VARIABLES
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
@@ -29,17 +34,27 @@ def collect() -> dict[str, Any]:
     """
     cpu = cpu_facts()
     gpus = {f"cuda:{i}": gpu_facts(i) for i in range(torch.cuda.device_count())}
-    names = {"cpu": cpu_name(cpu)}
-    names |= {name: facts["name"] for name, facts in gpus.items()}
     meters = {"cpu": open_meter(None)}
     meters |= {name: open_meter(facts["uuid"]) for name, facts in gpus.items()}
+    cudnn = torch.backends.cudnn
     return {
-        "devices": names,
+        "devices": {"cpu": cpu_name(cpu)} | {name: facts["name"] for name, facts in gpus.items()},
         "cpu": cpu,
         "gpus": gpus,
-        "energy": {name: describe_meter(meter) for name, meter in meters.items()},
-        "host": host_facts(),
-        "torch": torch_facts(),
+        "energy": {name: {"source": m.source, "reason": m.reason} for name, m in meters.items()},
+        # How far this process stands back: 0 to 19.
+        "host": {
+            "name": platform.node(),
+            "system": platform.platform(),
+            "niceness": os.nice(0),
+        },
+        "torch": {
+            "version": str(torch.__version__),
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn.version() if cudnn.is_available() else None,
+            "mkl": torch.backends.mkl.is_available(),
+            "float32": "full precision; TF32 for dtype tf32 alone",
+        },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
@@ -61,11 +76,10 @@ def cpu_name(facts: Mapping[str, Any]) -> str:
 
 def cpu_facts() -> dict[str, Any]:
     """Model, cores, threads, clock and governor, memory in bytes and load average."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     return {
         "model": _cpu_model(),
-        "usable_cores": usable,
+        "usable_cores": len(usable_cpus()),
         "quota_cores": _quota_cores(),
         "physical_cores": psutil.cpu_count(logical=False),
         "torch_threads": torch.get_num_threads(),
@@ -96,22 +110,6 @@ def gpu_facts(index: int) -> dict[str, Any]:
     else:
         facts["nvml"] = telemetry.null_reasons["telemetry"]
     return facts
-
-
-def torch_facts() -> dict[str, Any]:
-    """How this PyTorch was built and which precision it is set to."""
-    return {
-        "version": str(torch.__version__),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
-        "mkl": torch.backends.mkl.is_available(),
-        "float32": "full precision; TF32 for dtype tf32 alone",
-    }
-
-
-def host_facts() -> dict[str, Any]:
-    """Operating system and name of the machine, and how far this process stands back (0 to 19)."""
-    return {"name": platform.node(), "system": platform.platform(), "niceness": os.nice(0)}
 
 
 def _quota_cores() -> float | None:

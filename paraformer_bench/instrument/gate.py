@@ -48,7 +48,7 @@ class Mismatch(Exception):
 def make_gate(
     case: Case, model: nn.Module, x: Tensor, references: References
 ) -> Callable[[object], float]:
-    """Return what judges the result of a call of the case on ``x``: see `relative_error`.
+    """Return what judges the result of a call of the case on ``x``, and returns its error.
 
     Must be called before an execution rewrites the model.
     """
@@ -57,22 +57,17 @@ def make_gate(
     key = (case.model, case.spec, case.batch, case.dtype, case.scope)
     if key not in references:
         references[key] = reference(model, x)
-    expected = references[key]
-    return lambda output: relative_error(output, expected, x, case.dtype)
+    return lambda output: relative_error(output, references[key], x, case.dtype)
 
 
 def reference(model: nn.Module, x: Tensor) -> Tensor:
-    """Run the model's plain loop in float64 on the first and last rows of a batch.
+    """Run the model's plain loop in float64 on the rows of a batch that are compared.
 
     Must be called before an execution rewrites the model.
 
-    Args:
-        model: The model as built, in the precision of the case.
-        x: The batch the callable will get, first axis the batch.
-
     Returns:
-        The float64 output for the rows that `relative_error` compares, in the host's memory:
-        on the device it would be charged to some case.
+        The output for the first and last rows, in the host's memory: on the device it would be
+        charged to some case.
 
     Raises:
         Mismatch: The model returns no tensor.
@@ -84,13 +79,10 @@ def reference(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def relative_error(output: object, expected: Tensor, x: Tensor, precision: str) -> float:
-    """Return ``||out - ref|| / ||ref||`` over the compared rows.
+    """Return ``||out - ref|| / ||ref||`` of an output for the batch ``x``.
 
-    Args:
-        output: What the callable returned for the whole batch.
-        expected: What `reference` returned.
-        x: The batch.
-        precision: Name of the case's precision, which sets the tolerance.
+    The rows that `reference` has computed are compared; ``precision``, that of the case, sets the
+    tolerance.
 
     Raises:
         Mismatch: The output is no tensor of the right shape, holds NaN or infinity in any
@@ -106,17 +98,9 @@ def relative_error(output: object, expected: Tensor, x: Tensor, precision: str) 
             f"the output's rows have shape {tuple(rows.shape)}, the reference's "
             f"{tuple(expected.shape)}"
         )
-    for name, tensor in (("output", output), ("reference", expected)):
-        if not torch.isfinite(tensor).all():
-            kind = "NaN" if torch.isnan(tensor).any() else "infinity"
-            raise Mismatch(f"the {name} holds {kind}")
-    scale = torch.linalg.vector_norm(expected)
-    error = float(torch.linalg.vector_norm(rows - expected) / scale.clamp_min(1e-300))
-    if error > TOLERANCE[precision]:
-        raise Mismatch(
-            f"relative error {error:.2g} against the plain loop in float64, "
-            f"{TOLERANCE[precision]:.0e} is allowed in {precision}"
-        )
+    _refuse_infinite("output", output)
+    error = _error("output", rows, expected, torch.linalg.vector_norm(expected))
+    _refuse_beyond(TOLERANCE, precision, error)
     return error
 
 
@@ -128,13 +112,7 @@ class GradientGate:
     memory, and goes when this object goes: gradients are as large as the net, too large to be
     kept for the other executions.
 
-    Must be made before an execution rewrites the model.
-
-    Args:
-        model: As built, in the precision of the case.
-        x: The batch that the checked step will get.
-        scope: ``whole`` or ``trunk``.
-        precision: Name of the case's precision, which sets the tolerance.
+    Must be made before an execution rewrites the model, which is in the precision of the case.
 
     Raises:
         Unsupported: The model has no parameters, or returns no scores.
@@ -164,10 +142,7 @@ class GradientGate:
 
         That of a gradient is ``||g - ref|| / ||ref||``. A parameter whose gradient is below 1% of
         the whole net's is measured by that 1%: of a gradient that should be zero, nothing but
-        rounding is left.
-
-        Args:
-            loss: What the step has returned just now; gradients are still where it left them.
+        rounding is left. Gradients are still where the step left them that returned ``loss``.
 
         Raises:
             Mismatch: The loss is no scalar, something is NaN or infinite, or an error is larger
@@ -182,17 +157,13 @@ class GradientGate:
         norms = {name: torch.linalg.vector_norm(g) for name, g in self._gradients.items()}
         least = _SMALL * torch.linalg.vector_norm(torch.stack([*norms.values()]))
         for name, parameter in self._parameters.items():
-            exact, grad = self._gradients[name], gradient(parameter, leaves)
-            got = torch.zeros_like(exact) if grad is None else grad.cpu().double()
+            expected, grad = self._gradients[name], gradient(parameter, leaves)
+            got = torch.zeros_like(expected) if grad is None else grad.cpu().double()
+            scale = torch.maximum(norms[name], least)
             what = f"gradient of {name}"
-            errors[what] = _error(what, got, exact, torch.maximum(norms[name], least))
+            errors[what] = _error(what, got, expected, scale)
         worst = max(errors, key=lambda what: errors[what])
-        allowed = GRADIENT_TOLERANCE[self._precision]
-        if errors[worst] > allowed:
-            raise Mismatch(
-                f"{worst}: relative error {errors[worst]:.2g} against the plain loop in float64, "
-                f"{allowed:.0e} is allowed in {self._precision}"
-            )
+        _refuse_beyond(GRADIENT_TOLERANCE, self._precision, errors[worst], f"{worst}: ")
         return errors[worst]
 
 
@@ -204,8 +175,22 @@ def _ends(batch: Tensor) -> Tensor:
 
 
 def _error(what: str, got: Tensor, expected: Tensor, scale: Tensor) -> float:
-    if not torch.isfinite(got).all():
-        raise Mismatch(f"the {what} holds NaN or infinity")
-    if not torch.isfinite(expected).all():
-        raise Mismatch(f"the {what} holds NaN or infinity in the reference")
+    _refuse_infinite(what, got)
+    _refuse_infinite(f"{what} of the reference", expected)
     return float(torch.linalg.vector_norm(got - expected) / scale.clamp_min(1e-300))
+
+
+def _refuse_infinite(what: str, tensor: Tensor) -> None:
+    if not torch.isfinite(tensor).all():
+        kind = "NaN" if torch.isnan(tensor).any() else "infinity"
+        raise Mismatch(f"the {what} holds {kind}")
+
+
+def _refuse_beyond(
+    tolerance: dict[str, float], precision: str, error: float, whose: str = ""
+) -> None:
+    if error > tolerance[precision]:
+        raise Mismatch(
+            f"{whose}relative error {error:.2g} against the plain loop in float64, "
+            f"{tolerance[precision]:.0e} is allowed in {precision}"
+        )

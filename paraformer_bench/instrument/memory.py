@@ -97,11 +97,10 @@ class CpuMemory:
             call()
             status = Path("/proc/self/status").read_text()
         except OSError as error:
-            return Peak(
-                None, None, _NO_RESERVED | {"peak_bytes": f"no peak resident set: {error}"}
-            )
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        peak = int(line.split()[1]) * 1024 - self._before
+            reason = f"no peak resident set: {error}"
+            return Peak(None, None, _NO_RESERVED | {"peak_bytes": reason})
+        [high_water] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        peak = int(high_water.split()[1]) * 1024 - self._before
         return Peak(max(peak, 0), None, _NO_RESERVED)
 
     def full(self) -> bool:
@@ -161,12 +160,12 @@ def make_workspaces(case: Case, device: torch.device) -> None:
     """
     if device.type != "cuda":
         return
-
     execution, runtime = EXECUTIONS.get(case.execution), RUNTIMES.get(case.runtime)
     branches = max(case.depth, 2)  # one block may be two of them, as in `parallel_block`
+    dtype, train = precision.storage(case.dtype), case.mode == "train"
 
     def product() -> None:
-        do_products(precision.storage(case.dtype), device, train=case.mode == "train")
+        do_products(dtype, device, train=train)
 
     def call() -> None:
         product()

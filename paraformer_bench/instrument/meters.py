@@ -38,11 +38,7 @@ _TICK = 0.02
 
 
 class NoTelemetry:
-    """Stands in where there is no NVML.
-
-    Attributes:
-        null_reasons: Why ``telemetry``, or a ``telemetry.FIELD`` of the last reading, is null.
-    """
+    """Stands in where there is no NVML; ``null_reasons`` say why ``telemetry`` is null."""
 
     def __init__(self, reason: str) -> None:
         self.null_reasons: Mapping[str, str] = {"telemetry": reason}
@@ -55,13 +51,7 @@ class NoTelemetry:
 class NvmlTelemetry:
     """Clocks, temperature, power, throttling and neighbours of one GPU.
 
-    Args:
-        uuid: The GPU as PyTorch names it, such as ``GPU-6a0e...``; indices differ between NVML
-            and CUDA, UUIDs do not.
-        nvml: The ``pynvml`` module or a fake of it.
-
-    Attributes:
-        null_reasons: As of `NoTelemetry`.
+    ``null_reasons`` say why a ``telemetry.FIELD`` of the last reading is null.
 
     Raises:
         Unsupported: NVML is not there or does not know the GPU.
@@ -77,24 +67,21 @@ class NvmlTelemetry:
 
     def read(self) -> Reading:
         """SM clock and its maximum (Hz), temperature (C), power (W), reason bits, processes."""
-        nvml, handle = self._nvml, self._handle
-        clock, thermometer = nvml.NVML_CLOCK_SM, nvml.NVML_TEMPERATURE_GPU
-
-        def reasons(kind: str) -> Callable[[], int]:
-            query = f"nvmlDeviceGetCurrentClocks{kind}Reasons"
-            return lambda: int(getattr(nvml, query)(handle))
-
-        queries: dict[str, tuple[Callable[[], float | int], ...]] = {
-            "sm_clock_hz": (lambda: nvml.nvmlDeviceGetClockInfo(handle, clock) * 1_000_000,),
-            "max_sm_clock_hz": (
-                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, clock) * 1_000_000,
-            ),
-            "temperature_celsius": (lambda: nvml.nvmlDeviceGetTemperature(handle, thermometer),),
-            "power_watts": (lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,),
+        nvml, gpu, sm = self._nvml, self._handle, self._nvml.NVML_CLOCK_SM
+        queries: dict[str, list[Callable[[], float | int]]] = {
+            "sm_clock_hz": [lambda: nvml.nvmlDeviceGetClockInfo(gpu, sm) * 1_000_000],
+            "max_sm_clock_hz": [lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, sm) * 1_000_000],
+            "temperature_celsius": [
+                lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)
+            ],
+            "power_watts": [lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000],
             # NVML 12 calls the reasons "event", older ones "throttle": pynvml may know a name
             # that the driver does not.
-            "throttle_bits": (reasons("Event"), reasons("Throttle")),
-            "compute_processes": (lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),),
+            "throttle_bits": [
+                lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu),
+                lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu),
+            ],
+            "compute_processes": [lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(gpu))],
         }
         return {field: self._ask(field, *ways) for field, ways in queries.items()}
 
@@ -126,7 +113,9 @@ def errors(nvml: Any) -> tuple[type[Exception], ...]:
 
 
 def find_gpu(uuid: str, nvml: Any) -> Any:
-    """Return NVML's handle of the GPU with ``uuid``.
+    """Return NVML's handle of the GPU that PyTorch calls ``uuid``, such as ``GPU-6a0e...``.
+
+    Indices differ between NVML and CUDA, UUIDs do not.
 
     Raises:
         Unsupported: NVML is not there or does not know the GPU.
@@ -168,11 +157,8 @@ class Spent:
 class HostLoad:
     """The cores this process may use, as the operating system accounts for them.
 
-    Reading takes about 0.1 ms and happens outside of timed calls.
-
-    Args:
-        needed: Cores that the worker keeps busy: others get what is left without harm.
-        spent: Reads the counters.
+    Reading takes about 0.1 ms and happens outside of timed calls. Of the cores, ``needed`` are
+    those that the worker keeps busy: others get what is left without harm.
     """
 
     def __init__(self, needed: int, spent: Callable[[], Spent] | None = None) -> None:
@@ -244,10 +230,11 @@ def flags(readings: Sequence[Reading]) -> list[str]:
     hypervisor `STOLEN_SHARE` of one, and more than counting in ticks can feign.
     """
     raised = []
-    bits = [int(r["throttle_bits"] or 0) for r in readings if "throttle_bits" in r]
-    if any(b & mask for b in bits for mask in _THROTTLE_BITS):
+    if any(throttle_words(int(r.get("throttle_bits") or 0)) for r in readings):
         raised.append("throttled")
-    if _sm_clock_dropped(readings) or _fell(readings, "cpu_clock_hz", CPU_CLOCK_DROP):
+    fell = _fell(readings, "sm_clock_hz", SM_CLOCK_DROP)
+    fell |= _fell(readings, "cpu_clock_hz", CPU_CLOCK_DROP)
+    if fell or any(map(_sm_clock_is_low, readings)):
         raised.append("clock_drop")
     # One process is the worker; containers show its id as the host sees it, so count only.
     if any(int(r.get("compute_processes") or 0) > 1 for r in readings):
@@ -262,16 +249,11 @@ def flags(readings: Sequence[Reading]) -> list[str]:
     return raised
 
 
-def _sm_clock_dropped(readings: Sequence[Reading]) -> bool:
-    """Whether the SM clock fell between rounds, or lay far below its maximum under load."""
-    if _fell(readings, "sm_clock_hz", SM_CLOCK_DROP):
-        return True
-    for reading in readings:
-        clock, most = reading.get("sm_clock_hz"), reading.get("max_sm_clock_hz")
-        under_load = not int(reading.get("throttle_bits") or 0) & (_IDLE | _CLOCKS_ASKED_FOR)
-        if clock and most and under_load and clock < LOWEST_SM_CLOCK * most:
-            return True
-    return False
+def _sm_clock_is_low(reading: Reading) -> bool:
+    """Whether the SM clock lay far below its maximum under load."""
+    clock, most = reading.get("sm_clock_hz"), reading.get("max_sm_clock_hz")
+    under_load = not int(reading.get("throttle_bits") or 0) & (_IDLE | _CLOCKS_ASKED_FOR)
+    return bool(clock and most and under_load and clock < LOWEST_SM_CLOCK * most)
 
 
 def _fell(readings: Sequence[Reading], clock: str, share: float) -> bool:

@@ -43,10 +43,8 @@ class Slice:
 def warm_up(call: Call, clock: Clock, seconds: float) -> list[float]:
     """Call until two windows of 5 calls have medians within 2%, or ``seconds`` have passed.
 
-    At least one call is made.
-
     Returns:
-        Wall seconds of every call made.
+        Wall seconds of every call made, of which there is at least one.
     """
     times: list[float] = []
     start = clock.now()
@@ -67,16 +65,10 @@ def take_slice(
 
     A first call is untimed, to bring back what other cases drove out of the caches (not for a
     call too slow to notice). Then samples are taken until ``seconds`` have passed, or until
-    there are 10 and the relative half-width over all rounds is at most ``target``. It is looked
-    at after 10 samples and then whenever there are a quarter more: a look takes longer the more
-    samples there are, and every look is a chance to stop by luck. One sample is always taken.
-
-    Args:
-        call: What to time.
-        clock: Times it.
-        seconds: Time for this slice.
-        earlier: Wall samples of earlier rounds.
-        target: Relative half-width of the 95% interval that is narrow enough.
+    there are 10 and the relative half-width of the 95% interval over all rounds, with the
+    ``earlier`` wall samples, is at most ``target``. It is looked at after 10 samples and then
+    whenever there are a quarter more: a look takes longer the more samples there are, and every
+    look is a chance to stop by luck. One sample is always taken.
     """
     result = Slice()
     look = _SLICE_SAMPLES

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +21,12 @@ Every timed step then does the same, and the gate may look at a step that is not
 graph is captured after warm-up steps.
 """
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
 
 class TrainingStep:
     """Forward, mean loss, backward and one step of AdamW.
 
-    Gradients of the last call stay until the next one begins.
-
-    Args:
-        run: The net as an execution runs it.
-        leaves: What is trained; see `executions._branches.trained`.
-        labels: See `mean_loss`.
+    Gradients of the last call stay until the next one begins. For ``leaves`` see
+    `executions._branches.trained`, for ``labels`` `mean_loss`.
     """
 
     def __init__(self, run: Forward, leaves: Sequence[Tensor], labels: Tensor | None) -> None:
@@ -56,23 +48,17 @@ class TrainingStep:
 
 def make_step(
     model: nn.Module,
-    execution: Callable[[nn.Module, Tensor], Forward],
+    execute: Callable[[nn.Module, Tensor], Forward],
     example: Tensor,
     scope: str,
 ) -> TrainingStep:
-    """Prepare an execution and make the step that trains what it has left of the model.
-
-    Args:
-        model: With parameters that require gradients. The execution may rewrite it.
-        execution: Prepares ``model``.
-        example: A batch such as the step will get.
-        scope: ``whole`` or ``trunk``; see `draw_labels`.
+    """Put a model under its execution and make the step that trains what that has left of it.
 
     Raises:
         Unsupported: The net cannot be trained by this step.
     """
     labels = draw_labels(model, example, scope)
-    run = execution(model, example)
+    run = execute(model, example)
     leaves = trained(model)
     if not leaves:
         raise Unsupported("the execution leaves no parameters to train")
@@ -109,22 +95,12 @@ def recording() -> torch.inference_mode:
     return torch.inference_mode(False)
 
 
-def in_its_mode(
-    function: Callable[Concatenate[Case, _P], _T],
-) -> Callable[Concatenate[Case, _P], _T]:
-    """Decorate what builds a case: one to be trained is built where gradients are recorded.
+def in_its_mode(case: Case) -> torch.inference_mode:
+    """Return the context to build a case in: gradients are recorded for one to be trained.
 
     Tensors made under the worker's inference mode could never take part in a backward pass.
     """
-
-    @wraps(function)
-    def decorated(case: Case, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if case.mode != "train":
-            return function(case, *args, **kwargs)
-        with recording():
-            return function(case, *args, **kwargs)
-
-    return decorated
+    return torch.inference_mode(case.mode != "train")
 
 
 def get_ready(case: Case, device: torch.device) -> None:

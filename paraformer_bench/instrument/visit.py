@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
 from paraformer_bench.instrument import meters
 from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.device import describe, is_out_of_memory
-from paraformer_bench.instrument.energy import NoMeter, Window, take_window
+from paraformer_bench.instrument.energy import Meter, NoMeter, take_window
 from paraformer_bench.instrument.gate import References
 from paraformer_bench.instrument.sampler import Slice, relative_half_width, take_slice
+from paraformer_bench.study import events
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
-from paraformer_bench.study.events import (
-    Begin,
-    Energy,
-    Event,
-    Finished,
-    Prepared,
-    Sampled,
-    Sentinel,
-    Timed,
-)
 from paraformer_bench.study.job import BlockJob, round_order
 from paraformer_bench.study.record import ENOUGH_SAMPLES
 
-Emit = Callable[[Event], None]
+Emit = Callable[[events.Event], None]
 T = TypeVar("T")
 
 _DRIFT = 0.10
@@ -45,11 +37,6 @@ class Visit:
     each of its rounds; `Finished` at its end. Where the suite asks for energy and the device has a
     meter, `Timed` comes before the windows and `Energy` after that of each case. `Sentinel` tells
     of the sentinel case.
-
-    Args:
-        builder: Builds the cases, and knows where to measure.
-        job: What to measure.
-        emit: Receives the events.
     """
 
     def __init__(self, builder: Builder, job: BlockJob, emit: Emit) -> None:
@@ -57,6 +44,7 @@ class Visit:
         self._device = builder.device
         self._job = job
         self._emit = emit
+        self._meter = self._device.meter if job.protocol.energy_seconds else NoMeter(_NO_WINDOW)
         # Prepared like any case, so that what loads on first use is not charged to a real one.
         self._sentinel_case = sentinel_case(job.device)
         self._sentinel = builder.prepare(self._sentinel_case, 0.1, {})
@@ -72,7 +60,6 @@ class Visit:
         drift = [self._watch()]
         open_cases: dict[Case, _CaseSamples] = {}
         for case in cases:
-            self._begin(case, "prepare")
             if self._prepare(pool, case):
                 open_cases[case] = _CaseSamples()
             elif not self._recover(pool, case):
@@ -80,7 +67,6 @@ class Visit:
         for turn in range(self._job.protocol.rounds):
             drift.append(self._watch())
             for case in round_order(open_cases, self._job.seed, self._job.block, turn):
-                self._begin(case, "sample")
                 if not self._sample(pool, case, open_cases[case]):
                     del open_cases[case]
                     if not self._recover(pool, case):
@@ -90,15 +76,16 @@ class Visit:
         return self._finish(pool, flags, drift)
 
     def _prepare(self, pool: Pool, case: Case) -> bool:
+        """Make a case ready; False if that failed, with which it is over."""
+        self._emit(events.Begin(case_id=case.id, stage="prepare"))
         order, self._order = self._order, self._order + 1
-        seconds = _WARM_UP_SHARE * self._job.protocol.seconds_per_case
         try:
-            bench = pool.prepare(case, seconds)
+            bench = pool.prepare(case, _WARM_UP_SHARE * self._job.protocol.seconds_per_case)
         except Exception as error:
             self._finish_failed(case, error, order)
             return False
         self._emit(
-            Prepared(
+            events.Prepared(
                 case_id=case.id,
                 order=order,
                 facts=bench.facts,
@@ -109,16 +96,20 @@ class Visit:
         return True
 
     def _sample(self, pool: Pool, case: Case, samples: _CaseSamples) -> bool:
+        """Take the samples of one round; False if that failed, with which the case is over."""
+        self._emit(events.Begin(case_id=case.id, stage="sample"))
         self._device.host.begin()
         try:
             result = pool.run(case, lambda bench: self._slice(bench, samples))
         except Exception as error:
-            self._finish_failed(case, error, None)
+            self._finish_failed(case, error)
             return False
         reading = self._device.host.read() | self._device.telemetry.read()
-        samples.add(result, reading)
+        samples.wall += result.wall
+        samples.dry += result.dry
+        samples.readings.append(reading)
         self._emit(
-            Sampled(
+            events.Sampled(
                 case_id=case.id,
                 wall_seconds=result.wall,
                 device_seconds=result.device,
@@ -130,7 +121,7 @@ class Visit:
         return True
 
     def _slice(self, bench: Bench, samples: _CaseSamples) -> Slice:
-        """Take the samples of one round and note whether anything was compiled meanwhile."""
+        """Sample for one round and note whether anything was compiled meanwhile."""
         protocol = self._job.protocol
         compiled = bench.compilations()
         result = take_slice(
@@ -156,81 +147,73 @@ class Visit:
 
         The windows come last: they heat the device, and nothing of the group is timed any more.
         """
-        windows = self._why_no_window() is None
-        if windows:
+        meter = self._meter
+        if not isinstance(meter, NoMeter):
             for case in flags:
-                self._emit(Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift))
+                self._emit(
+                    events.Timed(case_id=case.id, flags=flags[case], sentinel_seconds=drift)
+                )
         for case in flags:
-            whole = not windows or self._take_window(pool, case)
+            whole = isinstance(meter, NoMeter) or self._take_window(pool, case, meter)
             self._emit(
-                Finished(case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift)
+                events.Finished(
+                    case_id=case.id, status="ok", flags=flags[case], sentinel_seconds=drift
+                )
             )
             if not whole and not self._recover(pool, case):
                 return False
         return True
 
-    def _take_window(self, pool: Pool, case: Case) -> bool:
+    def _take_window(self, pool: Pool, case: Case, meter: Meter) -> bool:
         """Read the energy of one case; False if that failed, which costs it nothing else."""
-        self._begin(case, "energy")
+        self._emit(events.Begin(case_id=case.id, stage="energy"))
+        clock, protocol = self._device.clock, self._job.protocol
+        seconds, limit = protocol.energy_seconds, _WINDOW_SHARE * protocol.timeout_seconds
         try:
             if case.devices > 1 and self._job.device != "cpu":
                 raise Unsupported("the energy of one GPU is read, and this case uses several")
-            window = pool.run(case, self._window)
+            window = pool.run(
+                case,
+                lambda bench: take_window(bench.call, clock, meter, seconds=seconds, limit=limit),
+            )
         except Exception as error:
             status, reason = describe(error)
-            reason = reason if isinstance(error, Unsupported) else f"{status}: {reason}"
-            self._emit(Energy(case_id=case.id, reason=reason))
+            reason = reason if status == "skipped" else f"{status}: {reason}"
+            self._emit(events.Energy(case_id=case.id, reason=reason))
             return False
         about = {"seconds": window.seconds, "calls": window.calls, "watts": window.watts}
-        self._emit(Energy(case_id=case.id, joules=window.joules_per_call, window=about))
+        self._emit(events.Energy(case_id=case.id, joules=window.joules_per_call, window=about))
         return True
-
-    def _window(self, bench: Bench) -> Window:
-        protocol, device = self._job.protocol, self._device
-        limit = _WINDOW_SHARE * protocol.timeout_seconds
-        return take_window(
-            bench.call, device.clock, device.meter, seconds=protocol.energy_seconds, limit=limit
-        )
-
-    def _why_no_window(self) -> str | None:
-        """Why no energy window will be taken in this job; None if one will."""
-        if not self._job.protocol.energy_seconds:
-            return _NO_WINDOW
-        meter = self._device.meter
-        return meter.reason if isinstance(meter, NoMeter) else None
 
     def _flags(self, samples: _CaseSamples, drift: list[float]) -> list[str]:
         """What to think of the times of a case whose rounds are done."""
-        flags = meters.flags(samples.readings)
-        if relative_half_width(samples.wall) > self._job.protocol.target_relative_error:
-            flags.append("unconverged")
-        if len(samples.wall) < ENOUGH_SAMPLES:
-            flags.append("too_few_samples")
-        if samples.dry:
-            flags.append("queue_dry")
-        if samples.recompiled:
-            flags.append("recompiled")
-        if max(drift) > (1 + _DRIFT) * min(drift):
-            flags.append("drift")
-        return sorted(flags)
+        target = self._job.protocol.target_relative_error
+        raised = {
+            "unconverged": relative_half_width(samples.wall) > target,
+            "too_few_samples": len(samples.wall) < ENOUGH_SAMPLES,
+            "queue_dry": samples.dry > 0,
+            "recompiled": samples.recompiled,
+            "drift": max(drift) > (1 + _DRIFT) * min(drift),
+        }
+        own = [flag for flag, is_raised in raised.items() if is_raised]
+        return sorted([*meters.flags(samples.readings), *own])
 
-    def _finish_failed(self, case: Case, error: Exception, order: int | None) -> None:
+    def _finish_failed(self, case: Case, error: Exception, order: int | None = None) -> None:
         status, reason = describe(error)
-        self._emit(Finished(case_id=case.id, status=status, reason=reason, order=order))
-
-    def _begin(self, case: Case, stage: str) -> None:
-        self._emit(Begin(case_id=case.id, stage=stage))
+        self._emit(events.Finished(case_id=case.id, status=status, reason=reason, order=order))
 
     def _watch(self) -> float:
         """Median time of the sentinel case right now."""
         self._builder.use(self._sentinel_case)
         times = [self._device.clock.wall(self._sentinel.call) for _ in range(_SENTINEL_CALLS)]
-        self._emit(Sentinel(busy_seconds=sum(times)))
+        self._emit(events.Sentinel(busy_seconds=sum(times)))
         return median(times)
 
     def _null_reasons(self) -> dict[str, str]:
         # Until its window has been taken, which takes the reason away.
-        energy = self._why_no_window() or "the case ended before its energy window"
+        energy = "the case ended before its energy window"
+        if isinstance(self._meter, NoMeter):
+            energy = self._meter.reason
         reasons = {"energy_joules": energy}
         if self._job.device == "cpu":
             reasons["device_seconds"] = "the CPU is the host: it has no clock of its own"
@@ -242,9 +225,6 @@ class Pool:
 
     When half the memory is in use, or a case runs out of it, the others are let go; they are
     built again at their next visit.
-
-    Args:
-        builder: Builds them.
     """
 
     def __init__(self, builder: Builder) -> None:
@@ -253,7 +233,7 @@ class Pool:
         self._references: References = {}
 
     def prepare(self, case: Case, seconds: float) -> Bench:
-        """Prepare ``case`` for the first time; see `bench.prepare` for what can be raised."""
+        """Prepare ``case`` for the first time; see `Builder.prepare` for what can be raised."""
         return self._add(case, lambda: self._builder.prepare(case, seconds, self._references))
 
     def get(self, case: Case) -> Bench:
@@ -264,18 +244,8 @@ class Pool:
         return self._add(case, lambda: self._builder.rebuild(case))
 
     def run(self, case: Case, take: Callable[[Bench], T]) -> T:
-        """Do something with a case; where memory runs out beside the others, again without them.
-
-        Raises:
-            Exception: What building or calling the case raised.
-        """
-        try:
-            return take(self.get(case))
-        except Exception as error:
-            if self._ready.keys() <= {case} or not is_out_of_memory(error):
-                raise
-        self.drop_all()  # past the handler, whose traceback keeps tensors alive
-        return take(self.get(case))
+        """Do something with a case, and return what that returns or raise what it raises."""
+        return self._with_room(case, lambda: take(self.get(case)))
 
     def drop(self, case: Case) -> None:
         """Let one case go, and with a CUDA graph all others.
@@ -299,30 +269,28 @@ class Pool:
     def _add(self, case: Case, build: Callable[[], Bench]) -> Bench:
         if self._ready and self._builder.device.memory.full():
             self.drop_all()
-        try:
-            self._ready[case] = build()
-        except Exception as error:
-            if not (self._ready and is_out_of_memory(error)):
-                raise
-        if case not in self._ready:  # past the handler, whose traceback keeps tensors alive
-            self.drop_all()
-            self._ready[case] = build()
+        self._ready[case] = self._with_room(case, build)
         return self._ready[case]
 
+    def _with_room(self, case: Case, work: Callable[[], T]) -> T:
+        """Do what a case needs; where memory runs out beside the others, again without them."""
+        try:
+            return work()
+        except Exception as error:
+            if self._ready.keys() <= {case} or not is_out_of_memory(error):
+                raise
+        self.drop_all()  # past the handler, whose traceback keeps tensors alive
+        return work()
 
+
+@dataclass
 class _CaseSamples:
     """What a case has gathered over its rounds."""
 
-    def __init__(self) -> None:
-        self.wall: list[float] = []
-        self.dry = 0
-        self.recompiled = False
-        self.readings: list[meters.Reading] = []
-
-    def add(self, result: Slice, reading: meters.Reading) -> None:
-        self.wall += result.wall
-        self.dry += result.dry
-        self.readings.append(reading)
+    wall: list[float] = field(default_factory=list)
+    dry: int = 0
+    recompiled: bool = False
+    readings: list[meters.Reading] = field(default_factory=list)
 
 
 def sentinel_case(device: str) -> Case:

@@ -19,10 +19,10 @@ from paraformer_bench.executions._branches import Forward
 from paraformer_bench.executions._ranks import Ranks
 from paraformer_bench.instrument import precision
 from paraformer_bench.instrument.bench import (
+    Builder,
     build_model,
     make_example,
     parameter_bytes,
-    prepare,
 )
 from paraformer_bench.instrument.device import Device, describe
 from paraformer_bench.instrument.memory import make_workspaces, release
@@ -43,7 +43,7 @@ class Build(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """How an order went: status and reason as of a record; after ``peak`` what was found."""
+    """How an order went: status and reason as of a record; after ``peak`` what was seen."""
 
     status: Status = "ok"
     reason: str | None = None
@@ -56,11 +56,7 @@ class Answer(Struct, frozen=True):
 class RankPart:
     """Runs one rank's part of a net; every rank must call its own.
 
-    Attributes:
-        ranks: All that run the net.
-        call: The net as the execution has left it here.
-        example: Receives the input; on rank 0 it is an input.
-        parameter_bytes: Of the parameters here.
+    The ``example`` receives the input; on rank 0 it is an input.
     """
 
     ranks: Ranks
@@ -70,11 +66,7 @@ class RankPart:
     _exchanges: list[Callable[[], object]] | None = field(default=None, init=False)
 
     def run(self, x: Tensor | None = None) -> Tensor:
-        """Send the input of rank 0 to all ranks and run the net.
-
-        Args:
-            x: On rank 0 the input, otherwise nothing.
-        """
+        """Send the input of rank 0, ``x`` there and nothing elsewhere, to all; run the net."""
         x = self.example if x is None else x
         self.ranks.broadcast(x)
         if self._exchanges is None:
@@ -91,39 +83,45 @@ class RankPart:
 
 @dataclass
 class Follower:
-    """Obeys rank 0.
+    """Obeys rank 0: reads its ``orders``, and gives an ``answer`` to some."""
 
-    Attributes:
-        device: This rank's own.
-        threads: Of the CPU, for all ranks together.
-        ranks: By their number, as `process_group.join` returns them.
-        orders: Where they are read.
-        answer: Receives answers.
-    """
-
+    job: RankJob
     device: Device
-    threads: int
-    ranks: dict[int, Ranks]
     orders: BinaryIO
     answer: Callable[[Answer], None]
+    _ranks: dict[int, Ranks] = field(default_factory=dict, init=False)
     _built: dict[int, tuple[Case, RankPart]] = field(default_factory=dict, init=False)
     _in_use: int | None = field(default=None, init=False)
 
-    def serve(self) -> None:
-        """Obey until there are no more orders.
+    def follow(self) -> None:
+        """Join the other ranks and obey to the end of the orders.
 
         Raises:
-            Exception: A call failed half way, so that the ranks no longer understand each other.
+            Exception: A call failed half way, so that the ranks no longer understand each other;
+                it has been told.
         """
-        while order := self.orders.readline():
-            self._obey(order)
+        from paraformer_bench.ranks.process_group import join, meet
+
+        job, where = self.job, self.device.torch_device
+        torch.set_num_threads(job.threads)
+        try:
+            # As in a worker, so that what loads on first use is not charged to a real case.
+            Builder(self.device, 0).prepare(sentinel_case(job.device), 0.1, {})
+            self._ranks = join(meet(job.port, max(job.sizes)), job.rank, job.sizes, where)
+            while order := self.orders.readline():
+                self._obey(order)
+            torch.distributed.destroy_process_group()
+        except Exception as error:
+            self.answer(Answer(*describe(error)))
+            raise
 
     def _obey(self, order: bytes) -> None:
         word, _, argument = order.decode().strip().partition(" ")
         if word == "build":
             self._build(wire.decode(argument, Build))
         elif word == "drop":
-            self._drop(int(argument))
+            self._built.pop(int(argument), None)
+            release(self.device.torch_device)
         elif word == "run":
             self._use(int(argument)).run()
         elif word == "communicate":
@@ -134,14 +132,15 @@ class Follower:
             raise ValueError(f"unknown order {word!r}")
 
     def _build(self, task: Build) -> None:
+        case = task.case
         self._in_use = None
         try:
-            self._make_settings(task.case)
-            part = build_part(task.case, self.device, task.block, self.ranks[task.case.devices])
+            self._make_settings(case)
+            part = build_part(case, self.device, task.block, self._ranks[case.devices])
         except Exception as error:
             self.answer(Answer(*describe(error)))
             return
-        self._built[task.number] = task.case, part
+        self._built[task.number] = case, part
         self.answer(Answer())
 
     def _peak(self, part: RankPart) -> None:
@@ -165,35 +164,7 @@ class Follower:
     def _make_settings(self, case: Case) -> None:
         precision.use(case.dtype)
         if self.device.torch_device.type == "cpu":
-            torch.set_num_threads(threads_of(case, self.threads))
-
-    def _drop(self, number: int) -> None:
-        self._built.pop(number, None)
-        release(self.device.torch_device)
-
-
-def follow(
-    job: RankJob, device: Device, orders: BinaryIO, answer: Callable[[Answer], None]
-) -> None:
-    """Follow rank 0 to the end of its orders.
-
-    Raises:
-        Exception: A call failed half way, so that the ranks no longer understand each other; it
-            has been told.
-    """
-    from paraformer_bench.ranks.process_group import join, leave, meet
-
-    torch.set_num_threads(job.threads)
-    try:
-        # As in a worker, so that what loads on first use is not charged to a real case.
-        prepare(sentinel_case(job.device), device, 0, 0.1, {})
-        store = meet(job.port, max(job.sizes))
-        ranks = join(store, job.rank, job.sizes, device.torch_device)
-        Follower(device, job.threads, ranks, orders, answer).serve()
-        leave()
-    except Exception as error:
-        answer(Answer(*describe(error)))
-        raise
+            torch.set_num_threads(threads_of(case, self.job.threads))
 
 
 def build_part(case: Case, device: Device, block: int, ranks: Ranks) -> RankPart:

@@ -41,13 +41,9 @@ def meet(port: int, ranks: int) -> TCPStore:
 
 
 def join(store: Store, rank: int, sizes: Sequence[int], device: torch.device) -> dict[int, Ranks]:
-    """Join the other ranks; all must do so, with the same sizes.
+    """Join the other ranks; all must do so, with the same numbers of ranks that run a net.
 
-    Args:
-        store: Where they meet.
-        rank: Of this process.
-        sizes: Numbers of ranks that run a net together; the largest is that of all.
-        device: This rank's own. Between GPUs it is NCCL that carries tensors, else gloo.
+    The largest is that of all. Between GPUs it is NCCL that carries tensors, else gloo.
 
     Returns:
         By size, the first so many ranks as this one sees them. The sizes it has no part in
@@ -67,9 +63,3 @@ def join(store: Store, rank: int, sizes: Sequence[int], device: torch.device) ->
     for of_one_size in ranks.values():  # what is set up at the first sum is charged to no case
         of_one_size.sum(torch.zeros(1, device=device))
     return ranks
-
-
-def leave() -> None:
-    """Leave all groups, if this process has joined any."""
-    if dist.is_initialized():
-        dist.destroy_process_group()

@@ -12,8 +12,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from itertools import count
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.executions._branches import Forward
-from paraformer_bench.instrument.bench import Bench, Builder, on_one_device, prepare, rebuild
+from paraformer_bench.instrument.bench import Bench, Builder
 from paraformer_bench.instrument.clock import Clock
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.gate import References
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Report = Callable[[Status, str], None]
-"""Ends the case under way with a status and a reason; no event can follow."""
-
 _COMMUNICATIONS = 21
 _PATIENCE = 5.0
 """Seconds for followers to end by themselves."""
@@ -58,22 +55,11 @@ _GRACE = 2.0
 
 
 class SpreadBuilder(Builder):
-    """Builds cases of several devices too: on a team of ranks, or in threads of this process.
-
-    Args:
-        device: Where the cases live, with the first of their devices.
-        block: Index of the block.
-        team: Its ranks.
-    """
+    """Builds cases of several devices too: on a team of ranks, or in threads of this process."""
 
     def __init__(self, device: Device, block: int, team: Team) -> None:
         super().__init__(device, block)
         self._team = team
-
-    def use(self, case: Case) -> None:
-        """Make the settings that a case needs; on a CPU a rank has its share of the cores."""
-        super().use(case)
-        self._team.use_threads(case)
 
     def prepare(self, case: Case, seconds: float, references: References) -> Bench:
         """Make a case ready for the first time, on all its devices.
@@ -82,33 +68,34 @@ class SpreadBuilder(Builder):
         they tell each other in one call, stand in ``telemetry``.
         """
         self._begin(case)
-        bench = prepare(case, self.device, self.block, seconds, references, self._execute)
-        if not needs_ranks(case):
-            return bench
-        facts, team = bench.facts, self._team
-        others = team.peaks(case, bench.call)
-        peaks = [facts.peak_bytes, *(other.peak_bytes for other in others)]
-        reserved = [facts.reserved_bytes, *(other.reserved_bytes for other in others)]
-        own = team.part(case).parameter_bytes
-        of_ranks = {
-            "peak_bytes": peaks,
-            "parameter_bytes": [own, *(other.parameter_bytes for other in others)],
-            "communication_seconds": team.communication_seconds(case, self.device.clock),
-        }
-        if self.device.torch_device.type == "cpu":
-            of_ranks["threads_per_rank"] = torch.get_num_threads()
-        facts.peak_bytes, facts.reserved_bytes = _most(peaks), _most(reserved)
-        facts.telemetry = {"ranks": of_ranks}
+        bench = super().prepare(case, seconds, references)
+        if needs_ranks(case):
+            self._look_at_ranks(case, bench)
         return bench
 
     def rebuild(self, case: Case) -> Bench:
         """Make a case ready that has been so before."""
         self._begin(case)
-        return rebuild(case, self.device, self.block, execute=self._execute)
+        return super().rebuild(case)
+
+    def use(self, case: Case) -> None:
+        """Make the settings that a case needs; on a CPU a rank has its share of the cores."""
+        super().use(case)
+        self._team.use_threads(case)
+
+    def execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Put rank 0's net under its execution, on all devices of the case."""
+        if case.devices == 1:
+            return super().execute(case, model, example)
+        if needs_ranks(case):
+            return self._team.lead(case, model, example)
+        kind = self.device.torch_device.type
+        devices = [torch.device(kind, index) for index in range(case.devices)]
+        run: Forward = EXECUTIONS.get(case.execution).factory(model, example, devices)
+        return run
 
     def drop(self, cases: Iterable[Case]) -> None:
         """Give back the memory of cases, that of followers too."""
-        cases = list(cases)
         self._team.drop(cases)
         super().drop(cases)
 
@@ -117,37 +104,48 @@ class SpreadBuilder(Builder):
         return not self._team.broken and super().healthy()
 
     def _begin(self, case: Case) -> None:
-        self._team.use_threads(case)
         load_modules(case)
         if needs_ranks(case):
             self._team.begin(case, self.block)
 
-    def _execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
-        """Put rank 0's net under its execution, on all devices of the case."""
-        if case.devices == 1:
-            return on_one_device(case, model, example)
-        if needs_ranks(case):
-            part = make_part(case, model, example, self._team.ranks(case))
-            return self._team.lead(case, part)
-        kind = self.device.torch_device.type
-        devices = [torch.device(kind, index) for index in range(case.devices)]
-        run: Forward = EXECUTIONS.get(case.execution).factory(model, example, devices)
-        return run
+    def _look_at_ranks(self, case: Case, bench: Bench) -> None:
+        facts, team = bench.facts, self._team
+        others = team.peaks(case, bench.call)
+        peaks = [facts.peak_bytes, *(other.peak_bytes for other in others)]
+        reserved = [facts.reserved_bytes, *(other.reserved_bytes for other in others)]
+        parameters = [other.parameter_bytes for other in others]
+        facts.telemetry["ranks"] = of_ranks = {
+            "peak_bytes": peaks,
+            "parameter_bytes": [team.parts[case].parameter_bytes, *parameters],
+            "communication_seconds": team.communication_seconds(case, self.device.clock),
+        }
+        if self.device.torch_device.type == "cpu":
+            of_ranks["threads_per_rank"] = torch.get_num_threads()
+        facts.peak_bytes, facts.reserved_bytes = _most(peaks), _most(reserved)
 
 
-@dataclass
-class _Begun:
-    """A case that the followers know.
+class _Follower:
+    """A follower's process and its pipes, and the thread that will ``watch`` it."""
 
-    Attributes:
-        number: What they call it.
-        asked: They have been asked for an answer that was not read yet.
-        part: Rank 0's own, once it is there.
-    """
+    def __init__(self, job: RankJob, watch: Callable[[_Follower], None]) -> None:
+        self.rank = job.rank
+        self.process = subprocess.Popen(
+            child.command("workers", "rank"),
+            env=child.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.orders, self.answers = self.process.stdin, self.process.stdout
+        self.watcher = threading.Thread(
+            target=watch, args=(self,), name=f"rank {job.rank}", daemon=True
+        )
 
-    number: int
-    asked: bool = True
-    part: RankPart | None = None
+    def tell(self, line: bytes) -> None:
+        """Give an order."""
+        self.orders.write(line + b"\n")
 
 
 class Team:
@@ -158,139 +156,109 @@ class Team:
     what the follower died of.
 
     Args:
-        device: ``cpu``, or ``cuda:0`` for the GPUs from the first on.
-        sizes: Numbers of ranks that cases will ask for.
-        plugins: Paths of plugin files that followers load first.
+        job: Its device is ``cpu``, or ``cuda:0`` for the GPUs from the first on.
         host: Told of every process that is part of the worker.
-        report: Told what a follower died of.
+        report: Ends the case under way with a status and a reason; no event can follow.
 
     Attributes:
         broken: A call has failed half way, so the ranks no longer understand each other.
+        parts: Rank 0's own of the cases that are led.
     """
 
     def __init__(
-        self,
-        device: str = "cpu",
-        sizes: Sequence[int] = (),
-        plugins: Sequence[str] = (),
-        host: HostLoad | None = None,
-        report: Report | None = None,
+        self, job: BlockJob, host: HostLoad, report: Callable[[Status, str], None]
     ) -> None:
         self.broken = False
-        self._device = device
-        self._sizes = list(sizes)
-        self._plugins = list(plugins)
+        self.parts: dict[Case, RankPart] = {}
+        self._job = job
+        self._sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
         self._host = host
         self._report = report
         self._threads = torch.get_num_threads()
-        self._followers: list[subprocess.Popen[bytes]] = []
-        self._watchers: list[threading.Thread] = []
+        self._followers: list[_Follower] = []
         self._ranks: dict[int, Ranks] = {}
-        self._begun: dict[Case, _Begun] = {}
-        self._last_number = 0
+        self._numbers: dict[Case, int] = {}  # what followers call cases
+        self._asked: set[Case] = set()  # about which answers were not read yet
+        self._next_number = count()
         self._closing = False
         self._first_death = threading.Lock()
 
-    @classmethod
-    def of(cls, job: BlockJob, host: HostLoad, report: Report) -> Team:
-        """The team for the cases of a job."""
-        sizes = sorted({case.devices for case in job.cases if needs_ranks(case)})
-        return cls(job.device, sizes, job.plugins, host, report)
-
     def use_threads(self, case: Case) -> None:
         """Give this rank its share of the CPU's cores, or the whole of them back."""
-        if self._device == "cpu":
+        if self._job.device == "cpu":
             torch.set_num_threads(threads_of(case, self._threads))
 
     def begin(self, case: Case, block: int) -> None:
         """Have the followers build their parts of a case."""
         # The answers to others that were given up must not be taken for this one's.
-        self.drop([case, *(other for other, begun in self._begun.items() if begun.asked)])
+        self.drop([case, *self._asked])
         if not self._ranks:
             try:
                 self._start()
             except Exception:
                 self.broken = True  # some ranks may be waiting for others
                 raise
-        self._last_number += 1
-        self._begun[case] = _Begun(self._last_number)
-        task = Build(number=self._last_number, case=case, block=block)
-        self._tell(case, f"build {wire.encode(task).decode()}")
+        self._numbers[case] = number = next(self._next_number)
+        self._asked.add(case)
+        self._tell(case, b"build " + wire.encode(Build(number, case, block)))
 
-    def ranks(self, case: Case) -> Ranks:
-        """The ranks of a case that has begun."""
-        return self._ranks[case.devices]
-
-    def part(self, case: Case) -> RankPart:
-        """Rank 0's part of a case that is led."""
-        part = self._begun[case].part
-        assert part is not None
-        return part
-
-    def lead(self, case: Case, part: RankPart) -> Forward:
-        """Return what calls a case on all ranks, once all have built it.
-
-        Args:
-            case: Has begun.
-            part: Rank 0's own.
+    def lead(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Build rank 0's part of a case that has begun; return what calls it on all ranks.
 
         Raises:
             Unsupported: A follower cannot run its part.
             MemoryError: A follower has too little memory.
             RuntimeError: Anything else went wrong in a follower.
         """
+        part = make_part(case, model, example, self._ranks[case.devices])
         self._answers(case)
-        self._begun[case].part = part
+        self.parts[case] = part
         return lambda x: self._together(case, "run", lambda: part.run(x))
 
     def peaks(self, case: Case, call: Callable[[], object]) -> list[Answer]:
-        """Have every follower watch its memory during ``call``; return what each found."""
+        """Have every follower watch its memory during ``call``; return what each saw."""
         self._order(case, "peak")
-        self._begun[case].asked = True
+        self._asked.add(case)
         call()
         return self._answers(case)
 
     def communication_seconds(self, case: Case, clock: Clock) -> float:
         """Median wall time of all that the ranks of a case tell each other in one call."""
-        part = self.part(case)
-        times = [
-            clock.wall(lambda: self._together(case, "communicate", part.communicate))
-            for _ in range(_COMMUNICATIONS)
-        ]
-        return median(times)
+        part = self.parts[case]
+
+        def communicate() -> None:
+            self._together(case, "communicate", part.communicate)
+
+        return median(clock.wall(communicate) for _ in range(_COMMUNICATIONS))
 
     def drop(self, cases: Iterable[Case]) -> None:
         """Have the followers let go of cases, whether or not they have built them."""
         for case in cases:
-            if case in self._begun and not self.broken:
-                if self._begun[case].asked:
+            if case in self._numbers and not self.broken:
+                if case in self._asked:
                     self._read(case)
                 self._order(case, "drop")
-            self._begun.pop(case, None)
+            self._asked.discard(case)
+            self._numbers.pop(case, None)
+            self.parts.pop(case, None)
 
     def close(self) -> None:
         """End the followers and leave the group; may be called twice."""
         self._closing = True
         for follower in self._followers:
-            assert follower.stdin is not None
             if self.broken:
-                follower.kill()
-            follower.stdin.close()  # at the end of its input a follower ends
+                follower.process.kill()
+            follower.orders.close()  # at the end of its input a follower ends
         if self._followers and not self.broken:
-            from paraformer_bench.ranks.process_group import leave
-
-            leave()
+            torch.distributed.destroy_process_group()
         for follower in self._followers:
             try:
-                follower.wait(_PATIENCE)
+                follower.process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
-                follower.kill()
-                follower.wait()
-            assert follower.stdout is not None
-            follower.stdout.close()
-        for watcher in self._watchers:
-            watcher.join()
-        self._watchers.clear()
+                follower.process.kill()
+                follower.process.wait()
+            follower.answers.close()
+            follower.watcher.join()
         self._followers.clear()
         self._ranks.clear()
 
@@ -299,31 +267,20 @@ class Team:
 
         store = open_store(max(self._sizes))
         for rank in range(1, max(self._sizes)):
-            follower = subprocess.Popen(
-                child.command("workers", "rank"),
-                env=child.environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-            )
-            self._followers.append(follower)
             job = RankJob(
                 rank=rank,
                 sizes=self._sizes,
                 port=store.port,
-                device="cpu" if self._device == "cpu" else f"cuda:{rank}",
+                device="cpu" if self._job.device == "cpu" else f"cuda:{rank}",
                 threads=self._threads,
-                plugins=self._plugins,
+                plugins=self._job.plugins,
             )
-            self._write(follower, wire.encode(job))
-            if self._host is not None:
-                self._host.adopt(follower.pid)
-            watcher = threading.Thread(
-                target=self._watch, args=(rank, follower), name=f"rank {rank}", daemon=True
-            )
-            watcher.start()
-            self._watchers.append(watcher)
-        self._ranks = join(store, 0, self._sizes, torch.device(self._device))
+            follower = _Follower(job, self._watch)
+            self._followers.append(follower)
+            follower.watcher.start()
+            follower.tell(wire.encode(job))
+            self._host.adopt(follower.process.pid)
+        self._ranks = join(store, 0, self._sizes, torch.device(self._job.device))
 
     def _together(self, case: Case, order: str, own: Callable[[], _T]) -> _T:
         """Do what all ranks do at once; a failure half way is the end of the team."""
@@ -335,32 +292,23 @@ class Team:
             raise
 
     def _order(self, case: Case, order: str) -> None:
-        self._tell(case, f"{order} {self._begun[case].number}")
+        self._tell(case, f"{order} {self._numbers[case]}".encode())
 
-    def _tell(self, case: Case, line: str) -> None:
+    def _tell(self, case: Case, line: bytes) -> None:
         for follower in self._followers[: case.devices - 1]:
-            self._write(follower, line.encode())
-
-    def _write(self, follower: subprocess.Popen[bytes], line: bytes) -> None:
-        assert follower.stdin is not None
-        follower.stdin.write(line + b"\n")
+            follower.tell(line)
 
     def _answers(self, case: Case) -> list[Answer]:
         answers = self._read(case)
         for rank, answer in enumerate(answers, 1):
             if answer.status != "ok":
-                kind = {"skipped": Unsupported, "oom": MemoryError}.get(
-                    answer.status, RuntimeError
-                )
-                raise kind(f"rank {rank}: {answer.reason}")
+                kinds = {"skipped": Unsupported, "oom": MemoryError}
+                raise kinds.get(answer.status, RuntimeError)(f"rank {rank}: {answer.reason}")
         return answers
 
     def _read(self, case: Case) -> list[Answer]:
-        self._begun[case].asked = False
-        lines = []
-        for follower in self._followers[: case.devices - 1]:
-            assert follower.stdout is not None
-            lines.append(follower.stdout.readline())
+        self._asked.discard(case)
+        lines = [follower.answers.readline() for follower in self._followers[: case.devices - 1]]
         if not all(lines):
             self._break()
             raise RuntimeError("a rank has ended")
@@ -370,34 +318,32 @@ class Team:
         self.broken = True
         time.sleep(_GRACE)  # if a rank has died, `_watch` ends this process meanwhile
 
-    def _watch(self, rank: int, follower: subprocess.Popen[bytes]) -> None:
+    def _watch(self, follower: _Follower) -> None:
         """Wait for a follower to end, in a thread; end this process if it was too early."""
-        code = follower.wait()
+        code = follower.process.wait()
         with self._first_death:  # the first to die is the one to name
             if self._closing:
                 return
             try:
-                self._tell_of_death(rank, follower, code)
+                self._tell_of_death(follower, code)
                 for other in self._followers:
-                    other.kill()
-                    other.wait()
+                    other.process.kill()
+                    other.process.wait()
             finally:
                 os._exit(1)
 
-    def _tell_of_death(self, rank: int, follower: subprocess.Popen[bytes], code: int) -> None:
+    def _tell_of_death(self, follower: _Follower, code: int) -> None:
         """Say what a follower died of, on stderr and to the case under way."""
-        assert follower.stdout is not None
         status: Status = "error"
-        reason = f"rank {rank} {child.how_it_ended(code)}"
-        *_, last = [b"", *follower.stdout.read().splitlines()]
+        reason = f"rank {follower.rank} {child.how_it_ended(code)}"
+        *_, last = [b"", *follower.answers.read().splitlines()]
         # It may have been killed in the middle of an answer.
         with contextlib.suppress(wire.Malformed):
             answer = wire.decode(last, Answer)
             if answer.status != "ok":
-                status, reason = answer.status, f"rank {rank}: {answer.reason}"
+                status, reason = answer.status, f"rank {follower.rank}: {answer.reason}"
         os.write(2, f"{reason}\n".encode())
-        if self._report is not None:
-            self._report(status, reason)
+        self._report(status, reason)
 
 
 def _most(sizes: Iterable[int | None]) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.predictions import predict
+from paraformer_bench.analysis.latency_model import predict
 from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.headline import headline

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from paraformer_bench.analysis import compare as rule
-from paraformer_bench.analysis.claim import verdict_file
+from paraformer_bench.analysis.claim import Verdict, verdict_file
 from paraformer_bench.analysis.compare import (
     FASTER,
     ONLY_A,
@@ -24,7 +24,6 @@ from paraformer_bench.analysis.compare import (
     Contrast,
 )
 from paraformer_bench.analysis.tables import case_table
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import Conditions, in_words, rows_of
@@ -268,7 +267,7 @@ def _against(comparison: Comparison, one: Contender) -> list[Section]:
             figure = ratios.draw(named, one.letter, threshold, limits)
             title = f"{one.letter} over A: {regime}"
             drawing = svg.to_svg(figure, f"forest-{number}-{place}", title, told)
-        body.append(html.drawing(drawing, regime, regime))
+        body.append(html.drawing(drawing, title, regime))
     found = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if groups else []
     if rows:
         title = f"Cases of A and {one.letter}"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from paraformer_bench.analysis.claim import Verdict
+from paraformer_bench.analysis.latency_model import Prediction
 from paraformer_bench.analysis.medians import block_median
-from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.analysis.roofline import cases_with_floors
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.report.figures.style import Look, looks
 from paraformer_bench.report.html import method
 from paraformer_bench.report.section import Block, Cell, Fold

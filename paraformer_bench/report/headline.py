@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paraformer_bench.analysis import words
+from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.curve import CONSTANT, INCONCLUSIVE
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.study.case import mode_word
 from paraformer_bench.study.run_folder import RunInfo
 

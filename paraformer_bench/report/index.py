@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.claim import Verdict, verdict_file
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, page
 from paraformer_bench.report.headline import Headline, headline

@@ -1,4 +1,4 @@
-"""The two exceptions that cross module borders on purpose."""
+"""The exceptions that cross module borders on purpose."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Unsupported(Exception):
 
     Raised by models, executions and runtimes; the message is the record's ``reason``.
     """
+
+
+class NoDevice(Exception):
+    """Nothing is left to measure on; the run can be resumed when there is."""
 
 
 _SHORT = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}

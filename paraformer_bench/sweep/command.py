@@ -13,7 +13,6 @@ from rich.console import Console
 
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import RUN, now
-from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Settings, Study
 from paraformer_bench.sweep.progress import (
     count,
@@ -28,6 +27,7 @@ from paraformer_bench.sweep.resume import find_run
 from paraformer_bench.sweep.run import Outcome, ceilings_needed, run_sweep
 from paraformer_bench.sweep.setup import Launcher, open_store, set_up, suite_of
 from paraformer_bench.sweep.signals import Hold, interruptible, signals_held
+from paraformer_bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from paraformer_bench.clusters.ray import RayCluster

@@ -18,7 +18,7 @@ from paraformer_bench.study.run_folder import RunInfo, Shard
 from paraformer_bench.study.suite import Suite
 from paraformer_bench.study.survey import Survey
 from paraformer_bench.study.timelines import NONE, choose
-from paraformer_bench.workers.blocks import OpenBlock
+from paraformer_bench.sweep.blocks import OpenBlock
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from paraformer_bench.study.ceilings import Ceilings
-from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.errors import NoDevice, UsageError
 from paraformer_bench.study.machine_file import CEILINGS
 from paraformer_bench.study.record import BROKEN, FLAGS
 from paraformer_bench.study.run_folder import RECORDS, Efficiency, read_records
-from paraformer_bench.study.store import Store
 from paraformer_bench.study.timelines import MOST_BYTES
+from paraformer_bench.sweep.blocks import BlockRecords, OpenBlock, Pace, run_blocks
 from paraformer_bench.sweep.plan import Plan, Study
 from paraformer_bench.sweep.progress import SweepProgress
 from paraformer_bench.sweep.signals import Interruptible, interruptible
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.timelines import (
     Allowance,
     expected_seconds,
@@ -32,7 +33,6 @@ from paraformer_bench.sweep.timelines import (
     take_timelines,
 )
 from paraformer_bench.workers.ask import measure_ceilings
-from paraformer_bench.workers.blocks import BlockRecords, NoDevice, OpenBlock, Pace, run_blocks
 from paraformer_bench.workers.supervise import LocalWorker, Start
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _blocks(
     """Run blocks here or on a cluster."""
     if cluster is None:
         return run_blocks(left, start, records, pace)
-    from paraformer_bench.clusters.side_by_side import run_side_by_side
+    from paraformer_bench.sweep.side_by_side import run_side_by_side
 
     return run_side_by_side(left, cluster, records, pace)
 

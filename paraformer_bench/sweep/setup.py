@@ -24,7 +24,6 @@ from paraformer_bench.study.run_folder import (
     Shard,
     now,
 )
-from paraformer_bench.study.store import Store
 from paraformer_bench.study.suite import (
     Suite,
     expand,
@@ -37,6 +36,7 @@ from paraformer_bench.study.survey import choose_device
 from paraformer_bench.study.timelines import ENDS
 from paraformer_bench.sweep.plan import Plan, Settings, Study
 from paraformer_bench.sweep.resume import Resumed, commit, identity, refuse_other_study, shard_of
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.workers.ask import take_survey
 
 if TYPE_CHECKING:

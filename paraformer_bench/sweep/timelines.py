@@ -20,14 +20,13 @@ from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.events import Begin, Done, Ended, Profiled
 from paraformer_bench.study.job import ProfileJob, Protocol
 from paraformer_bench.study.run_folder import RECORDS, read_records
-from paraformer_bench.study.store import Store
 from paraformer_bench.study.suite import expand, parse_suite, skip_reason
 from paraformer_bench.study.survey import choose_device
 from paraformer_bench.study.timelines import MOST_BYTES, PARTIAL, TRACES, Profile
 from paraformer_bench.sweep.plan import Plan
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.workers.ask import take_survey
-from paraformer_bench.workers.blocks import STARTUP_SECONDS
-from paraformer_bench.workers.supervise import LocalWorker, Start, supervise
+from paraformer_bench.workers.supervise import STARTUP_SECONDS, LocalWorker, Start, supervise
 
 BROKEN_CASE = 3
 """Exit code of `profile` where there is no timeline."""

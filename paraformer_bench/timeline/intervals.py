@@ -46,10 +46,8 @@ def longest_chain(starts: Times, ends: Times) -> list[int]:
     """Return the longest sequence of intervals of which each starts after the last one ended.
 
     Longest is the most time in intervals, and of equal ones the most intervals. It is weighted
-    interval scheduling (Kleinberg and Tardos, Algorithm Design, section 6.1), in O(n log n).
-
-    Returns:
-        Positions of the intervals, in the order of time.
+    interval scheduling (Kleinberg and Tardos, Algorithm Design, section 6.1), in O(n log n). The
+    intervals are told by their positions, in the order of time.
     """
     order = np.lexsort((starts, ends))
     ends_in_order = ends[order]
@@ -74,12 +72,9 @@ def longest_chain(starts: Times, ends: Times) -> list[int]:
 
 
 def enclosing(starts: Times, ends: Times, at: Times) -> npt.NDArray[np.intp]:
-    """Return for each time the position of the interval that it lies in, or -1.
+    """Return for each time ``at`` the position of the interval that it lies in, or -1.
 
-    Args:
-        starts: Of intervals that do not overlap, ascending.
-        ends: Of the same.
-        at: Times to look up.
+    The intervals do not overlap and are ascending.
     """
     if not len(starts):
         return np.full(len(at), -1, dtype=np.intp)

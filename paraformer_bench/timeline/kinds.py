@@ -54,12 +54,10 @@ _PATTERNS = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _NA
 
 
 def kind_of(operation: str, name: str) -> str:
-    """Return one of `KINDS`.
+    """Return one of `KINDS` for what ran, a kernel or again the operation of the host.
 
-    Args:
-        operation: The host's operation, ``aten::addmm``; empty where it is not known, as in the
-            replay of a CUDA graph. It decides if it is of a known kind.
-        name: Of what ran: a kernel's, or again the operation's.
+    The host's operation (``aten::addmm``; empty where it is not known, as in the replay of a CUDA
+    graph) decides if it is of a known kind, and else the name of what ran.
     """
     for text in (operation.rpartition("::")[2], name):
         for kind, pattern in _PATTERNS:

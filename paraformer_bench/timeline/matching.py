@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,30 +23,16 @@ branches fork and join; a layer waits for the one before it."""
 LAUNCHES = r"LaunchKernel|LaunchCooperative|GraphLaunch|Memcpy|Memset"
 """Calls of the CUDA runtime and driver that put work on a device."""
 
-_GRAPH = "GraphLaunch"
-
 _Array: TypeAlias = npt.NDArray[Any]
 
 
-class ProfiledStep(NamedTuple):
-    """One profiled call, on the host's clock.
+def steps(events: pd.DataFrame) -> pd.DataFrame:
+    """Return ``name``, ``start`` and ``end`` (ns of the host's clock) of each profiled call.
 
-    Attributes:
-        name: As the profiler calls it.
-        start: Nanoseconds.
-        end: Nanoseconds.
+    The first is left out: it still pays for the profiler's start.
     """
-
-    name: str
-    start: int
-    end: int
-
-
-def steps(events: pd.DataFrame) -> list[ProfiledStep]:
-    """Return the steps without the first, which still pays for the profiler's start."""
     marks = events[(events["kind"] == ANNOTATION) & events["name"].str.startswith(PREFIX)]
-    fields = zip(marks["name"], marks["start"], marks["end"], strict=True)
-    return [ProfiledStep(str(name), int(start), int(end)) for name, start, end in fields][1:]
+    return marks[["name", "start", "end"]].iloc[1:].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,6 @@ class TracedWork:
             returned and ``correlation`` which call that was (0: none, then ``launch`` is the
             operation's own start).
         calls: Calls that put work on a device: ``step``, ``correlation``, ``graph``.
-        on_gpu: Whether the operations are a GPU's.
     """
 
     operations: pd.DataFrame
@@ -77,11 +61,12 @@ class TracedWork:
         return bool(self.calls["graph"].any() or (self.operations["node"] != 0).any())
 
 
-def match(events: pd.DataFrame, steps: Sequence[ProfiledStep]) -> TracedWork:
+def match(events: pd.DataFrame, steps: pd.DataFrame) -> TracedWork:
     """Find the operations of each step, the calls that launched them and their branches."""
+    bounds = steps["start"].to_numpy(), steps["end"].to_numpy()
     of_host = host_operations(events)
     calls = _calls(events)
-    calls["step"] = _step(steps, calls["start"].to_numpy())
+    calls["step"] = enclosing(*bounds, calls["start"].to_numpy())
     done = events[events["kind"].isin(ON_DEVICE)].copy()
     on_gpu = bool(len(done) or len(calls))
     if on_gpu:
@@ -105,7 +90,7 @@ def match(events: pd.DataFrame, steps: Sequence[ProfiledStep]) -> TracedWork:
         done = of_host.assign(lane="thread " + of_host["thread"], operation=of_host["name"])
         done["launch"] = asked_at = done["start"].to_numpy()
         thread = done["thread"].to_numpy()
-    done["step"] = _step(steps, asked_at)
+    done["step"] = enclosing(*bounds, asked_at)
     for column, mark in PARTS.items():
         done[column] = _part(events, mark, thread, asked_at)
     within = done["step"] >= 0
@@ -122,14 +107,8 @@ def _outermost(events: pd.DataFrame) -> pd.Series[bool]:
 def _calls(events: pd.DataFrame) -> pd.DataFrame:
     calls = events[events["kind"].isin(CALLS) & (events["correlation"] != 0)]
     calls = calls[calls["name"].str.contains(LAUNCHES)].drop_duplicates("correlation")
-    graph = calls["name"].str.contains(_GRAPH)
+    graph = calls["name"].str.contains("GraphLaunch")
     return calls[["start", "end", "thread", "correlation"]].assign(graph=graph)
-
-
-def _step(steps: Sequence[ProfiledStep], at: Times) -> Times:
-    starts = np.array([step.start for step in steps], dtype=np.int64)
-    ends = np.array([step.end for step in steps], dtype=np.int64)
-    return enclosing(starts, ends, at).astype(np.int64)
 
 
 def _part(events: pd.DataFrame, mark: str, thread: _Array, at: Times) -> _Array:

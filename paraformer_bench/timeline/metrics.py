@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,9 +15,9 @@ import pandas as pd
 
 from paraformer_bench.timeline import intervals
 from paraformer_bench.timeline.intervals import Times
-from paraformer_bench.timeline.matching import PARTS, ProfiledStep, TracedWork, match, steps
+from paraformer_bench.timeline.matching import PARTS, TracedWork, match, steps
 from paraformer_bench.timeline.timeline import DeviceActivity, Timeline, classify, incomplete
-from paraformer_bench.timeline.trace import KERNEL, MEMORY, Trace, read_trace
+from paraformer_bench.timeline.trace import KERNEL, MEMORY, read_trace
 
 FEWEST_STEPS = 2
 """With fewer, nobody knows whether steps are alike."""
@@ -43,7 +44,6 @@ class View(NamedTuple):
     """A trace as numbers and as what a picture is drawn from.
 
     Attributes:
-        timeline: The metrics.
         operations: Of the step that they are of, by start: ``start_seconds`` and ``end_seconds``
             since the step's start, ``name``, ``operation`` (the host's operation it belongs to,
             or empty), ``branch``, ``layer`` and ``place`` (-1: none; see `matching.PARTS`),
@@ -55,13 +55,24 @@ class View(NamedTuple):
     """
 
     timeline: Timeline
-    operations: pd.DataFrame
-    memory: pd.DataFrame
+    operations: pd.DataFrame = pd.DataFrame()
+    memory: pd.DataFrame = pd.DataFrame()
 
 
 class _Null(str):
     """Why a metric has no value."""
 
+
+_NO_THREADS = _Null("the threads that work within an operation do not show in a trace")
+_NOTHING = _Null("nothing was allocated in the step, or it was not recorded")
+_NOT_LAUNCHED = _Null("the operations are the host's own: nothing is launched")
+
+_ON_CPU = {
+    **dict.fromkeys(("concurrency", "overlap_seconds"), _NO_THREADS),
+    **dict.fromkeys(("idle_host_seconds", "idle_device_seconds"), _NOT_LAUNCHED),
+    **dict.fromkeys(("launch_bound", "queue_seconds", "kernels", "matched"), _NOT_LAUNCHED),
+    **dict.fromkeys(("streams", "blocks_per_sm", "waves"), _NOT_LAUNCHED),
+}
 
 _Metrics: TypeAlias = dict[str, Any]
 """Fields of a `Timeline` by their names; `_Null` for those without a value."""
@@ -70,61 +81,54 @@ _Metrics: TypeAlias = dict[str, Any]
 def examine(path: Path, on_gpu: bool = False) -> View:
     """Read a trace and reduce it. A broken one is ``incomplete`` with its reason.
 
-    Args:
-        path: Of the trace.
-        on_gpu: It is known that a GPU worked: a trace of the host alone is incomplete.
+    So is a trace of the host alone where it is known that a GPU worked (``on_gpu``).
     """
     trace = read_trace(path)
     if trace.reason:
-        return _nothing(incomplete(trace.reason))
+        return View(incomplete(trace.reason))
     every_step = steps(trace.events)
     work = match(trace.events, every_step)
-    reason = fault(work, every_step, trace.malformed)
+    reason = _fault(work, len(every_step), trace.malformed)
     if on_gpu and not work.on_gpu:
         reason = "it holds nothing that ran on the GPU"
     if reason:
-        return _nothing(incomplete(reason, work.on_gpu, len(every_step)))
+        return View(incomplete(reason, work.on_gpu, len(every_step)))
     # All numbers are of the step of (lower) median length.
-    by_length = sorted(every_step, key=lambda step: step.end - step.start)
-    step = by_length[(len(by_length) - 1) // 2]
-    done = work.operations[work.operations["step"] == every_step.index(step)]
-    memory = _memory(trace.events, step, work.on_gpu)
+    by_length = (every_step["end"] - every_step["start"]).sort_values(kind="stable").index
+    number = by_length[(len(by_length) - 1) // 2]
+    name, start, end = every_step.loc[number]
+    done = work.operations[work.operations["step"] == number]
+    memory = _memory(trace.events, start, end, work.on_gpu)
     metrics = {
         "on_gpu": work.on_gpu,
         "steps": len(every_step),
-        "step": step.name,
-        "step_seconds": _seconds(step.end - step.start),
+        "step": name,
+        "step_seconds": _seconds(end - start),
         "graph": work.replays,
-        **_times(done, step),
-        **_branches(done, work),
-        **(_on_gpu(done, work, step, trace) if work.on_gpu else _on_cpu()),
-        "elements": _elements(done, work),
-        "peak_live_bytes": _peak(memory),
+        **_times(done, work, start, trace.devices),
+        "elements": int(done["elements"].sum()) or _Null("the trace holds no shapes"),
+        "peak_live_bytes": max(int(memory["live_bytes"].max()), 0) if len(memory) else _NOTHING,
     }
+    if work.replays:
+        metrics["elements"] = _Null("a graph replay shows no shapes")
     reasons = {name: str(value) for name, value in metrics.items() if isinstance(value, _Null)}
     values = metrics | dict.fromkeys(reasons)
     timeline = Timeline("", **values, null_reasons=reasons)
-    return View(replace(timeline, kind=classify(timeline)), _drawn(done, step), memory)
+    return View(replace(timeline, kind=classify(timeline)), _drawn(done, start), memory)
 
 
-def fault(work: TracedWork, every_step: Sequence[ProfiledStep], malformed: int) -> str:
-    """Return why a trace says nothing; an empty text if it is whole.
-
-    Args:
-        work: What ran in the steps.
-        every_step: Without the first.
-        malformed: Events that could not be read.
-    """
+def _fault(work: TracedWork, steps: int, malformed: int) -> str:
+    """Return why a trace says nothing; an empty text if it is whole."""
     if malformed:
         return f"{malformed} events have fields that make no sense"
-    if len(every_step) < FEWEST_STEPS:
-        return f"only {len(every_step)} steps are left after the first, {FEWEST_STEPS} are needed"
+    if steps < FEWEST_STEPS:
+        return f"only {steps} steps are left after the first, {FEWEST_STEPS} are needed"
     kinds = work.operations["kind"]
     counted = work.operations[kinds == KERNEL] if work.on_gpu else work.operations
     what = "kernels" if work.on_gpu else "operations"
-    counts = np.bincount(counted["step"], minlength=len(every_step))
+    counts = np.bincount(counted["step"], minlength=steps)
     if not counts.all():
-        return f"{int((counts == 0).sum())} of {len(every_step)} steps ran no {what}"
+        return f"{int((counts == 0).sum())} of {steps} steps ran no {what}"
     if len(set(counts)) > 1:
         return f"steps ran between {counts.min()} and {counts.max()} {what}"
     if work.on_gpu and _matched(work) < LEAST_MATCHED:
@@ -141,21 +145,21 @@ def _matched(work: TracedWork) -> float:
     A profiler can lose either.
     """
     calls, done = work.calls["correlation"], work.operations["correlation"]
-    shares = [1.0]
-    if len(calls):
-        shares.append(float(calls.isin(done).mean()))
-    if len(done):
-        shares.append(float(done.isin(calls).mean()))
-    return min(shares)
+    pairs = (calls, done), (done, calls)
+    return min(float(own.isin(other).mean()) if len(own) else 1.0 for own, other in pairs)
 
 
-def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
+def _times(
+    done: pd.DataFrame, work: TracedWork, start: int, devices: Mapping[int, Mapping[str, Any]]
+) -> _Metrics:
     starts, ends = _bounds(done)
-    busy, union = int((ends - starts).sum()), intervals.length(starts, ends)
+    # A device whose clock is off may seem to run before the step begins.
+    begin = min(start, int(starts.min()))
+    span = int(ends.max()) - begin
+    busy, union = _busy_and_union(done)
     chain = intervals.longest_chain(starts, ends)
     in_chain = int((ends - starts)[chain].sum())
-    span = int(ends.max()) - _begin(done, step)
-    return {
+    metrics: _Metrics = {
         "operations": len(done),
         "span_seconds": _seconds(span),
         "busy_seconds": _seconds(busy),
@@ -164,6 +168,32 @@ def _times(done: pd.DataFrame, step: ProfiledStep) -> _Metrics:
         "chain_seconds": _seconds(in_chain),
         "chain_share": in_chain / busy if busy else 1.0,
         "idle_seconds": _seconds(span - union),
+        **_branches(done, work),
+    }
+    if not work.on_gpu:
+        return metrics | _ON_CPU
+    depth = intervals.time_at_depth(starts, ends)
+    depth[0] += int(starts.min()) - begin
+    for_host = _waiting_for_host(done, begin)
+    kernels = done[done["kind"] == KERNEL]
+    no_lanes = _Null("the lanes of a graph replay are no streams")
+    by_device = {n: done[done["device"] == n] for n in done["device"].unique().tolist()}
+    return metrics | {
+        "kernels": len(kernels),
+        "matched": _matched(work),
+        "streams": no_lanes if work.replays else done["lane"].nunique(),
+        "concurrency": busy / union if union else 1.0,
+        "overlap_seconds": [_seconds(time) for time in depth],
+        "idle_host_seconds": _seconds(for_host),
+        "idle_device_seconds": _seconds(depth[0] - for_host),
+        "launch_bound": for_host / span if span else 0.0,
+        "queue_seconds": _seconds(_queued(done)),
+        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
+        "waves": _mean(kernels, _waves(kernels, devices)),
+        "devices": {
+            number: DeviceActivity(len(own), *map(_seconds, _busy_and_union(own)))
+            for number, own in by_device.items()
+        },
     }
 
 
@@ -185,45 +215,7 @@ def _branches(done: pd.DataFrame, work: TracedWork) -> _Metrics:
     return {"branches": len(numbers), "branch_overlap_seconds": overlap}
 
 
-def _on_gpu(done: pd.DataFrame, work: TracedWork, step: ProfiledStep, trace: Trace) -> _Metrics:
-    starts, ends = _bounds(done)
-    depth = intervals.time_at_depth(starts, ends)
-    depth[0] += int(starts.min()) - _begin(done, step)
-    union = intervals.length(starts, ends)
-    for_host = _waiting_for_host(done, step)
-    idle, span = depth[0], int(ends.max()) - _begin(done, step)
-    kernels = done[done["kind"] == KERNEL]
-    no_lanes = _Null("the lanes of a graph replay are no streams")
-    return {
-        "kernels": len(kernels),
-        "matched": _matched(work),
-        "streams": no_lanes if work.replays else done["lane"].nunique(),
-        "concurrency": int((ends - starts).sum()) / union if union else 1.0,
-        "overlap_seconds": [_seconds(time) for time in depth],
-        "idle_host_seconds": _seconds(for_host),
-        "idle_device_seconds": _seconds(idle - for_host),
-        "launch_bound": for_host / span if span else 0.0,
-        "queue_seconds": _seconds(_queued(done)),
-        "blocks_per_sm": _mean(kernels, kernels["blocks"].to_numpy()),
-        "waves": _mean(kernels, _waves(kernels, trace.devices)),
-        "devices": {int(n): _device(done[done["device"] == n]) for n in done["device"].unique()},
-    }
-
-
-_NO_THREADS = _Null("the threads that work within an operation do not show in a trace")
-
-
-def _on_cpu() -> _Metrics:
-    launches = ("idle_host_seconds", "idle_device_seconds", "launch_bound", "queue_seconds")
-    device = ("kernels", "matched", "streams", "blocks_per_sm", "waves")
-    own = _Null("the operations are the host's own: nothing is launched")
-    return {
-        **dict.fromkeys(("concurrency", "overlap_seconds"), _NO_THREADS),
-        **dict.fromkeys((*launches, *device), own),
-    }
-
-
-def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
+def _waiting_for_host(done: pd.DataFrame, begin: int) -> int:
     """Nanoseconds without any operation before the call that launched the next one returned.
 
     A call may return when what it launched is already running, as that of a graph does: then the
@@ -232,7 +224,7 @@ def _waiting_for_host(done: pd.DataFrame, step: ProfiledStep) -> int:
     first = done.groupby("correlation")["start"].transform("min")
     launched = np.minimum(done["launch"].to_numpy(), first.to_numpy())
     starts, ends = intervals.union(*_bounds(done))
-    idle_from = np.append(_begin(done, step), ends[:-1])
+    idle_from = np.append(begin, ends[:-1])
     # Of several operations that end the same gap, the one that was launched first could have.
     by_start = pd.Series(launched, index=done["start"].to_numpy()).groupby(level=0).min()
     until = np.minimum(by_start.reindex(starts).to_numpy(), starts)
@@ -249,67 +241,38 @@ def _queued(done: pd.DataFrame) -> int:
 def _mean(kernels: pd.DataFrame, values: npt.NDArray[np.float64]) -> float | _Null:
     """Mean over the kernels' time; none if some kernel has no value."""
     lengths = (kernels["end"] - kernels["start"]).to_numpy()
-    if np.isfinite(values).all() and lengths.sum():
-        mean = float(np.average(values, weights=lengths))
-        if math.isfinite(mean):
-            return mean
-    return _Null("the trace does not say it of every kernel")
+    every = np.isfinite(values).all() and lengths.sum()
+    mean = float(np.average(values, weights=lengths)) if every else math.nan
+    return mean if math.isfinite(mean) else _Null("the trace does not say it of every kernel")
 
 
-def _elements(done: pd.DataFrame, work: TracedWork) -> int | _Null:
-    if work.replays:
-        return _Null("a graph replay shows no shapes")
-    return int(done["elements"].sum()) or _Null("the trace holds no shapes")
-
-
-def _peak(memory: pd.DataFrame) -> int | _Null:
-    if memory.empty:
-        return _Null("nothing was allocated in the step, or it was not recorded")
-    return max(int(memory["live_bytes"].max()), 0)
-
-
-def _device(done: pd.DataFrame) -> DeviceActivity:
+def _busy_and_union(done: pd.DataFrame) -> tuple[int, int]:
+    """Nanoseconds of all operations together, and those in which any of them ran."""
     starts, ends = _bounds(done)
-    busy = int((ends - starts).sum())
-    return DeviceActivity(len(done), _seconds(busy), _seconds(intervals.length(starts, ends)))
+    return int((ends - starts).sum()), intervals.length(starts, ends)
 
 
 def _bounds(done: pd.DataFrame) -> tuple[Times, Times]:
     return done["start"].to_numpy(), done["end"].to_numpy()
 
 
-def _begin(done: pd.DataFrame, step: ProfiledStep) -> int:
-    """Return where the span begins; a device whose clock is off may seem to run before it."""
-    return min(step.start, int(done["start"].min()))
-
-
 def _seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def _memory(events: pd.DataFrame, step: ProfiledStep, on_gpu: bool) -> pd.DataFrame:
+def _memory(events: pd.DataFrame, start: int, end: int, on_gpu: bool) -> pd.DataFrame:
     """`View.memory` of a step, from the allocator's events."""
-    inside = (events["start"] >= step.start) & (events["start"] < step.end)
+    inside = (events["start"] >= start) & (events["start"] < end)
     changes = events[(events["kind"] == MEMORY) & inside & (events["on_gpu"] == int(on_gpu))]
-    return pd.DataFrame(
-        {
-            "seconds": (changes["start"].to_numpy() - step.start) / 1e9,
-            "live_bytes": changes["bytes"].cumsum().to_numpy(),
-        }
-    )
+    seconds = (changes["start"].to_numpy() - start) / 1e9
+    return pd.DataFrame({"seconds": seconds, "live_bytes": changes["bytes"].cumsum().to_numpy()})
 
 
-def _drawn(done: pd.DataFrame, step: ProfiledStep) -> pd.DataFrame:
+def _drawn(done: pd.DataFrame, start: int) -> pd.DataFrame:
     drawn = done[_DRAWN].copy()
     for column in ("start", "end", "launch"):
-        drawn[f"{column}_seconds"] = (done[column] - step.start) / 1e9
+        drawn[f"{column}_seconds"] = (done[column] - start) / 1e9
     return drawn.sort_values("start_seconds", kind="stable", ignore_index=True)
-
-
-def _nothing(timeline: Timeline) -> View:
-    columns = [*_DRAWN, "start_seconds", "end_seconds", "launch_seconds"]
-    memory = pd.DataFrame(columns=["seconds", "live_bytes"])
-    return View(timeline, pd.DataFrame(columns=columns), memory)
 
 
 def resident_blocks(
@@ -317,14 +280,8 @@ def resident_blocks(
 ) -> int | None:
     """Return how many blocks of a kernel one multiprocessor can hold at once.
 
-    Args:
-        threads: In a block.
-        registers: Per thread.
-        shared: Bytes of shared memory per block.
-        device: Kineto's properties of the GPU.
-
-    Returns:
-        None where the trace does not say enough.
+    They have so many ``threads``, registers per thread and bytes of shared memory; ``device`` are
+    Kineto's properties of the GPU. None where these do not say enough.
     """
     try:
         warp = int(device["warpSize"])
@@ -354,11 +311,11 @@ def _waves(
 
     At one the GPU is full; below it has room for more branches, above they queue.
     """
-    shape = ["device", "threads", "registers", "shared"]
-    resident = {
-        key: resident_blocks(key[1], key[2], key[3], devices.get(key[0], {}))
-        for key in kernels[shape].drop_duplicates().itertuples(index=False, name=None)
-    }
-    keys = kernels[shape].itertuples(index=False, name=None)
-    per_kernel = np.array([resident[key] for key in keys], dtype=np.float64)
+
+    @cache
+    def resident(device: int, threads: int, registers: int, shared: int) -> int | None:
+        return resident_blocks(threads, registers, shared, devices.get(device, {}))
+
+    shapes = kernels[["device", "threads", "registers", "shared"]].itertuples(index=False)
+    per_kernel = np.array([resident(*shape) for shape in shapes], dtype=np.float64)
     return kernels["blocks"].to_numpy() / per_kernel

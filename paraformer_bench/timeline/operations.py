@@ -41,11 +41,7 @@ HELPERS = frozenset(("aten::copy_", "aten::_to_copy", "aten::fill_", "aten::zero
 
 
 def counts(name: str) -> bool:
-    """Tell whether a recorded call is an operation.
-
-    Args:
-        name: Of a ``cpu_op``: ``aten::add``, ``autograd::engine::evaluate_function: …``.
-    """
+    """Tell whether a ``cpu_op`` of this name, such as ``aten::add``, is an operation."""
     space, _, operation = name.partition("::")
     if not operation or space in ("autograd", "torch", "profiler"):
         return False  # nodes of autograd and marks of the profiler
@@ -55,8 +51,7 @@ def counts(name: str) -> bool:
 def host_operations(events: pd.DataFrame) -> pd.DataFrame:
     """Return the host's operations, none of them within another one.
 
-    Args:
-        events: Of a trace, ordered by start, those around others first.
+    The events are ordered by start, those around others first.
     """
     calls = events[events["kind"] == HOST_OPERATION]
     counted = np.zeros(len(calls), dtype=np.bool_)

@@ -55,13 +55,7 @@ CURVE_WORDS = WORDS | {
 
 @dataclass(frozen=True)
 class DeviceActivity:
-    """One GPU in one step.
-
-    Attributes:
-        operations: Kernels, copies and fills.
-        busy_seconds: Sum of their durations.
-        union_seconds: Time in which at least one of them ran.
-    """
+    """One GPU in one step; the fields are those of `Timeline`."""
 
     operations: int
     busy_seconds: float
@@ -78,13 +72,10 @@ class Timeline:
     Attributes:
         kind: One of the classes above; `WORDS` says each in a sentence.
         reason: Why the timeline is ``incomplete``; empty otherwise.
-        on_gpu: Whether the operations are a GPU's.
         steps: Steps that were looked at, the first one left out.
         step: Name of the step that the numbers are of.
         step_seconds: Its length on the host's clock.
         span_seconds: From its start to the end of its last operation.
-        operations: In the step.
-        kernels: Of these, kernels; None on a CPU.
         matched: Share of launching calls and device operations that have each other.
         graph: Whether the operations are replays of CUDA graphs.
         streams: Streams that ran operations; None on a CPU and for graphs.
@@ -196,9 +187,6 @@ class CurveTimeline:
         operations: Per step at these depths: kernels on a GPU.
         operations_per_block: Slope of the least-squares line of them against depth; None with
             fewer than two depths.
-        blocks_per_sm: At these depths; None where a timeline has none.
-        waves: The same.
-        elements: The same.
     """
 
     kind: str
@@ -206,41 +194,31 @@ class CurveTimeline:
     depths: list[int]
     operations: list[int]
     operations_per_block: float | None
-    blocks_per_sm: list[float | None]
-    waves: list[float | None]
-    elements: list[int | None]
 
 
 def along(timelines: Mapping[int, Timeline]) -> CurveTimeline:
-    """Judge the timelines of one curve: does depth add operations, or work inside them?
+    """Judge the timelines of one curve by depth: does that add operations, or work inside them?
 
     Branches that are batched run one kernel after another, as a serial net does. What tells them
     apart is that the number of kernels does not grow with depth, and the work inside each does.
-
-    Args:
-        timelines: By depth.
-
-    Returns:
-        The class of the deepest complete timeline, unless the depths together say more.
+    The class is that of the deepest complete timeline, unless the depths together say more.
     """
     complete = {d: t for d, t in sorted(timelines.items()) if t.kind != INCOMPLETE}
     depths, whole = list(complete), list(complete.values())
+    if not whole:
+        reasons = dict.fromkeys(timeline.reason for timeline in timelines.values())
+        words = f"{WORDS[INCOMPLETE]}: {'; '.join(reasons) or 'there is none'}"
+        return CurveTimeline(INCOMPLETE, words, [], [], None)
     operations = [int((t.kernels if t.on_gpu else t.operations) or 0) for t in whole]
-    blocks, elements = [t.blocks_per_sm for t in whole], [t.elements for t in whole]
-    kind = whole[-1].kind if whole else INCOMPLETE
-    slope = None
+    first, deepest = whole[0], whole[-1]
+    kind, slope = deepest.kind, None
     if len(depths) > 1:
         slope = float(np.polyfit(depths, operations, 1)[0])
         if kind != CONCURRENT and slope < LEAST_SLOPE:
-            larger = _grows(blocks[0], blocks[-1]) or _grows(elements[0], elements[-1])
+            larger = _grows(first.blocks_per_sm, deepest.blocks_per_sm)
+            larger = larger or _grows(first.elements, deepest.elements)
             kind = BATCHED if larger else FLAT
-    if whole:
-        words = _curve_words(kind, slope, whole[-1])
-    else:
-        reasons = dict.fromkeys(timeline.reason for timeline in timelines.values())
-        words = f"{WORDS[INCOMPLETE]}: {'; '.join(reasons) or 'there is none'}"
-    waves = [timeline.waves for timeline in whole]
-    return CurveTimeline(kind, words, depths, operations, slope, blocks, waves, elements)
+    return CurveTimeline(kind, _curve_words(kind, slope, deepest), depths, operations, slope)
 
 
 def _grows(shallow: float | None, deep: float | None) -> bool:

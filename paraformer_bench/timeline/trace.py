@@ -36,20 +36,28 @@ COLUMNS = {
     "stream": "int64",  # -1: none
     "correlation": "int64",  # the same for a call and what it launched; 0: none
     "node": "int64",  # of a CUDA graph; 0: none
-    "blocks": "float64",  # thread blocks per SM; NaN: not said
-    "threads": "int64",  # in a block
     "registers": "int64",  # per thread
     "shared": "int64",  # bytes of shared memory per block
+    "threads": "int64",  # in a block
+    "blocks": "float64",  # thread blocks per SM; NaN: not said
     "elements": "int64",  # of all tensors that go into a host operation
     "bytes": "int64",  # that were allocated, negative: freed
     "on_gpu": "int64",  # whether these bytes are a GPU's
 }
 """Columns of the table of events and their types."""
 
+_WHOLE_NUMBERS = {
+    "device": -1,
+    "stream": -1,
+    "correlation": 0,
+    "graph node id": 0,
+    "registers per thread": 0,
+    "shared memory": 0,
+}
+"""What Kineto calls the whole numbers among them, and what they are where it does not say."""
+
 MOST_BYTES = 400_000_000
 """Unpacked traces beyond this are refused; reading takes up to four times their size in memory."""
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,10 @@ class _UnreadableError(Exception):
 
 
 def read_trace(path: Path, most_bytes: int = MOST_BYTES) -> Trace:
-    """Read a trace. A broken one is a result: nothing is raised for it.
+    """Read a trace, packed or not, as its first bytes say.
 
-    Args:
-        path: ``*.json`` or ``*.json.gz``; what it is, its first bytes say.
-        most_bytes: Refuse what is longer than this when unpacked.
+    A broken one is a result: nothing is raised for it, nor for one that is longer than
+    ``most_bytes`` when unpacked.
     """
     try:
         return _parse(_text(path, most_bytes))
@@ -87,35 +94,41 @@ def read_trace(path: Path, most_bytes: int = MOST_BYTES) -> Trace:
 
 
 def _text(path: Path, most_bytes: int) -> str:
-    chunks, size = [], 0
     try:
         with path.open("rb") as start:
             packed = start.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
-                if size > most_bytes:
-                    limit = f"{most_bytes / 1e6:.0f} MB"
-                    raise _UnreadableError(f"the trace is too large: more than {limit} unpacked")
-                chunks.append(chunk)
+            data = file.read(most_bytes + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _UnreadableError("the packed trace is cut off or damaged") from None
     except OSError as error:
         raise _UnreadableError(f"the trace cannot be opened: {error.strerror or error}") from None
-    if not size:
+    if len(data) > most_bytes:
+        limit = f"{most_bytes / 1e6:.0f} MB"
+        raise _UnreadableError(f"the trace is too large: more than {limit} unpacked")
+    if not data:
         raise _UnreadableError("the trace is empty")
     # Names of kernels can hold any byte; none of them decides anything.
-    return b"".join(chunks).decode("utf-8", errors="replace")
+    return data.decode("utf-8", errors="replace")
 
 
 def _parse(text: str) -> Trace:
-    events = _Events()
+    rows: list[tuple[Any, ...]] = []
+    malformed = 0
 
     def keep(value: dict[str, Any]) -> dict[str, Any] | None:
         """Take each event when it is complete, so that the tree of all is never in memory."""
+        nonlocal malformed
         if "ph" not in value:
             return value
-        events.add(value)
+        kind = value.get("cat")
+        try:
+            if value["ph"] == "X" and kind in _SPANS:
+                rows.append(_span(kind, value))
+            elif kind == MEMORY and value.get("name") == "[memory]":
+                rows.append(_allocation(value))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            malformed += 1
         return None
 
     try:
@@ -125,59 +138,24 @@ def _parse(text: str) -> Trace:
         raise _UnreadableError(f"the trace is no whole JSON: {error}") from None
     if not isinstance(root, dict) or not isinstance(root.get("traceEvents"), list):
         raise _UnreadableError("the file is JSON, but no trace: it has no list of events")
-    if not events.any:
+    if all(row[0] in (ANNOTATION, MEMORY) for row in rows):
         raise _UnreadableError("the trace holds no operations, only what describes it")
-    return Trace("", events.table(), _devices(root), events.malformed)
-
-
-def _devices(root: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     listed = root.get("deviceProperties")
-    return {
+    devices = {
         device["id"]: device
         for device in (listed if isinstance(listed, list) else [])
         if isinstance(device, dict) and isinstance(device.get("id"), int)
     }
-
-
-class _Events:
-    """Collects those events that count.
-
-    Attributes:
-        malformed: Events that were left out because a field of theirs makes no sense.
-    """
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[Any, ...]] = []
-        self.malformed = 0
-
-    @property
-    def any(self) -> bool:
-        """Whether there is anything that ran."""
-        return any(row[0] not in (ANNOTATION, MEMORY) for row in self._rows)
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Keep an event if it is of a kind that counts."""
-        kind = event.get("cat")
-        try:
-            if event["ph"] == "X" and kind in _SPANS:
-                self._rows.append(_span(str(kind), event))
-            elif kind == MEMORY and event.get("name") == "[memory]":
-                self._rows.append(_allocation(event))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            self.malformed += 1
-
-    def table(self) -> pd.DataFrame:
-        """Return the events, ordered by start, those around others first."""
-        frame = pd.DataFrame(self._rows, columns=list(COLUMNS)).astype(COLUMNS)
-        order = {"start": True, "end": False}
-        return frame.sort_values(
-            list(order), ascending=list(order.values()), kind="stable", ignore_index=True
-        )
+    events = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    # By start, those around others first.
+    events = events.sort_values(
+        ["start", "end"], ascending=[True, False], kind="stable", ignore_index=True
+    )
+    return Trace("", events, devices, malformed)
 
 
 def _span(kind: str, event: Mapping[str, Any]) -> tuple[Any, ...]:
-    start = nanoseconds(event["ts"])
-    length = nanoseconds(event.get("dur", 0))
+    start, length = _nanoseconds(event["ts"]), _nanoseconds(event.get("dur", 0))
     if length < 0:
         raise ValueError("an event ends before it starts")
     args = event.get("args") or {}
@@ -187,14 +165,9 @@ def _span(kind: str, event: Mapping[str, Any]) -> tuple[Any, ...]:
         start,
         start + length,
         _thread(event),
-        _whole(args.get("device", -1)),
-        _whole(args.get("stream", -1)),
-        _whole(args.get("correlation", 0)),
-        _whole(args.get("graph node id", 0)),
-        float(args.get("blocks per SM", math.nan)),
+        *(_whole(args.get(name, missing)) for name, missing in _WHOLE_NUMBERS.items()),
         _whole(math.prod(int(side) for side in args.get("block", ()))),
-        _whole(args.get("registers per thread", 0)),
-        _whole(args.get("shared memory", 0)),
+        float(args.get("blocks per SM", math.nan)),
         _whole(_elements(args.get("Input Dims", ()))),
         0,
         0,
@@ -202,12 +175,12 @@ def _span(kind: str, event: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _allocation(event: Mapping[str, Any]) -> tuple[Any, ...]:
-    at = nanoseconds(event["ts"])
+    at = _nanoseconds(event["ts"])
     args = event["args"]
     # Device types are numbered as in c10/core/DeviceType.h: 0 is the CPU.
     on_gpu = int(args.get("Device Type", 0)) != 0
     device, size = _whole(args.get("Device Id", -1)), _whole(args["Bytes"])
-    unused = (-1, 0, 0, math.nan, 0, 0, 0, 0)
+    unused = (-1, 0, 0, 0, 0, 0, math.nan, 0)
     return (MEMORY, "[memory]", at, at, _thread(event), device, *unused, size, on_gpu)
 
 
@@ -215,12 +188,8 @@ def _thread(event: Mapping[str, Any]) -> str:
     return sys.intern(f"{event.get('pid')}/{event.get('tid')}")
 
 
-def nanoseconds(microseconds: int | str) -> int:
-    """Return a time as whole nanoseconds, exactly.
-
-    Raises:
-        ValueError: It is no number, or none that a clock can show.
-    """
+def _nanoseconds(microseconds: int | str) -> int:
+    """Return a time as whole nanoseconds, exactly; a ValueError if no clock can show it."""
     try:
         time = (Decimal(microseconds) * 1000).to_integral_value()
     except InvalidOperation:

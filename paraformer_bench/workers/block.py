@@ -15,7 +15,7 @@ from paraformer_bench.workers.process import Reporter
 
 def run(job: BlockJob, emit: Reporter, device: Device) -> bool:
     """Visit the cases of the job; False when the device broke and the rest needs a new worker."""
-    with closing(Team.of(job, device.host, emit.last_words)) as team:
+    with closing(Team(job, device.host, emit.last_words)) as team:
         visit = Visit(SpreadBuilder(device, job.block, team), job, emit)
         gc.freeze()  # what the sentinel case needed, too
         emit(Ready())

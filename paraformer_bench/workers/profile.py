@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paraformer_bench.instrument import precision
-from paraformer_bench.instrument.bench import prepare, rebuild
+from torch import Tensor, nn
+
+from paraformer_bench.executions._branches import Forward
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.capture import annotate, capture, wake
 from paraformer_bench.instrument.device import Device, describe
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.instrument.sampler import warm_up
-from paraformer_bench.instrument.training import get_ready, in_its_mode
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.events import Begin, Profiled, Ready
 from paraformer_bench.study.job import ProfileJob
@@ -18,7 +19,16 @@ from paraformer_bench.study.timelines import Profile
 from paraformer_bench.workers.process import Reporter
 
 
-@in_its_mode
+class _AnnotatingBuilder(Builder):
+    """Marks branches and layers, once the execution is there and before the runtime is."""
+
+    def execute(self, case: Case, model: nn.Module, example: Tensor) -> Forward:
+        """Put a net under its execution and mark its parts."""
+        run = super().execute(case, model, example)
+        annotate(model)
+        return run
+
+
 def profile_case(case: Case, device: Device, job: ProfileJob) -> Profile:
     """Build a case, annotate its branches and take its timeline.
 
@@ -26,12 +36,10 @@ def profile_case(case: Case, device: Device, job: ProfileJob) -> Profile:
         Mismatch: It was to be checked, and computes something else than the plain loop.
         Unsupported: It cannot run here, or its trace is too large.
     """
-    precision.check(case.dtype, device.torch_device)
     if job.check:
-        prepare(case, device, 0, job.seconds, {})
+        Builder(device, 0).prepare(case, job.seconds, {})
         release(device.torch_device)
-    get_ready(case, device.torch_device)
-    bench = rebuild(case, device, 0, annotate)
+    bench = _AnnotatingBuilder(device, 0).rebuild(case)
     warm_up(bench.call, device.clock, job.seconds)
     folder = Path(job.folder) / case.id
     return capture(bench.call, device.clock, device.torch_device, folder, job.seconds)

@@ -20,6 +20,9 @@ from paraformer_bench.study.job import Job
 _ANSWER_SECONDS = 120.0
 _EVENTS = wire.decoder(events.ANY)
 
+STARTUP_SECONDS = 120.0
+"""A worker must be ready within this time: importing torch on a slow disk takes long."""
+
 
 class Worker(Protocol):
     """A process at its job, wherever it runs."""

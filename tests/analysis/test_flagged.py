@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.claim import Verdict, judge
 from paraformer_bench.analysis.words import more_blocks, sentences
 from paraformer_bench.study.record import FLAGS, SPOILING, Record
 from paraformer_bench.study.run_folder import RunInfo

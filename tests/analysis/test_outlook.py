@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.latency_model import Demand, Scales, fit, terms_of
+from paraformer_bench.analysis.latency_model import Demand, Prediction, Scales, fit, terms_of
 from paraformer_bench.analysis.outlook import (
     DEEPEST,
     between,
@@ -17,7 +17,6 @@ from paraformer_bench.analysis.outlook import (
     scales_at,
     typical_error,
 )
-from paraformer_bench.analysis.predictions import Prediction
 from paraformer_bench.study.record import Record
 
 MakeCurve = Callable[..., list[Record]]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.predictions import Prediction, predict, unseen_error
+from paraformer_bench.analysis.latency_model import Prediction, predict, unseen_error
 from paraformer_bench.analysis.roofline import floors, limits_of
 from paraformer_bench.study.ceilings import Ceilings
 from paraformer_bench.study.record import Record

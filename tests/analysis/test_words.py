@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from paraformer_bench.analysis.claim import judge
-from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.claim import Verdict, judge
 from paraformer_bench.analysis.words import (
     answer,
     controls_of,
     deciding,
     sentences,
-    verdict_phrase,
 )
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import ModelFacts, RunInfo
@@ -142,28 +140,6 @@ def test_answer(make_curve: Curve) -> None:
     assert answer(verdicts(constant, grows)) == "mixed"
     assert answer(verdicts(constant, OPEN)) == "mixed"
     assert answer(verdicts(grows, OPEN)) == "mixed"
-
-
-def test_phrases(make_curve: Curve) -> None:
-    def phrase(curve: dict[int, list[float | str]]) -> str:
-        (verdict,) = judge(make_curve(curve))
-        return verdict_phrase(verdict)
-
-    assert phrase({1: [1.0, 1.0], 2: [1.0, 1.0], 4: [2.0, 2.0], 8: ["oom"]}) == (
-        "grows 2x (2x to 2x) from depth 1 to 4; constant up to depth 2; without depth 8 (oom)"
-    )
-    assert phrase({1: [1.0, 1.0], 2: [1.02, 1.02]}) == (
-        "constant up to depth 2; most growth 1.02x from depth 1 to 2, at most 1.02x"
-    )
-    assert phrase({1: [1.0, 1.0], 2: [1.0, 1.1]}) == (
-        "inconclusive (constant up to depth 1): depth 1 to 2 is 0.776x to 1.417x, which 1.1x "
-        "does not decide; about 8 blocks in all would settle it"
-    )
-    assert phrase({4: [1.0, 1.0]}) == (
-        "inconclusive (constant up to depth 4): one measured depth: a curve needs at least two"
-    )
-    for line in (phrase({1: [1.0], 2: [2.0]}), phrase({1: [1.0, 1.0], 2: [2.0, 2.0]})):
-        assert "\n" not in line
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from paraformer_bench.__main__ import main
 from paraformer_bench.study.plugins import load_plugins
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Efficiency, RunInfo
-from paraformer_bench.study.store import Store
 from paraformer_bench.study.suite import expand, load_suite, override
 from paraformer_bench.study.survey import Survey
+from paraformer_bench.sweep.store import Store
 
 Write = Callable[..., Path]
 

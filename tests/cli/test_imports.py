@@ -62,7 +62,7 @@ def test_language_of_the_house_loads_only_itself(cli, tmp_path: Path) -> None:
     modules = set(result.stdout.split())
     assert modules.isdisjoint(HEAVY)
     own = {name for name in modules if name.startswith("paraformer_bench.")}
-    assert "paraformer_bench.study.store" in own
+    assert "paraformer_bench.sweep.store" in own
     packages = ("instrument", "models.", "executions.", "runtimes.", "analysis", "report")
     assert not [n for n in own if n.removeprefix("paraformer_bench.").startswith(packages)]
 

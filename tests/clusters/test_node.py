@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from paraformer_bench.clusters.node import NodeTask, read_plugins, run_task
-from paraformer_bench.clusters.side_by_side import Started
+from paraformer_bench.clusters.node import NodeTask, Started, run_task
 from paraformer_bench.study import wire
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.events import Done, Ended, Event, Profiled, Ready, Refused
+from paraformer_bench.study.events import Begin, Done, Ended, Event, Profiled, Ready, Refused
 from paraformer_bench.study.job import BlockJob, Job, ProfileJob, SurveyJob
 from paraformer_bench.study.timelines import Profile
 
@@ -46,12 +45,10 @@ class Child:
         return "the worker exited with code 1: no memory"
 
 
-def run(
-    job: Job, play: Callable[[Any], Iterator[Event]], plugins: tuple[Path, ...] = ()
-) -> tuple[Said, Child]:
+def run(job: Job, play: Callable[[Any], Iterator[Event]], **place: str) -> tuple[Said, Child]:
     """Run a task as it arrives at a node; return what was said and the child."""
     child = Child(play)
-    sent = wire.encode(NodeTask.of(job, read_plugins(plugins)))
+    sent = wire.encode(NodeTask.of(job, **place))
     return list(run_task(wire.decode(sent, NodeTask), child.start)), child
 
 
@@ -104,12 +101,22 @@ def test_plugin_files_travel(block: BlockJob, tmp_path: Path) -> None:
         seen.update({Path(path): Path(path).read_text() for path in job.plugins})
         yield Done()
 
-    run(replace(block, plugins=[str(path) for path in paths]), play, tuple(paths))
+    run(replace(block, plugins=[str(path) for path in paths]), play)
     assert list(seen.values()) == ["a = 1\n", "b = 1\n"]
     assert [path.name for path in seen] == ["net.py", "net.py"]
     assert not any(path.exists() for path in seen)
     with pytest.raises(UsageError, match=r"cannot read plugin .*: No such file"):
-        read_plugins([tmp_path / "none.py"])
+        NodeTask.of(SurveyJob(plugins=[str(tmp_path / "none.py")]))
+
+
+def test_plugin_file_stays_what_it_was(block: BlockJob, tmp_path: Path) -> None:
+    """An edit in the middle of a run must not make another net of the rest."""
+    path = tmp_path / "net.py"
+    job = replace(block, plugins=[str(path)])
+    path.write_text("a = 1\n")
+    first = NodeTask.of(job)
+    path.write_text("a = 2\n")
+    assert NodeTask.of(job) == first
 
 
 def test_plugins_are_named_as_they_are_known_at_home(tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ def test_plugins_are_named_as_they_are_known_at_home(tmp_path: Path) -> None:
         yield Refused(message=f"plugin {job.plugins[0]} failed: NameError: bad")
         yield Done()
 
-    [_, (refused, _), _], _ = run(SurveyJob(), play, (tmp_path / "net.py",))
+    [_, (refused, _), _], _ = run(SurveyJob(plugins=[str(tmp_path / "net.py")]), play)
     assert refused == Refused(message="plugin net.py failed: NameError: bad")
 
 
@@ -135,17 +142,20 @@ def test_variables_are_those_of_the_command(block: BlockJob) -> None:
         os.environ.pop("OMP_NUM_THREADS", None)
         if number:
             os.environ["OMP_NUM_THREADS"] = number
-        task = NodeTask.of(block, ())
+        task = NodeTask.of(block)
         os.environ["OMP_NUM_THREADS"] = "2"  # on the node
         list(run_task(task, Child(play).start))
     assert seen == ["7", None]
 
 
-def test_gpu_that_was_given_is_named(block: BlockJob) -> None:
-    for variable, gpu in (("3", "3"), ("", None)):
+def test_events_say_where_they_happened(block: BlockJob) -> None:
+    """With the GPU that was given; it is called ``cuda:0`` in the names of cases."""
+    for variable, gpu in (("5", {"gpu": "5"}), ("", {})):
         os.environ["CUDA_VISIBLE_DEVICES"] = variable
-        said, _ = run(block, lambda job: iter([Done()]))
-        assert said[0] == (Started(gpu=gpu), b"")
+        begin = Begin(case_id="x", stage="prepare")
+        said, _ = run(block, lambda job, b=begin: iter([b, Done()]), host="b", node="2")
+        assert said[0] == (Started(), b"")
+        assert said[1][0].machine == {"host": "b", "node": "2", **gpu}
 
 
 def test_traces_travel_back(case_of, tmp_path: Path) -> None:

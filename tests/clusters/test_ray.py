@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from paraformer_bench.clusters.node import Mailbox, NodeTask
-from paraformer_bench.clusters.ray import LOOK_SECONDS, RayCluster, connect
-from paraformer_bench.clusters.side_by_side import Lost, Slot, Started
+from paraformer_bench.clusters.node import Lost, Mailbox, NodeTask, Started, survey_on_node
+from paraformer_bench.clusters.ray import LOOK_SECONDS, RayCluster, Slot, connect
 from paraformer_bench.study import wire
-from paraformer_bench.study.errors import UsageError
+from paraformer_bench.study.errors import NoDevice, UsageError
 from paraformer_bench.study.events import (
     Begin,
     Done,
@@ -27,10 +26,9 @@ from paraformer_bench.study.events import (
     Refused,
     Surveyed,
 )
-from paraformer_bench.study.job import ProfileJob, SurveyJob
+from paraformer_bench.study.job import ProfileJob
 from paraformer_bench.study.survey import Survey
 from paraformer_bench.study.timelines import Profile
-from paraformer_bench.workers.blocks import NoDevice
 
 
 class RayError(Exception):
@@ -52,8 +50,9 @@ class Ray:
     Attributes:
         table: As `ray.nodes` returns it.
         answers: By node: what its survey says, or how it fails; nothing while it is busy.
-        surveys: Those tasks: node, number and answer.
-        tasks: Other workers, by number.
+        surveys: Those tasks: node and answer.
+        tasks: Workers, by number.
+        jobs: What was sent to them.
         letters: What the mailbox holds.
         meanwhile: Called while the command waits.
     """
@@ -64,8 +63,9 @@ class Ray:
         self.now = 0.0
         self.table: list[dict[str, Any]] = []
         self.answers: dict[str, Event | RayError] = {}
-        self.surveys: list[tuple[str, int, Ref]] = []
+        self.surveys: list[tuple[str, Ref]] = []
         self.tasks: dict[int, Ref] = {}
+        self.jobs: dict[int, bytes] = {}
         self.letters: list[tuple[int, bytes, bytes]] = []
         self.cancelled: list[Ref] = []
         self.dead = False
@@ -94,7 +94,7 @@ class Ray:
     def remote(self, **_: Any) -> Callable[[Any], Any]:
         def decorate(function: Any) -> Any:
             def options(**options: Any) -> Any:
-                call = self._mailbox if function is Mailbox else self._run
+                call = {Mailbox: self._mailbox, survey_on_node: self._ask}.get(function, self._run)
                 return SimpleNamespace(remote=lambda *arguments: call(options, *arguments))
 
             return SimpleNamespace(options=options)
@@ -105,11 +105,13 @@ class Ray:
         return SimpleNamespace(take=SimpleNamespace(remote=self._take))
 
     def _run(self, options: dict[str, Any], number: int, data: bytes, mailbox: Any) -> Ref:
+        self.jobs[number] = data
+        self.tasks[number] = Ref(None, False, options)
+        return self.tasks[number]
+
+    def _ask(self, options: dict[str, Any], data: bytes) -> Ref:
         ref = Ref(None, False, options)
-        if isinstance(wire.decode(data, NodeTask).job, SurveyJob):
-            self.surveys.append((options["scheduling_strategy"].node_id, number, ref))
-        else:
-            self.tasks[number] = ref
+        self.surveys.append((options["scheduling_strategy"].node_id, ref))
         return ref
 
     def _take(self, seconds: float) -> Ref:
@@ -119,15 +121,12 @@ class Ray:
 
     def _survey(self) -> None:
         """Let the nodes answer that are asked."""
-        for node, number, ref in self.surveys:
+        for node, ref in self.surveys:
             answer = self.answers.get(node)
             if answer is None or ref.there:
                 continue
             ref.there = True
-            if isinstance(answer, Event):
-                self.say(number, Started(), answer, Done())
-            else:
-                ref.value = answer
+            ref.value = wire.encode(answer) if isinstance(answer, Event) else answer
 
     def wait(
         self, refs: list[Ref], timeout: float, num_returns: int
@@ -195,8 +194,8 @@ def test_nodes_without_gpus_give_all_their_cores(ray, cluster, host) -> None:
     survey = nodes.survey([], None)
     assert (nodes.device, survey.environment["host"]["name"]) == ("cpu", "a")
     assert nodes.slots() == [Slot("a", 0), Slot("b", 0)]
-    assert [node for node, _, _ in ray.surveys] == ["a", "b"]
-    for node, _, ref in ray.surveys:
+    assert [node for node, _ in ray.surveys] == ["a", "b"]
+    for node, ref in ray.surveys:
         expected = {"num_cpus": 4, "scheduling_strategy": Affinity(node, soft=False)}
         assert ref.options == expected
 
@@ -301,62 +300,61 @@ def test_busy_and_new_nodes_join_when_they_answer(ray, cluster, host, said) -> N
     ray.table[0]["Alive"] = False
     nodes.wait(LOOK_SECONDS)
     assert [slot.node for slot in nodes.slots()] == ["b", "c"]
-    assert [node for node, _, _ in ray.surveys] == ["a", "b", "c", "d"], "nobody is asked twice"
+    assert [node for node, _ in ray.surveys] == ["a", "b", "c", "d"], "nobody is asked twice"
 
 
 @pytest.fixture
 def at_work(ray, cluster, host, job_of, case_of) -> RayCluster:
-    """A cluster with worker 3 on node a and worker 4 on node b: two have surveyed them."""
+    """A cluster with worker 1 on node a and worker 2 on node b."""
     nodes: RayCluster = cluster()
     for name in "ab":
         ray.node(name, host(name), CPU=4.0)
     nodes.survey([], None)
     numbers = [nodes.start(Slot(name, 0), job_of([[case_of(1)]])) for name in "ab"]
-    assert numbers == [3, 4]
+    assert numbers == [1, 2]
     return nodes
 
 
-def test_events_say_where_they_happened(ray, at_work) -> None:
-    ray.say(4, Started(gpu="5"), Begin(case_id="x", stage="prepare"))
+def test_workers_know_where_they_are(ray, at_work) -> None:
+    task = wire.decode(ray.jobs[2], NodeTask)
+    assert task.place == {"host": "b", "node": "b", "device": "EPYC, 4 cores"}
+    begin = Begin(case_id="x", stage="prepare", machine=task.place | {"gpu": "5"})
+    ray.say(2, Started(), begin)
     ray.say(9, Begin(case_id="of nobody", stage="prepare"))
-    place = {"host": "b", "node": "b", "device": "EPYC, 4 cores", "gpu": "5"}
-    assert at_work.wait(1.0) == [
-        (4, Started(gpu="5")),
-        (4, Begin(case_id="x", stage="prepare", machine=place)),
-    ]
+    assert at_work.wait(1.0) == [(2, Started()), (2, begin)]
 
 
 def test_worker_is_lost_after_all_it_said(ray, at_work) -> None:
     """Its events may have come into the mailbox since it was last asked."""
 
     def end() -> None:
-        ray.say(3, Ready())
-        ray.tasks[3].value, ray.tasks[3].there = RayError("node died\nand more"), True
+        ray.say(1, Ready())
+        ray.tasks[1].value, ray.tasks[1].there = RayError("node died\nand more"), True
         ray.meanwhile = lambda: None
 
     ray.meanwhile = end
-    assert at_work.wait(1.0) == [(3, Ready()), (3, Lost(reason="node died"))]
+    assert at_work.wait(1.0) == [(1, Ready()), (1, Lost(reason="node died"))]
     assert at_work.wait(1.0) == []
 
 
 @pytest.mark.parametrize("last", [Done(), Ended(status="error", reason="killed")])
 def test_worker_that_said_its_end_is_not_lost(ray, at_work, last: Event) -> None:
-    ray.say(3, last)
-    ray.tasks[3].there = True
-    assert at_work.wait(1.0) == [(3, last)]
-    at_work.end(3)
+    ray.say(1, last)
+    ray.tasks[1].there = True
+    assert at_work.wait(1.0) == [(1, last)]
+    at_work.end(1)
     assert ray.cancelled == []
 
 
 def test_worker_that_ends_without_a_word_is_lost(ray, at_work) -> None:
-    ray.tasks[4].there = True
-    assert at_work.wait(1.0) == [(4, Lost(reason="the worker ended without a word"))]
+    ray.tasks[2].there = True
+    assert at_work.wait(1.0) == [(2, Lost(reason="the worker ended without a word"))]
 
 
 def test_worker_is_ended_by_cancelling_its_task(ray, at_work) -> None:
-    at_work.end(3)
-    assert ray.cancelled == [ray.tasks[3]]
-    ray.say(3, Ready())
+    at_work.end(1)
+    assert ray.cancelled == [ray.tasks[1]]
+    ray.say(1, Ready())
     assert at_work.wait(1.0) == []
     at_work.close()
     assert ray.cancelled == list(ray.tasks.values())
@@ -370,11 +368,11 @@ def test_lost_head_is_the_end(ray, at_work) -> None:
 
 def test_worker_alone(ray, at_work, job_of, case_of) -> None:
     worker = at_work.start_alone(job_of([[case_of(1)]]))
-    ray.say(5, Started(), Ready())
+    ray.say(3, Started(), Ready())
     assert worker.next_event(10.0) == Ready()
     with pytest.raises(TimeoutError):
         worker.next_event(0.0)
-    ray.say(5, Ended(status="error", reason="killed"))
+    ray.say(3, Ended(status="error", reason="killed"))
     assert worker.next_event(10.0) is None
     assert worker.close() == "killed"
     for node in ray.table:
@@ -388,8 +386,8 @@ def test_traces_lie_where_the_job_wanted_them(ray, at_work, case_of, tmp_path: P
     worker = at_work.start_alone(ProfileJob(cases=[case_of(1)], folder=str(tmp_path)))
     taken = Profiled(case_id="case", profile=Profile(file="case/t.gz"))
     none = Profiled(case_id="other", profile=Profile(reason="no"))
-    ray.say(5, taken, trace=b"trace")
-    ray.say(5, none)
+    ray.say(3, taken, trace=b"trace")
+    ray.say(3, none)
     assert [worker.next_event(10.0).profile for _ in range(2)] == [taken.profile, none.profile]
     assert (tmp_path / "case" / "t.gz").read_bytes() == b"trace"
 

@@ -2,8 +2,8 @@
 
 A page becomes a list of sections, one for each heading of the first two levels: its texts in the
 order of the page, and its figures. A row of a table is one text, its cells parted by bars; so is
-a paragraph, an item of a list, a link of the navigation, and all words of a figure's drawing. Explanations that show when
-the pointer rests (``title``) stand in square brackets.
+a paragraph, an item of a list, a link of the navigation, and all words of a figure's drawing.
+Explanations that show when the pointer rests (``title``) stand in square brackets.
 """
 
 from __future__ import annotations

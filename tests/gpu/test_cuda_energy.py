@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.energy import NoMeter, Window, take_window
 from paraformer_bench.study.case import Case
@@ -70,10 +70,8 @@ def test_twice_the_work_costs_twice_the_energy(gpu: Device, measure: Measure) ->
 
 
 def test_deeper_nets_cost_more(gpu: Device, measure: Measure, make_case: MakeCase) -> None:
-    shallow, deep = (
-        measure(prepare(make_case(depth=depth, runtime="graph", batch=32), gpu, 0, 0.1, {}).call)
-        for depth in (2, 8)
-    )
+    cases = [make_case(depth=depth, runtime="graph", batch=32) for depth in (2, 8)]
+    shallow, deep = (measure(Builder(gpu, 0).prepare(case, 0.1, {}).call) for case in cases)
     assert deep.joules_per_call > 1.5 * shallow.joules_per_call
 
 
@@ -82,7 +80,7 @@ def test_a_replay_costs_no_more_than_eager_calls_of_the_same_net(
 ) -> None:
     """At batch 1 the GPU waits for launches, and waiting costs energy too."""
     eager, graph = (
-        measure(prepare(make_case(depth=16, runtime=runtime), gpu, 0, 0.1, {}).call)
+        measure(Builder(gpu, 0).prepare(make_case(depth=16, runtime=runtime), 0.1, {}).call)
         for runtime in ("eager", "graph")
     )
     assert graph.joules_per_call < 1.1 * eager.joules_per_call

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from paraformer_bench.instrument.bench import build_model, make_input, prepare
+from paraformer_bench.instrument.bench import Builder, build_model, make_input
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.registry import EXECUTIONS, RUNTIMES
@@ -56,6 +56,6 @@ def test_the_gate_accepts_it(
     gpu: Device, make_case: MakeCase, model: str, execution: str, dtype: str
 ) -> None:
     case = make_case(model=model, execution=execution, runtime="graph", dtype=dtype)
-    bench = prepare(case, gpu, 0, 0.1, {})
+    bench = Builder(gpu, 0).prepare(case, 0.1, {})
     assert bench.facts.relative_error < (1e-5 if dtype == "float32" else 0.05)
     assert bench.facts.warmup_calls >= 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.study.case import Case
@@ -39,7 +39,7 @@ def test_a_peak_covers_weights_and_activations(
     gpu: Device, make_case: MakeCase, runtime: str
 ) -> None:
     case = make_case(model="paraformer", execution="stacked", batch=16, runtime=runtime)
-    facts = prepare(case, gpu, 0, 0.05, {}).facts
+    facts = Builder(gpu, 0).prepare(case, 0.05, {}).facts
     # 8 branches' hidden units on 16 images are alive at once.
     activations = 8 * 16 * 197 * 768 * 4
     assert facts.peak_bytes >= facts.parameter_bytes + activations
@@ -50,7 +50,7 @@ def test_a_peak_covers_weights_and_activations(
 def test_what_is_dropped_is_given_back(gpu: Device, make_case: MakeCase) -> None:
     release(gpu.torch_device)
     before = torch.cuda.memory_reserved(gpu.torch_device)
-    bench = prepare(make_case(batch=64), gpu, 0, 0.05, {})
+    bench = Builder(gpu, 0).prepare(make_case(batch=64), 0.05, {})
     assert torch.cuda.memory_reserved(gpu.torch_device) > before
     del bench
     release(gpu.torch_device)

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from paraformer_bench.instrument.device import Device
+from paraformer_bench.instrument.meters import HostLoad
 from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study.case import Case
+from paraformer_bench.study.job import BlockJob, Protocol
+from tests.fakes import tiny_case
 
 pytestmark = pytest.mark.gpu
 needs_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
@@ -20,8 +23,14 @@ MakeCase = Callable[..., Case]
 
 @pytest.fixture(scope="module")
 def team() -> Iterator[Team]:
-    with closing(Team("cuda:0", [2])) as team:
+    shape = {"model": "paraformer", "execution": "sharded", "device": "cuda:0"}
+    with closing(team_of([tiny_case(devices=2, **shape)])) as team:
         yield team
+
+
+def team_of(cases: list[Case]) -> Team:
+    job = BlockJob(device="cuda:0", block=0, protocol=Protocol(), seed=0, groups=[cases])
+    return Team(job, HostLoad(needed=1), lambda status, reason: None)
 
 
 @needs_two
@@ -62,6 +71,6 @@ def test_a_thread_for_every_branch_equals_the_loop(
 ) -> None:
     shape = {"dtype": "float64", "devices": devices}
     case = make_case(model="paraformer", execution="parallel_apply", depth=depth, **shape)
-    ready = SpreadBuilder(gpu, 0, Team("cuda:0")).prepare(case, 0.1, {})
+    ready = SpreadBuilder(gpu, 0, team_of([])).prepare(case, 0.1, {})
     assert ready.facts.relative_error < 1e-12
     assert ready.facts.flops > 0

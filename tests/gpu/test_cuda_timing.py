@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 import torch
 
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.study.case import Case
 
@@ -47,7 +47,7 @@ def test_device_time_is_proportional_to_the_work(gpu: Device) -> None:
 
 def test_launches_of_a_deep_net_are_queued_ahead(gpu: Device, make_case: MakeCase) -> None:
     """At batch 1 the host launches kernels later than the GPU could run them."""
-    bench = prepare(make_case(depth=16), gpu, 0, 0.2, {})
+    bench = Builder(gpu, 0).prepare(make_case(depth=16), 0.2, {})
     samples = [gpu.clock.device(bench.call) for _ in range(20)]
     assert sum(sample is None or sample.dry for sample in samples) <= 2
     wall = median(gpu.clock.wall(bench.call) for _ in range(20))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.instrument import training
-from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
+from paraformer_bench.instrument.bench import Builder, build_model, make_input
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.training import TrainingStep, make_step, recording
 from paraformer_bench.study.case import Case
@@ -45,7 +45,7 @@ def test_the_gate_accepts_it(
     case = make_case(
         model=model, execution=execution, runtime=runtime, dtype=dtype, batch=2, mode="train"
     )
-    facts = prepare(case, gpu, 0, 0.1, {}).facts
+    facts = Builder(gpu, 0).prepare(case, 0.1, {}).facts
     assert facts.relative_error < (1e-4 if dtype == "float32" else 0.1)
     assert facts.flops > 0
     assert torch.is_inference_mode_enabled()
@@ -103,7 +103,7 @@ def test_a_peak_covers_gradients_and_the_state_of_the_optimiser(
         image=32,
         mode="train",
     )
-    facts = prepare(case, gpu, 0, 0.05, {}).facts
+    facts = Builder(gpu, 0).prepare(case, 0.05, {}).facts
     # Weights, gradients and two moments, each once; AdamW's own temporaries are as large again.
     assert 4 * facts.parameter_bytes <= facts.peak_bytes <= 7 * facts.parameter_bytes
 
@@ -114,11 +114,11 @@ def test_modes_can_be_mixed_in_one_worker(
     gpu: Device, make_case: MakeCase, runtime: str, modes: tuple[str, ...]
 ) -> None:
     fields = {"model": "paraformer", "execution": "stacked", "runtime": runtime}
-    benches = [prepare(make_case(mode=mode, **fields), gpu, 0, 0.05, {}) for mode in modes]
+    benches = [Builder(gpu, 0).prepare(make_case(mode=mode, **fields), 0.05, {}) for mode in modes]
     for _ in range(2):
         for bench in benches:
             assert gpu.clock.wall(bench.call) > 0
             sample = gpu.clock.device(bench.call)
             assert sample is not None
             assert sample.seconds > 0
-    assert rebuild(make_case(mode="train", **fields), gpu, 0).busy > 0
+    assert Builder(gpu, 0).rebuild(make_case(mode="train", **fields)).busy > 0

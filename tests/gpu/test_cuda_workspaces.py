@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paraformer_bench.instrument.bench import Builder, prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.memory import release
 from paraformer_bench.instrument.visit import Pool
@@ -32,7 +32,7 @@ def test_the_case_that_comes_first_needs_no_more_than_the_next_one(
     case = make_case(model="paraformer", depth=4, **fields)
     release(gpu.torch_device)  # no graph is left that would use what is now let go
     torch._C._cuda_clearCublasWorkspaces()
-    first, second = (prepare(case, gpu, 0, 0.05, {}).facts.peak_bytes for _ in range(2))
+    first, second = (Builder(gpu, 0).prepare(case, 0.05, {}).facts.peak_bytes for _ in range(2))
     # A workspace has 8 MiB or more; the first graph also makes two numbers for the generator.
     assert abs(first - second) < MIB
 

@@ -98,8 +98,9 @@ def test_what_scatters_on_both_sides_is_the_commits_and_on_one_side_the_codes() 
     values[:, 2] += rng.normal(0, 0.3, 30)  # the machine ran wild
     values[:15, 6:] += 0.5  # a change
     values[15:, 6:] -= 0.5
-    found = scatter.gaps(values, np.full(values.shape, 0.01**2), scatter.FEWEST_TOGETHER)
-    own = np.sqrt(scatter.own_scatter(found))
+    together = np.ones(9, dtype=bool)
+    variances, _ = scatter.run_scatter(values, np.full(values.shape, 0.01**2), together)
+    own = np.sqrt(variances)
     assert own[2] == pytest.approx(0.3, rel=0.3)
     assert (np.delete(own, 2) < 0.05).all()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
+from paraformer_bench.instrument.bench import Builder, build_model, make_input
 from paraformer_bench.instrument.device import Device
 from paraformer_bench.instrument.gate import Mismatch
 from paraformer_bench.study.case import Case
@@ -83,7 +83,7 @@ def test_inputs_are_images_or_embedded_tokens(make_case: MakeCase) -> None:
 
 def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4)
-    bench = prepare(case, device, 0, 1.0, {})
+    bench = Builder(device, 0).prepare(case, 1.0, {})
     assert bench.facts.parameter_bytes == 4 * (
         4 * block_parameters(case.spec) + fixed_parameters(case.spec)
     )
@@ -105,7 +105,7 @@ def test_the_facts_of_a_prepared_case(make_case: MakeCase, device: Device) -> No
 
 def test_the_trunk_can_be_prepared_by_itself(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4, scope="trunk", batch=2)
-    bench = prepare(case, device, 0, 1.0, {})
+    bench = Builder(device, 0).prepare(case, 1.0, {})
     assert bench.facts.flops == 4 * block_flops(case.spec, batch=2)
     output = bench.call()
     assert isinstance(output, Tensor)
@@ -114,7 +114,10 @@ def test_the_trunk_can_be_prepared_by_itself(make_case: MakeCase, device: Device
 
 def test_rebuilding_gives_the_same_net_and_input(make_case: MakeCase, device: Device) -> None:
     case = make_case(model="paraformer", execution="stacked", depth=4)
-    first, again = prepare(case, device, 3, 1.0, {}).call(), rebuild(case, device, 3).call()
+    first, again = (
+        Builder(device, 3).prepare(case, 1.0, {}).call(),
+        Builder(device, 3).rebuild(case).call(),
+    )
     assert isinstance(first, Tensor)
     assert isinstance(again, Tensor)
     assert torch.equal(first, again)
@@ -135,7 +138,7 @@ def test_executions_of_one_model_share_the_reference(
     register(EXECUTIONS, "again", lambda model, example: model)
     for execution in ("loop", "again"):
         case = make_case(model="watched", execution=execution)
-        prepare(case, device, 0, 1.0, references)
+        Builder(device, 0).prepare(case, 1.0, references)
     assert calls.count(torch.float64) == 1
     assert len(references) == 1
 
@@ -145,7 +148,7 @@ def test_a_wrong_execution_is_never_timed(
 ) -> None:
     register(EXECUTIONS, "wrong", lambda model, example: lambda x: 1.01 * model(x))
     with pytest.raises(Mismatch, match=r"relative error 0\.01"):
-        prepare(make_case(execution="wrong"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(make_case(execution="wrong"), 1.0, {})
     assert clock.calls == 0
 
 
@@ -159,7 +162,7 @@ def test_an_execution_may_rewrite_the_model_after_the_reference_was_taken(
 
     register(EXECUTIONS, "ruin", ruin)
     with pytest.raises(Mismatch):
-        prepare(make_case(execution="ruin"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(make_case(execution="ruin"), 1.0, {})
 
 
 def test_every_block_is_checked_on_other_inputs(
@@ -176,7 +179,7 @@ def test_every_block_is_checked_on_other_inputs(
 
     register(EXECUTIONS, "spy", spy)
     for block in (0, 1):
-        prepare(make_case(execution="spy"), device, block, 1.0, {})
+        Builder(device, block).prepare(make_case(execution="spy"), 1.0, {})
     different: list[Tensor] = []
     for x in seen:
         if not any(torch.equal(x, other) for other in different):
@@ -191,7 +194,7 @@ def test_what_cannot_be_counted_can_be_timed(
         raise NotImplementedError("an operation of its own")
 
     monkeypatch.setattr("paraformer_bench.instrument.bench.count", refuse)
-    bench = prepare(make_case(), device, 0, 1.0, {})
+    bench = Builder(device, 0).prepare(make_case(), 1.0, {})
     assert bench.facts.flops is None
     assert bench.null_reasons["flops"] == "the call cannot be counted: NotImplementedError"
     assert bench.null_reasons["operations"] == bench.null_reasons["flops"]
@@ -202,7 +205,7 @@ def test_a_builder_must_return_a_module(
 ) -> None:
     register(MODELS, "no_net", lambda spec: "a string")
     with pytest.raises(TypeError, match="'no_net' built str"):
-        prepare(make_case(model="no_net"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(make_case(model="no_net"), 1.0, {})
 
 
 def test_a_model_without_a_trunk_has_none_to_time(
@@ -210,7 +213,7 @@ def test_a_model_without_a_trunk_has_none_to_time(
 ) -> None:
     register(MODELS, "flat", lambda spec: nn.Flatten())
     with pytest.raises(Unsupported, match="'flat' has no trunk"):
-        prepare(make_case(model="flat", scope="trunk"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(make_case(model="flat", scope="trunk"), 1.0, {})
 
 
 def test_the_gate_can_be_passed_at_every_depth_of_the_suites(
@@ -219,6 +222,6 @@ def test_the_gate_can_be_passed_at_every_depth_of_the_suites(
     for dtype, error in (("float32", 1e-5), ("bfloat16", 0.03), ("float16", 5e-3)):
         for model, execution in (("serial", "loop"), ("paraformer", "stacked")):
             case = make_case(model=model, execution=execution, depth=64, width=64, dtype=dtype)
-            found = prepare(case, device, 0, 0.0, {}).facts.relative_error
+            found = Builder(device, 0).prepare(case, 0.0, {}).facts.relative_error
             assert math.isfinite(found)
             assert found < error

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from paraformer_bench.instrument import capture as subject
-from paraformer_bench.instrument.bench import build_model, make_input, run_or_step
+from paraformer_bench.instrument.bench import Builder, build_model, make_input
 from paraformer_bench.instrument.capture import LEAST_STEPS, MOST_STEPS, annotate, capture
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
@@ -218,13 +218,13 @@ def test_training_step_is_taken_whole(take: Callable[..., Any]) -> None:
     [("serial", "loop"), ("paraformer", "loop"), ("paraformer", "stacked")],
 )
 def test_timeline_of_training_has_the_operations_that_were_dispatched(
-    take: Callable[..., Any], tmp_path: Path, model: str, execution: str
+    take: Callable[..., Any], device: Device, tmp_path: Path, model: str, execution: str
 ) -> None:
     case = small(model, execution, mode="train")
     profile, _ = take(case)
     with recording():
         example = make_input(case, CPU, 0)
-        run = run_or_step(case, build_model(case, CPU), example)
+        run = Builder(device, 0).run_or_step(case, build_model(case, CPU), example)
         run(example)  # the optimiser makes its state at its first step and never again
         dispatched = count(run, example).operations
     timeline = examine(tmp_path / str(profile.file)).timeline

@@ -123,7 +123,7 @@ def test_a_wrong_loss_is_refused() -> None:
     loss.backward()
     with pytest.raises(Mismatch, match=r"^loss: relative error 0\.01 against"):
         gate.relative_error(1.01 * loss.detach())
-    with pytest.raises(Mismatch, match=r"^the loss holds NaN or infinity"):
+    with pytest.raises(Mismatch, match=r"^the loss holds infinity"):
         gate.relative_error(loss.detach() / 0)
     for wrong in (None, 1.0, torch.zeros(2)):
         with pytest.raises(Mismatch, match="no scalar loss"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paraformer_bench.instrument import training
-from paraformer_bench.instrument.bench import build_model, make_input, prepare, rebuild
+from paraformer_bench.instrument.bench import Builder, build_model, make_input
 from paraformer_bench.instrument.counts import count
 from paraformer_bench.instrument.device import Device, open_device
 from paraformer_bench.instrument.gate import Mismatch
@@ -195,12 +195,12 @@ def test_what_has_no_parameters_cannot_be_trained(
 
     register(MODELS, "mean", lambda spec: Mean())
     with pytest.raises(Unsupported, match="no parameters to train"):
-        prepare(train_case(model="mean"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(train_case(model="mean"), 1.0, {})
 
 
 def test_float16_is_not_trained(train_case: MakeCase, device: Device) -> None:
     with pytest.raises(Unsupported, match="float16 needs a loss scaler"):
-        prepare(train_case(dtype="float16"), device, 0, 1.0, {})
+        Builder(device, 0).prepare(train_case(dtype="float16"), 1.0, {})
 
 
 def test_modes_do_not_leak_from_case_to_case(
@@ -217,7 +217,7 @@ def test_modes_do_not_leak_from_case_to_case(
     benches = {}
     for mode in ("inference", "train", "inference"):
         seen.clear()
-        bench = prepare(make_case(model="watched", mode=mode), device, 0, 1.0, {})
+        bench = Builder(device, 0).prepare(make_case(model="watched", mode=mode), 1.0, {})
         benches[mode] = bench
         assert set(seen) == {(mode == "inference", mode == "train")}
         assert torch.is_inference_mode_enabled()
@@ -228,7 +228,7 @@ def test_modes_do_not_leak_from_case_to_case(
         assert output.is_inference() == (mode == "inference")
         assert output.shape == (() if mode == "train" else (1, 7))
         assert torch.is_inference_mode_enabled()
-    again = rebuild(make_case(model="watched", mode="train"), device, 0).call()
+    again = Builder(device, 0).rebuild(make_case(model="watched", mode="train")).call()
     first = benches["train"].call()
     assert isinstance(again, Tensor)
     assert isinstance(first, Tensor)
@@ -240,9 +240,9 @@ def test_what_loads_on_first_use_is_loaded_before_memory_is_marked(
 ) -> None:
     marks: list[int] = []
     monkeypatch.setattr(training, "_load", lambda where: marks.append(device.memory.marks))
-    prepare(make_case(), device, 0, 1.0, {})
+    Builder(device, 0).prepare(make_case(), 1.0, {})
     assert marks == []
-    prepare(make_case(mode="train"), device, 0, 1.0, {})
+    Builder(device, 0).prepare(make_case(mode="train"), 1.0, {})
     assert marks == [1]
     assert device.memory.marks == 2
 
@@ -258,10 +258,10 @@ def test_a_wrong_gradient_is_never_timed(
     register(EXECUTIONS, "forgetful", forgetful)
     case = train_case(model="paraformer", depth=2, execution="forgetful")
     with pytest.raises(Mismatch, match=r"^gradient of trunk\.branches\.1\..* relative error 1 "):
-        prepare(case, device, 0, 1.0, {})
+        Builder(device, 0).prepare(case, 1.0, {})
     assert clock.calls == 0
     # What is wrong only in the backward pass is right in inference.
-    prepare(case.replace(mode="inference"), device, 0, 1.0, {})
+    Builder(device, 0).prepare(case.replace(mode="inference"), 1.0, {})
 
 
 @pytest.mark.parametrize("execution", ["loop", "stacked", "vmap"])
@@ -270,8 +270,8 @@ def test_the_facts_of_a_trained_case(
     train_case: MakeCase, make_case: MakeCase, device: Device, execution: str, dtype: str
 ) -> None:
     fields = {"model": "paraformer", "execution": execution, "depth": 4, "dtype": dtype}
-    trained = prepare(train_case(**fields), device, 0, 1.0, {}).facts
-    inferred = prepare(make_case(**fields), device, 0, 1.0, {}).facts
+    trained = Builder(device, 0).prepare(train_case(**fields), 1.0, {}).facts
+    inferred = Builder(device, 0).prepare(make_case(**fields), 1.0, {}).facts
     assert trained.parameter_bytes == inferred.parameter_bytes
     assert trained.operations > 3 * inferred.operations
     with recording():
@@ -332,11 +332,11 @@ def test_peak_memory_covers_gradients_and_the_state_of_the_optimiser(make_case: 
     """
     device = open_device("cpu")
     fields: dict[str, Any] = {"model": "paraformer", "depth": 4, "width": 512, "heads": 8}
-    prepare(make_case(mode="train"), device, 0, 0.0, {})
+    Builder(device, 0).prepare(make_case(mode="train"), 0.0, {})
     ratios = {}
     for mode in ("inference", "train"):
         case = make_case(mode=mode, execution="stacked", **fields)
-        facts = prepare(case, device, 0, 0.0, {}).facts
+        facts = Builder(device, 0).prepare(case, 0.0, {}).facts
         ratios[mode] = facts.peak_bytes / facts.parameter_bytes
     assert 0.9 < ratios["inference"] < 2
     assert 3.9 < ratios["train"] < 6.5

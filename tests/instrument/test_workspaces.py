@@ -40,6 +40,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     def note(dtype: torch.dtype, device: torch.device, *, train: bool) -> None:
         log.append((place[-1], dtype, train))
 
+    EXECUTIONS.get("loop")  # its file registers it once
+    RUNTIMES.get("eager")
     register(EXECUTIONS, "sideways")
     register(RUNTIMES, "elsewhere")
     monkeypatch.setattr(memory, "do_products", note)
@@ -75,7 +77,7 @@ def test_it_is_done_before_every_mark(
     monkeypatch.setattr(device.memory, "mark", lambda: log.append("marked"))
     with torch.inference_mode():
         for _ in range(2):
-            bench.prepare(make_case(), device, 0, 0.0, {})
+            bench.Builder(device, 0).prepare(make_case(), 0.0, {})
     assert log == ["made", "marked"] * 2
 
 

@@ -14,18 +14,20 @@ import pytest
 import torch
 
 from paraformer_bench.executions._ranks import ALONE
-from paraformer_bench.executions.sharded import prepare as shard
 from paraformer_bench.instrument.bench import Bench, build_model, make_input
 from paraformer_bench.instrument.device import open_device
 from paraformer_bench.instrument.gate import Mismatch
+from paraformer_bench.instrument.meters import HostLoad
 from paraformer_bench.instrument.visit import Pool
 from paraformer_bench.ranks import follower
-from paraformer_bench.ranks.follower import RankPart, needs_ranks, threads_of
+from paraformer_bench.ranks.follower import needs_ranks, threads_of
 from paraformer_bench.ranks.team import SpreadBuilder, Team
 from paraformer_bench.study import child
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import Unsupported
+from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.plugins import load_plugins
+from tests.fakes import tiny_case
 
 MakeCase = Callable[..., Case]
 
@@ -50,13 +52,28 @@ def prepare(model, example, ranks):
 """
 
 
+def team_of(cases: list[Case], host: HostLoad, *plugins: Path) -> Team:
+    job = BlockJob(
+        device="cpu",
+        block=0,
+        protocol=Protocol(),
+        seed=0,
+        plugins=[str(plugin) for plugin in plugins],
+        groups=[cases],
+    )
+    return Team(job, host, lambda status, reason: None)
+
+
 class Ranks:
     """Three followers, started once for all tests of this file."""
 
     def __init__(self, plugin: Path) -> None:
-        self.host = open_device("cpu").host
-        self.team = Team("cpu", [2, 4], [str(plugin)], self.host)
         self.device = open_device("cpu")
+        self.host = self.device.host
+        shape = {"model": "paraformer", "execution": "sharded", "depth": 4}
+        self.team = team_of(
+            [tiny_case(devices=devices, **shape) for devices in (2, 4)], self.host, plugin
+        )
         self.builder = SpreadBuilder(self.device, 0, self.team)
 
     def prepare(self, case: Case) -> Bench:
@@ -117,8 +134,7 @@ def test_other_inputs_reach_all_ranks(ranks: Ranks, spread: MakeCase) -> None:
     ranks.team.begin(case, 0)
     net = build_model(case, torch.device("cpu"))
     example = make_input(case, torch.device("cpu"), 1)
-    own = ranks.team.ranks(case)
-    call = ranks.team.lead(case, RankPart(own, shard(net, example, own), example))
+    call = ranks.team.lead(case, net, example)
     for seed in range(3):
         x = make_input(case, torch.device("cpu"), seed)
         torch.testing.assert_close(call(x), loop(x), rtol=1e-12, atol=1e-12)
@@ -240,7 +256,7 @@ def test_flops_are_those_of_the_whole_net(ranks: Ranks, spread: MakeCase) -> Non
 
 def test_every_rank_gets_its_share_of_the_cores(spread: MakeCase, make_case: MakeCase) -> None:
     torch.set_num_threads(6)  # put back by the fixture one_thread
-    team = Team("cpu")
+    team = team_of([], open_device("cpu").host)
     seen = []
     for case in (spread(2, 1), spread(4, 1), spread(8, 1), make_case(), spread(1, 1)):
         team.use_threads(case)
@@ -285,13 +301,13 @@ import torch
 before = {name for name in sys.modules if name.startswith("torch.distributed")}
 from paraformer_bench.workers import block as worker
 from tests.fakes import tiny_case
-from paraformer_bench.instrument.bench import prepare
+from paraformer_bench.instrument.bench import Builder
 from paraformer_bench.instrument.device import open_device
 device = open_device("cpu")
 for execution in ("loop", "stacked", "vmap"):
     case = tiny_case(model="paraformer", execution=execution, depth=2)
     with torch.inference_mode():
-        prepare(case, device, 0, 0.01, {})
+        Builder(device, 0).prepare(case, 0.01, {})
 after = {name for name in sys.modules if name.startswith("torch.distributed")}
 print(sorted(after - before), torch.distributed.is_initialized())
 print("paraformer_bench.ranks.process_group" in sys.modules)

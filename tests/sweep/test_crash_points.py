@@ -15,7 +15,6 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from paraformer_bench.study import store as store_module
 from paraformer_bench.study.job import Protocol
 from paraformer_bench.study.run_folder import (
     JOURNAL,
@@ -24,9 +23,10 @@ from paraformer_bench.study.run_folder import (
     read_lines,
     read_records,
 )
-from paraformer_bench.study.store import Store
+from paraformer_bench.sweep import store as store_module
 from paraformer_bench.sweep.plan import Plan, Study
 from paraformer_bench.sweep.run import run_sweep
+from paraformer_bench.sweep.store import Store
 
 
 class Death(BaseException):

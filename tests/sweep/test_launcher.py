@@ -13,11 +13,11 @@ import pytest
 from paraformer_bench.clusters import ray
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import Node, RunInfo
-from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Settings
 from paraformer_bench.sweep.progress import describe_nodes
 from paraformer_bench.sweep.resume import Resumed
 from paraformer_bench.sweep.setup import Launcher
+from paraformer_bench.sweep.store import Store
 
 
 @pytest.fixture

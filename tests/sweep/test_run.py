@@ -15,10 +15,10 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Efficiency, RunInfo, Shard, read_run
-from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Plan, block_groups
 from paraformer_bench.sweep.run import Outcome, run_sweep
 from paraformer_bench.sweep.signals import signals_held
+from paraformer_bench.sweep.store import Store
 
 MINUTE = 60.0
 

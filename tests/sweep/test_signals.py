@@ -13,10 +13,10 @@ from paraformer_bench.__main__ import main
 from paraformer_bench.report.build import build_report
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import PAGE, RUN, Efficiency, read_run
-from paraformer_bench.study.store import Store
 from paraformer_bench.sweep.plan import Study
 from paraformer_bench.sweep.run import Outcome
 from paraformer_bench.sweep.signals import SIGNALS, interruptible, signals_held
+from paraformer_bench.sweep.store import Store
 
 Say = Callable[[str], None]
 

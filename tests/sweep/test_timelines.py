@@ -15,10 +15,10 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.events import Begin, Done, Event, Profiled, Ready
 from paraformer_bench.study.job import Job, ProfileJob, Protocol
 from paraformer_bench.study.run_folder import RUN, RunInfo, Shard, read_run
-from paraformer_bench.study.store import Store
 from paraformer_bench.study.timelines import PARTIAL, Profile
 from paraformer_bench.sweep.plan import Plan
 from paraformer_bench.sweep.run import Outcome, run_sweep
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.sweep.timelines import Allowance, take_timelines
 
 SECONDS = 2.0

@@ -26,7 +26,6 @@ def test_batched() -> None:
     curve = along({16: deep, 1: ONE})
     assert (curve.kind, curve.depths, curve.operations) == (BATCHED, [1, 16], [12, 12])
     assert curve.operations_per_block == pytest.approx(0, abs=1e-12)
-    assert (curve.blocks_per_sm, curve.waves) == ([0.5, 8.0], [0.25, 4.0])
     assert "side by side inside" in curve.words
 
 

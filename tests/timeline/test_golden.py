@@ -219,8 +219,8 @@ def test_batched_branches_are_parallel_inside_the_kernels(tmp_path: Path) -> Non
     check(eight, busy_seconds=60_000, span_seconds=70_201)
     curve = along({1: one, 8: eight})
     assert (curve.kind, curve.operations) == (BATCHED, [3, 3])
-    assert curve.blocks_per_sm == [0.5, 4.0]
-    assert curve.waves == [0.5 / 8, 0.5]
+    assert (one.blocks_per_sm, eight.blocks_per_sm) == (0.5, 4.0)
+    assert (one.waves, eight.waves) == (0.5 / 8, 0.5)
     assert "side by side inside" in curve.words
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from paraformer_bench.analysis.predictions import Prediction
-from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.claim import Verdict
+from paraformer_bench.analysis.latency_model import Prediction
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import MIB, MS
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paraformer_bench.analysis.verdict import Verdict
+from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.section import Block, Cell, Column, Section, Table

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.curve import INCONCLUSIVE
-from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData, shared

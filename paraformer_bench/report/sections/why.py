@@ -14,8 +14,9 @@ from paraformer_bench.analysis.latency_model import (
     LAUNCH,
     TERMS,
     Model,
+    Prediction,
+    unseen_error,
 )
-from paraformer_bench.analysis.predictions import Prediction, unseen_error
 from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series

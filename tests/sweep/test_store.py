@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from paraformer_bench.study import store as store_module
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import RECORDS, RUN, RunInfo, read_records, read_run
-from paraformer_bench.study.store import Store
+from paraformer_bench.sweep import store as store_module
+from paraformer_bench.sweep.store import Store
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from paraformer_bench.study.job import BlockJob, Job, Protocol
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import RECORDS, RunInfo, read_records
-from paraformer_bench.study.store import Store
-from paraformer_bench.workers.blocks import BlockRecords, OpenBlock, Pace, run_blocks
+from paraformer_bench.sweep.blocks import BlockRecords, OpenBlock, Pace, run_blocks
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.workers.supervise import LocalWorker
 from tests.fakes import tiny_case
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.events import (
     Ended,
     Energy,
@@ -23,21 +22,15 @@ from paraformer_bench.study.events import (
 )
 from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.record import Record, Status
-from paraformer_bench.study.store import Store
-from paraformer_bench.workers.supervise import Start, supervise
-
-STARTUP_SECONDS = 120.0
-"""A worker must be ready within this time: importing torch on a slow disk takes long."""
+from paraformer_bench.sweep.assemble import Assembly
+from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.supervise import STARTUP_SECONDS, Start, supervise
 
 MOST_FRUITLESS_WORKERS = 3
 """Workers of one block that may end in a row without a result."""
 
 OnStep = Callable[[int, str], None]
 """Told how many more steps were taken, and what is under way."""
-
-
-class NoDevice(Exception):
-    """Nothing is left to measure on; the run can be resumed when there is."""
 
 
 @dataclass

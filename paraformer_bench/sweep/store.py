@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import Struct
 
 from paraformer_bench.study import events, wire
-from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import Record
@@ -28,6 +27,7 @@ from paraformer_bench.study.run_folder import (
     read_records,
     write_whole,
 )
+from paraformer_bench.sweep.assemble import Assembly
 
 _KEPT_EVENTS = (
     events.Prepared,

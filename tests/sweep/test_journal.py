@@ -18,7 +18,7 @@ from paraformer_bench.study.run_folder import (
     read_records,
     read_run,
 )
-from paraformer_bench.study.store import Store
+from paraformer_bench.sweep.store import Store
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from paraformer_bench.study.events import Sampled
 from paraformer_bench.study.job import BlockJob
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import JOURNAL, RECORDS, RunInfo, read_records
-from paraformer_bench.study.store import Store
-from paraformer_bench.workers.blocks import (
-    STARTUP_SECONDS,
+from paraformer_bench.sweep.blocks import (
     BlockRecords,
     OpenBlock,
     Pace,
     run_blocks,
 )
+from paraformer_bench.sweep.store import Store
+from paraformer_bench.workers.supervise import STARTUP_SECONDS
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from paraformer_bench.study.assemble import Assembly
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.events import Done, Ready, Sentinel
 from paraformer_bench.study.record import Record
+from paraformer_bench.sweep.assemble import Assembly
 
 
 @pytest.fixture

@@ -11,24 +11,24 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from paraformer_bench.clusters.side_by_side import (
+from paraformer_bench.clusters.node import Lost, Started
+from paraformer_bench.clusters.ray import Slot
+from paraformer_bench.study.case import Case
+from paraformer_bench.study.errors import NoDevice
+from paraformer_bench.study.events import Begin, CaseEvent, Ended, Event, Ready
+from paraformer_bench.study.job import BlockJob, Protocol
+from paraformer_bench.study.record import BROKEN, Record
+from paraformer_bench.study.run_folder import JOURNAL, RunInfo, read_run
+from paraformer_bench.sweep.blocks import BlockRecords, OpenBlock, Pace
+from paraformer_bench.sweep.side_by_side import (
     MOST_LOSSES,
     NO_DEVICE_SECONDS,
     QUEUE_SECONDS,
     REST_SECONDS,
     SILENCE_SECONDS,
-    Lost,
-    Slot,
-    Started,
     run_side_by_side,
 )
-from paraformer_bench.study.case import Case
-from paraformer_bench.study.events import Begin, CaseEvent, Ended, Event, Ready
-from paraformer_bench.study.job import BlockJob, Protocol
-from paraformer_bench.study.record import BROKEN, Record
-from paraformer_bench.study.run_folder import JOURNAL, RunInfo, read_run
-from paraformer_bench.study.store import Store
-from paraformer_bench.workers.blocks import BlockRecords, NoDevice, OpenBlock, Pace
+from paraformer_bench.sweep.store import Store
 from paraformer_bench.workers.supervise import supervise
 
 A, B = Slot("a", 0), Slot("b", 0)
