@@ -33,6 +33,9 @@ from paraformer_bench.study.words import NONE, count, moment, percent, span, tim
 Told = tuple[str, Sequence[Cell | str]]
 """A row about all runs: its head, and a cell for each."""
 
+OfCurve = tuple[list[Any], Verdict | None]
+"""What a run says of a curve: its rows of the case table, and its verdict if it has one."""
+
 LETTERS = string.ascii_uppercase
 """Short for the runs, of which there are so many at most."""
 
@@ -61,14 +64,6 @@ _LATENCY = (
     "curve a run. Vertical bars are 95% intervals over the blocks of one run: what moved "
     "between runs is not in them."
 )
-
-
-class OfCurve(NamedTuple):
-    """What a run says of a curve: its rows of the case table, and its verdict if it has one."""
-
-    curve: Curve
-    rows: list[Any]
-    verdict: Verdict | None
 
 
 class Compared(NamedTuple):
@@ -138,7 +133,7 @@ class Comparison:
                 where = self.regimes[group].but("device")
                 for curve_id, rows in of_group.items():
                     runs = curves.setdefault((where, rows[0].curve.sort_key), {})
-                    runs.setdefault(place, OfCurve(rows[0].curve, rows, verdicts.get(curve_id)))
+                    runs.setdefault(place, (rows, verdicts.get(curve_id)))
         return [(where, curves[where, key]) for where, key in sorted(curves)]
 
     @property
@@ -188,10 +183,6 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
     Raises:
         UsageError: It cannot be written.
     """
-    return page.write(path, page.render(_page(comparison, path.parent)))
-
-
-def _page(comparison: Comparison, folder: Path) -> Page:
     runs, further = comparison.contenders, comparison.contenders[1:]
     names = [html.prose(one.data.name, 120) for one in runs]
     place = [html.rich("<span>{}: {}</span>", *each) for each in zip(LETTERS, names, strict=False)]
@@ -200,7 +191,7 @@ def _page(comparison: Comparison, folder: Path) -> Page:
         f"estimate is beyond {percent(comparison.threshold)}."
     )
     sections = [section for one in further for section in _against(comparison, one)]
-    return Page(
+    shown = Page(
         title=" and ".join(one.data.name[:40] for one in runs),
         place=html.joined(' <span aria-hidden="true">/</span> ', place),
         question=f"Is {'B' if len(further) == 1 else 'any of them'} slower than A?",
@@ -212,10 +203,11 @@ def _page(comparison: Comparison, folder: Path) -> Page:
             *sections,
             Section("verdicts", "Verdicts", _verdicts(comparison)),
             *alone(_latency(comparison)),
-            Section("runs", "The runs", _runs(comparison, folder)),
+            Section("runs", "The runs", _runs(comparison, path.parent)),
             Section("rule", "The rule", [html.text(_RULE)]),
         ],
     )
+    return page.write(path, page.render(shown))
 
 
 def _title(one: Contender) -> str:
@@ -309,10 +301,10 @@ def _verdicts(comparison: Comparison) -> list[Block]:
     """Return the verdicts of every curve that at least two runs have, side by side."""
     rows, lonely = [], 0
     for where, runs in comparison.curves:
-        verdicts = {place: told.verdict for place, told in runs.items() if told.verdict}
+        verdicts = {place: verdict for place, (_, verdict) in runs.items() if verdict}
         lonely += len(verdicts) == 1
         if len(verdicts) > 1:
-            curve = html.method(next(iter(runs.values())).curve)
+            curve = html.method(next(iter(verdicts.values())).curve)
             marks = [_mark(verdicts.get(place)) for place in range(len(comparison.contenders))]
             rows.append((html.rich("{} <small><bdi>{}</bdi></small>", curve, where), marks))
     if not rows:
@@ -324,9 +316,10 @@ def _verdicts(comparison: Comparison) -> list[Block]:
     if lonely:
         words += f" {html.be(lonely, 'curve', ' that one run alone has')} left out."
     heads = [html.rich("<bdi>{}</bdi>", one.data.name[:40]) for one in comparison.contenders]
-    columns = _columns("curve", heads)
-    table = Table(columns, rows, look="grid sortable", label="Verdicts of every run")
-    return [html.text(words), table]
+    return [
+        html.text(words),
+        Table(_columns("curve", heads), rows, "grid sortable", "Verdicts of every run"),
+    ]
 
 
 def _mark(verdict: Verdict | None) -> Cell:
@@ -358,31 +351,30 @@ def _cell(row: Told, place: int) -> Cell | str:
 def _latency(comparison: Comparison) -> Chart | None:
     """Draw the latency of every curve that at least two runs have."""
     panels = _panels(comparison)
-    regimes = {
-        panel.group: Conditions(number, {"group": panel.group}, short)
-        for number, (panel, short) in enumerate(panels)
-    }
     looks = style.looks(one.line for one in comparison.contenders)
-    axis, drawn = Axis("time per call (ms)", "ms", {}), [panel for panel, _ in panels]
+    axis, regimes = Axis("time per call (ms)", "ms", {}), {p.group: words for p, words in panels}
+    drawn = [panel for panel, _ in panels]
     return chart("latency", "Latency against depth", _LATENCY, drawn, axis, looks, regimes)
 
 
-def _panels(comparison: Comparison) -> list[tuple[Panel, str]]:
+def _panels(comparison: Comparison) -> list[tuple[Panel, Conditions]]:
     """Return a panel for each way to run a net under the same conditions, and words for it."""
-    panels = []
+    panels: list[tuple[Panel, Conditions]] = []
     for where, runs in comparison.curves:
-        on_device = all(any(row.device_time > 0 for row in told.rows) for told in runs.values())
+        on_device = all(any(row.device_time > 0 for row in rows) for rows, _ in runs.values())
         column, clock = ("device_time", "device time") if on_device else ("wall", "wall clock")
-        drawn = [
+        drawn = tuple(
             Series(comparison.contenders[place].line, panel.series[0].points)
-            for place, told in runs.items()
-            for panel in series.latency(told.rows, column)
+            for place, (rows, _) in runs.items()
+            for panel in series.latency(rows, column)
             if panel.series[0].points
-        ]
+        )
         if len(drawn) > 1:
-            label = next(iter(runs.values())).curve.label
-            panel = Panel(f"{label} · {where} · {clock}", where, tuple(drawn))
-            panels.append((panel, f"{label} ({clock})"))
+            rows, _ = next(iter(runs.values()))
+            label = rows[0].curve.label
+            name = f"{label} · {where} · {clock}"
+            words = Conditions(len(panels), {"group": name}, f"{label} ({clock})")
+            panels.append((Panel(name, where, drawn), words))
     return panels
 
 
@@ -402,11 +394,10 @@ def _runs(comparison: Comparison, folder: Path) -> list[Block]:
     """Return what each run says by itself, and in what they differ."""
     runs = [one.data.run for one in comparison.contenders]
     said = [headline(one.data.verdicts, one.data.run.info) for one in comparison.contenders]
-    used = [facts.hardware((record.case.device for record in r.records), r.info) for r in runs]
     texts = {
         "the claim": [f"{one.symbol} {one.answer}" for one in said],
         "in words": [" ".join(one.sentences) for one in said],
-        "used": used,
+        "used": [facts.hardware((r.case.device for r in run.records), run.info) for run in runs],
         "blocks": [str(one.data.blocks) for one in comparison.contenders],
     }
     for name, of_info in _DIFFERENCES.items():
