@@ -18,10 +18,9 @@ from paraformer_bench.study.run_folder import REPORTS, RUN
 def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     """Judge runs again, and yield what to print: pages as they are written, or the Markdown.
 
-    Args:
-        runs: Run folders, of which each counts once; none for all below `REPORTS`.
-        form: ``html`` rebuilds the pages and the list of runs, and says on stderr how several runs
-            that are named can be compared; ``md`` writes nothing.
+    Of the run folders each counts once; none are all below `REPORTS`. The form ``html`` rebuilds
+    the pages and the list of runs, and says on stderr how several runs that are named can be
+    compared; ``md`` writes nothing.
 
     Raises:
         UsageError: There are no runs, one cannot be read, or a page cannot be written.

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from paraformer_bench.analysis import compare as rule
 from paraformer_bench.analysis.claim import verdict_file
-from paraformer_bench.analysis.compare import FASTER, SLOWER, UNCLEAR, Contrast
+from paraformer_bench.analysis.compare import FASTER, ONLY_A, ONLY_B, SAME, SLOWER, UNCLEAR
 from paraformer_bench.analysis.verdict import Verdict
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html, page
@@ -39,8 +39,7 @@ OfCurve = tuple[list[Any], Verdict | None]
 LETTERS = string.ascii_uppercase
 """Short for the runs, of which there are so many at most."""
 
-_SYMBOLS = {SLOWER: "↘", FASTER: "↗", UNCLEAR: "?", rule.SAME: "="}
-_SYMBOLS |= {rule.ONLY_A: "A", rule.ONLY_B: "B"}
+_SYMBOLS = {SLOWER: "↘", FASTER: "↗", UNCLEAR: "?", SAME: "=", ONLY_A: "A", ONLY_B: "B"}
 """In the order in which verdicts are told."""
 
 _TONES = {SLOWER: "grows", FASTER: "constant"}
@@ -70,7 +69,7 @@ class Compared(NamedTuple):
     """A case, what became of it, and words for its regime."""
 
     case: Case
-    contrast: Contrast
+    contrast: rule.Contrast
     where: str
 
 
@@ -87,7 +86,7 @@ class Contender:
 
     letter: str
     data: ReportData
-    contrasts: Sequence[Contrast] = ()
+    contrasts: Sequence[rule.Contrast] = ()
     shift: str = ""
 
     @cached_property
@@ -226,8 +225,8 @@ def _sentence(one: Contender) -> str:
     if not one.contrasts:
         why = "devices and conditions are part of a case"
         return f"{one.letter} shares no measured case with A: {why}."
-    words = {SLOWER: "slower", FASTER: "faster", rule.SAME: "the same", UNCLEAR: "unclear"}
-    words |= {rule.ONLY_A: "in A alone", rule.ONLY_B: f"in {one.letter} alone"}
+    words = {SLOWER: "slower", FASTER: "faster", SAME: "the same", UNCLEAR: "unclear"}
+    words |= {ONLY_A: "in A alone", ONLY_B: f"in {one.letter} alone"}
     told = ", ".join(f"{one.counts[v]} {words[v]}" for v in _SYMBOLS if one.counts[v])
     return f"Of {count(len(one.contrasts), 'case')} in A and {one.letter}: {told}."
 
@@ -258,7 +257,7 @@ def _against(comparison: Comparison, one: Contender) -> list[Section]:
     return sections
 
 
-def _ratio(contrast: Contrast) -> str:
+def _ratio(contrast: rule.Contrast) -> str:
     return NONE if contrast.ratio is None else f"{contrast.ratio:.3f}×"
 
 
@@ -267,7 +266,7 @@ def _table(one: Contender, rows: list[Compared]) -> Block:
 
     def verdict(row: Compared) -> Cell:
         name, why = row.contrast.verdict, row.contrast.reason
-        symbol = one.letter if name == rule.ONLY_B else _SYMBOLS[name]
+        symbol = one.letter if name == ONLY_B else _SYMBOLS[name]
         shown = name.replace("_B", f"_{one.letter}")
         tone = _TONES.get(name, "inconclusive")
         return Cell(html.badge(shown, symbol, tone), html.prose(why) if why else "")
@@ -290,9 +289,8 @@ def _table(one: Contender, rows: list[Compared]) -> Block:
         Column("blocks", lambda row: f"{row.contrast.blocks_a}, {row.contrast.blocks_b}"),
     ]
     if len({row.where for row in rows}) > 1:
-        columns.append(
-            Column("where", lambda row: html.rich("<small><bdi>{}</bdi></small>", row.where))
-        )
+        where = "<small><bdi>{}</bdi></small>"
+        columns.append(Column("where", lambda row: html.rich(where, row.where)))
     order = list(_SYMBOLS)
     return Table(columns, sorted(rows, key=lambda row: order.index(row.contrast.verdict)))
 

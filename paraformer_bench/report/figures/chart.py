@@ -226,11 +226,9 @@ def _guide_start(panel: Panel, axis: Axis) -> tuple[int, float]:
 
 
 def depth_ticks(depths: Sequence[int], width: float) -> list[int]:
-    """Return the depths that get a label: all, or as many as fit from the deepest down.
+    """Return the depths that get a label: all, or as many as fit from the deepest, the last, down.
 
-    Args:
-        depths: Ascending.
-        width: Of the axis, in points.
+    ``width`` is that of the axis in points.
     """
     octave = width / max(math.log2(depths[-1] / depths[0]), 1.0)
     ticks = [depths[-1]]

@@ -33,12 +33,8 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
 
     Colours become the page's CSS variables, the font is the page's, ids start with ``name``,
     coordinates keep a tenth of a point. A ``gid`` such as ``data-line=3`` becomes that attribute.
-
-    Args:
-        figure: Drawn within `style.drawing`.
-        name: Unique in the page; letters, digits and hyphens.
-        title: What the figure shows.
-        description: What is to be seen in it, for those who cannot see it.
+    The figure must have been drawn within `style.drawing`; ``name`` is unique in the page and made
+    of letters, digits and hyphens.
     """
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
