@@ -15,7 +15,7 @@ from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.report.data import ReportData, in_words, rows_of, shared
 from paraformer_bench.report.facts import commit, environment
 from paraformer_bench.report.figures import series, style
-from paraformer_bench.report.figures.panel import Axis, depth_ticks, frames
+from paraformer_bench.report.figures.chart import Axis, depth_ticks, frames
 from paraformer_bench.report.figures.series import Panel, Point, Series
 from paraformer_bench.study import words
 from paraformer_bench.study.run_folder import Run, RunInfo

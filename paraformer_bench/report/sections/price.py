@@ -12,8 +12,7 @@ from typing import Any
 from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.series import grouped
 from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import SERIAL
