@@ -75,22 +75,20 @@ def _ceilings(info: RunInfo) -> Facts:
     best = info.ceilings
     if best is None:
         return []
-    facts = [("measured", moment(best.date))]
-    if best.flags:
-        facts.append(("disturbed", ", ".join(best.flags)))
+    facts = {"measured": moment(best.date), "disturbed": ", ".join(best.flags)}
     fastest = max(best.copies, key=lambda copy: copy.bytes_per_second)
     copies = {"smallest": best.copies[0], "fastest": fastest, "largest": best.copies[-1]}
     for name, copy in copies.items():
         rate, size = short(copy.bytes_per_second / 1e9), short(copy.footprint_bytes * MIB)
-        facts.append((f"{name} copy", f"{rate} GB/s, of {size} MiB"))
+        facts[f"{name} copy"] = f"{rate} GB/s, of {size} MiB"
     for dtype in best.dtypes:
         rate = short(max(p.flops / p.seconds for p in best.products if p.dtype == dtype) / 1e12)
-        facts.append((f"fastest product, {dtype}", f"{rate} TFLOP/s"))
-    facts.append(("one eager launch", time(best.launch_seconds)))
+        facts[f"fastest product, {dtype}"] = f"{rate} TFLOP/s"
+    facts["one eager launch"] = time(best.launch_seconds)
     if best.node_seconds is not None:
-        facts.append(("one node of a CUDA graph", time(best.node_seconds)))
-        facts.append(("one synchronisation", time(best.sync_seconds)))
-    return facts
+        facts["one node of a CUDA graph"] = time(best.node_seconds)
+        facts["one synchronisation"] = time(best.sync_seconds)
+    return [(name, value) for name, value in facts.items() if value]
 
 
 def _parts(info: RunInfo) -> Facts:

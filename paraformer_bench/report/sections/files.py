@@ -38,7 +38,6 @@ _CONTENTS = {
     PARQUET: "one row a case, as in cases.csv",
 }
 
-
 _PAPER = """\
 @misc{wang2024dynamic,
   title  = {Dynamic Universal Approximation Theory: Foundations for Parallelism in Neural \
@@ -49,13 +48,11 @@ Networks},
   archivePrefix = {arXiv},
 }"""
 
-File = tuple[Path, str]
-"""A file beside the page, and what is in it."""
-
 
 def sections(data: ReportData) -> list[Section]:
     """Return the section."""
-    folder, devices = data.run.folder, [row.curve.regime.device for row in data.rows]
+    devices = [row.curve.regime.device for row in data.rows]
+    csv = quote(printable(case_csv(data.cases)), safe="/,.:;()*+-_")
     download = (
         '<a download="cases.csv" href="data:text/csv;charset=utf-8,{}">cases.csv</a>: one row a '
         "case, seconds and bytes; it is part of this page. Beside it in the run folder:"
@@ -63,18 +60,18 @@ def sections(data: ReportData) -> list[Section]:
     python = (
         'In Python, <code>paraformer_bench.load_run("reports/…")</code> gives all of it as tables.'
     )
-    csv = quote(case_csv(data.cases), safe="/,.:;()*+-_")
-    files = [
-        (folder / name, what) for name, what in _CONTENTS.items() if (folder / name).is_file()
+
+    def digest(path: Path) -> str:
+        value = hashlib.sha256(path.read_bytes()).hexdigest()
+        return html.rich('<code class="digest">{}</code>', value)
+
+    columns: list[Column[Path]] = [
+        Column("file", lambda path: html.rich('<a href="{0}">{0}</a>', path.name)),
+        Column("size", lambda path: size(path.stat().st_size)),
+        Column("what is in it", lambda path: _CONTENTS[path.name], "contents"),
+        Column("SHA-256", digest),
     ]
-    columns: list[Column[File]] = [
-        Column("file", lambda file: html.rich('<a href="{0}">{0}</a>', file[0].name)),
-        Column("size", lambda file: size(file[0].stat().st_size)),
-        Column("what is in it", lambda file: file[1], "contents"),
-        Column(
-            "SHA-256", lambda file: html.rich('<code class="digest">{}</code>', _hash(file[0]))
-        ),
-    ]
+    files = [path for path in map(data.run.folder.joinpath, _CONTENTS) if path.is_file()]
     body: list[Block] = [
         html.text(html.rich(download, csv)),
         Table(columns, files, look="plain"),
@@ -83,10 +80,6 @@ def sections(data: ReportData) -> list[Section]:
         html.listing(citation(data.run.info, data.name, devices)),
     ]
     return [Section("data", "Data", body, "Data")]
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def case_csv(cases: pd.DataFrame) -> str:

@@ -147,6 +147,5 @@ def _no_energy(records: Iterable[Record]) -> str:
     )
     if not reasons:
         return ""
-    [(reason, _)] = reasons.most_common(1)
-    others = len(reasons) - 1
-    return f"{reason} (and {count(others, 'other reason')})" if others else reason
+    (reason, _), *others = reasons.most_common()
+    return f"{reason} (and {count(len(others), 'other reason')})" if others else reason

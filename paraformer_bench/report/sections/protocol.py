@@ -89,20 +89,15 @@ def _protocol(info: RunInfo) -> list[Block]:
         sheets["rule and effort"] = [(name, facts.scalar(value)) for name, value in rule]
     if len(grids) == 1:
         sheets["grid"] = list(grids[0].items())
-    body: list[Block] = [html.sheets(sheets)]
-    if len(grids) > 1:
-        body += [html.heading("grids"), _grids(grids)]
-    return body
+    if len(grids) < 2:
+        return [html.sheets(sheets)]
 
-
-def _grids(grids: list[dict[str, str]]) -> Block:
     def value(row: tuple[int, dict[str, str]], axis: str) -> str:
         return html.prose(row[1].get(axis, ""), 60)
 
     axes = dict.fromkeys(axis for grid in grids for axis in grid)
-    columns: list[Column[tuple[int, dict[str, str]]]] = [
-        Column("grid", lambda row: str(row[0])),
-        *(Column(html.rich("<bdi>{}</bdi>", axis), partial(value, axis=axis)) for axis in axes),
-    ]
+    columns = [Column[tuple[int, dict[str, str]]]("grid", lambda row: str(row[0]))]
+    columns += [Column(html.rich("<bdi>{}</bdi>", a), partial(value, axis=a)) for a in axes]
     rows = list(enumerate(grids, start=1))
-    return Table(columns, rows, look="values", label="Axes of every grid")
+    table = Table(columns, rows, look="values", label="Axes of every grid")
+    return [html.sheets(sheets), html.heading("grids"), table]

@@ -40,13 +40,8 @@ class VerdictRow:
         return self.verdict.basis if self.verdict else ""
 
 
-def _number(
-    head: str, told: Callable[[Verdict], Cell | None], name: str = ""
-) -> Column[VerdictRow]:
-    """Return a column for what not every row has."""
-    return Column(
-        head, lambda row: (told(row.verdict) if row.verdict else None) or Cell(NONE), name
-    )
+def _cell(row: VerdictRow, of: Callable[[Verdict], Cell | None]) -> Cell:
+    return (of(row.verdict) if row.verdict else None) or Cell(NONE)
 
 
 def _up_to(verdict: Verdict) -> Cell:
@@ -76,12 +71,16 @@ def _ratio(ratio: Rise | Speedup, where: str) -> Cell:
     return Cell(times(ratio.ratio), reach, ratio.ratio)
 
 
-NUMBERS = (
-    _number("constant up to", _up_to),
-    _number("largest growth", _worst),
-    _number(html.rich("exponent <i>β</i>"), _exponent, "exponent"),
-    _number("speed-up over serial", _speedup),
-    _number("blocks", lambda verdict: Cell(str(verdict.blocks), key=verdict.blocks)),
+def _blocks(verdict: Verdict) -> Cell:
+    return Cell(str(verdict.blocks), key=verdict.blocks)
+
+
+NUMBERS: tuple[Column[VerdictRow], ...] = (
+    Column("constant up to", partial(_cell, of=_up_to)),
+    Column("largest growth", partial(_cell, of=_worst)),
+    Column(html.rich("exponent <i>β</i>"), partial(_cell, of=_exponent), "exponent"),
+    Column("speed-up over serial", partial(_cell, of=_speedup)),
+    Column("blocks", partial(_cell, of=_blocks)),
 )
 """What is told of a verdict in numbers, on the page and in Markdown."""
 
@@ -127,32 +126,30 @@ def sections(data: ReportData) -> list[Section]:
 def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]]) -> list[Block]:
     """Return a grid: a row a regime, a column a curve, and the deciding verdict in each place."""
 
-    def where(place: Place) -> str:
-        link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
-        return html.rich(link, place[0].number + 1, place[0].short)
-
     def cell(place: Place, curve: Curve) -> Cell | str:
         regime, rows = place
         if curve.label not in rows:
             return ""
         row = rows[curve.label]
-        up_to = _up_to(row.verdict) if row.verdict else Cell(NONE)
+        up_to = _cell(row, _up_to)
         mark = html.rich(
-            '<a class="mark {}" href="#curve-{}-{}" title="{}"><span aria-hidden="true">{}</span>'
-            '<span class="sr">{}</span> {}</a>',
+            '<a class="mark {0}" href="#curve-{1}-{2}" title="{3}"><span aria-hidden="true">{4}'
+            '</span><span class="sr">{3}</span> {5}</a>',
             row.words.replace(" ", "-"),
             regime.number + 1,
             data.looks[curve.label].number,
             row.words,
             html.SYMBOLS[row.words],
-            row.words,
             up_to.text,
         )
         worst = row.verdict.worst if row.verdict else None
         return Cell(mark, times(worst.ratio) if worst else "", up_to.key)
 
     curves = {row.curve.label: row.curve for _, rows in tables for row in rows}
-    columns: list[Column[Place]] = [Column("regime", where)]
+    link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
+    columns: list[Column[Place]] = [
+        Column("regime", lambda place: html.rich(link, place[0].number + 1, place[0].short))
+    ]
     for curve in sorted(curves.values(), key=lambda curve: curve.sort_key):
         line = data.looks[curve.label].number
         columns.append(Column(html.method(curve), partial(cell, curve=curve), line=line))
