@@ -34,7 +34,6 @@ class Conditions:
     Attributes:
         number: Among those of the page. Elements say with it what they are about: unlike names,
             numbers survive any reader of HTML as they are.
-        words: Every condition by name.
         short: What tells it from the others of the page; everything if it is the only one.
     """
 
@@ -60,15 +59,13 @@ class Conditions:
 def in_words(regimes: Iterable[Regime]) -> dict[str, Conditions]:
     """Return every regime by the name of its group, in the order given."""
     words = {regime.group.name: regime.words for regime in regimes}
-    names = dict.fromkeys(name for held in words.values() for name in held)
-    varying = [name for name in names if len({held.get(name) for held in words.values()}) > 1]
-    told = varying or names
-    return {
-        group: Conditions(
-            number, held, _SEPARATOR.join(word for name, word in held.items() if name in told)
-        )
-        for number, (group, held) in enumerate(words.items())
-    }
+    names = dict.fromkeys(name for of_one in words.values() for name in of_one)
+    varying = [name for name in names if len({one.get(name) for one in words.values()}) > 1]
+    regimes_in_words = {}
+    for number, (group, of_one) in enumerate(words.items()):
+        short = [word for name, word in of_one.items() if name in (varying or names)]
+        regimes_in_words[group] = Conditions(number, of_one, _SEPARATOR.join(short))
+    return regimes_in_words
 
 
 def shared(regimes: Mapping[str, Conditions]) -> str:
@@ -80,8 +77,8 @@ def shared(regimes: Mapping[str, Conditions]) -> str:
 def rows_of(cases: pd.DataFrame, records: Iterable[Record]) -> list[Any]:
     """Return the rows of a case table as named tuples, with the `Curve` of each."""
     curves = {record.case.id: record.case.curve for record in records}
-    held = cases.assign(curve=cases["case_id"].map(curves))
-    return list(held.itertuples(index=False, name="CaseRow"))
+    with_curves = cases.assign(curve=cases["case_id"].map(curves))
+    return list(with_curves.itertuples(index=False, name="CaseRow"))
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,8 @@ class ChartPanel:
 class Chart:
     """A figure of panels side by side, each with its values as a table.
 
-    Attributes:
-        key: Its anchor, and start of every id in its drawings.
-        title: What is drawn; empty where each panel stands for itself.
-        note: How to read it.
-        unit: What stands behind a value.
+    ``key`` is its anchor and begins every id in its drawings. Without a title each panel stands
+    for itself.
     """
 
     panels: Sequence[ChartPanel]
@@ -159,11 +156,9 @@ class Page:
 
     Attributes:
         place: Where one is, above everything.
-        question: What is answered; ``heading`` is the answer.
-        tone: CSS class of the answer; ``symbol`` is its mark.
+        tone: CSS class of the answer, which is the heading; ``symbol`` is its mark.
         claims: What must be known of it, in grey.
         leads: What there is to say, large.
-        facts: What a reader wants to know first.
         filters: Attributes for the script that narrows the page down; none if it cannot be.
     """
 

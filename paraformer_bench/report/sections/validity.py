@@ -11,7 +11,7 @@ from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE
-from paraformer_bench.study.case import Curve
+from paraformer_bench.study.case import Case, Curve
 from paraformer_bench.study.record import FLAGS, STATUSES, Record, Status
 from paraformer_bench.study.run_folder import RunInfo
 from paraformer_bench.study.words import count, depth_list, moment, percent, time, upper_first
@@ -84,19 +84,19 @@ def recount(verdicts: Sequence[Verdict]) -> str:
 
 def failures(records: Iterable[Record], regimes: Mapping[str, Conditions]) -> list[Failure]:
     """Group the records without a time by status, method and reason; the worst status first."""
-    lost: dict[tuple[Status, str, str], list[Record]] = {}
+    lost: dict[tuple[Status, str, str], list[Case]] = {}
     for record in records:
         if record.status != "ok":
             key = record.status, record.case.curve.label, record.reason or "no reason recorded"
-            lost.setdefault(key, []).append(record)
-    found = []
-    for (status, _, reason), held in lost.items():
-        groups = dict.fromkeys(record.case.group for record in held)
+            lost.setdefault(key, []).append(record.case)
+    failed = []
+    for (status, _, reason), cases in lost.items():
+        groups = dict.fromkeys(case.group for case in cases)
         everywhere = len(groups) == len(regimes) > 1
         where = "every regime" if everywhere else "; ".join(regimes[g].short for g in groups)
-        depths = depth_list(record.case.depth for record in held)
-        found.append(Failure(status, held[0].case.curve, reason, depths, where, len(held)))
-    return sorted(found, key=lambda one: (-STATUSES.index(one.status), one.curve.sort_key[1:]))
+        depths = depth_list(case.depth for case in cases)
+        failed.append(Failure(status, cases[0].curve, reason, depths, where, len(cases)))
+    return sorted(failed, key=lambda one: (-STATUSES.index(one.status), one.curve.sort_key[1:]))
 
 
 def _flags(counts: list[tuple[str, int]], records: int) -> Block:
