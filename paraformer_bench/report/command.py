@@ -25,7 +25,10 @@ def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     Raises:
         UsageError: There are no runs, one cannot be read, or a page cannot be written.
     """
-    named = list({os.path.realpath(run): run for run in runs}.values())
+    places: dict[str, Path] = {}
+    for run in runs:
+        places.setdefault(os.path.realpath(run), run)  # as it was first named
+    named = list(places.values())
     folders = named or [path.parent for path in sorted(REPORTS.glob(f"*/{RUN}"))]
     if not folders:
         raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
