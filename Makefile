@@ -4,6 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN ?=
 COMMITS ?= 3
+COVERED := 80
 
 VENV_PYTHON := .venv/bin/python
 # Written last, so it exists only if everything is installed; make compares its date.
@@ -11,11 +12,11 @@ READY := .venv/.ready
 SAY := @echo "paraformer_bench:"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup sweep report asv test lint format clean
+.PHONY: help setup sweep report asv test test-all lint format clean
 
 help: ## this list
 	@echo "Usage: make TARGET [ARGS=\"--options\"] [PYTHON=python3.12]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s%s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## install the pinned dependencies into .venv; the others do it by themselves
 
@@ -33,8 +34,15 @@ asv: $(READY) ## follow the suite over the last commits, new ones only:  make as
 	@$(VENV_PYTHON) -m paraformer_bench regressions --out reports/regressions || [ $$? -eq 1 ]
 	$(SAY) "asv's pages are in reports/asv; show them with: $(VENV_PYTHON) -m asv preview"
 
-test: $(READY) ## run the tests:  make test ARGS="tests/test_packaging.py -x"
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+# What is timed on the real clock runs alone, after all that can share the cores.
+test: $(READY) ## run what a change needs:  make test ARGS="tests/analysis -x"
+	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile -m "not slow and not alone" $(ARGS)
+
+test-all: $(READY) ## run all tests, and measure what they cover
+	@$(VENV_PYTHON) -m pytest -n auto --dist loadfile -m "not alone" --cov=paraformer_bench \
+		--cov-report= $(ARGS)
+	@$(VENV_PYTHON) -m pytest -m alone --cov=paraformer_bench --cov-append \
+		--cov-report=term:skip-covered --cov-fail-under=$(COVERED) $(ARGS)
 
 lint: $(READY) ## check style, format, types and which way imports run
 	@$(VENV_PYTHON) -m ruff check

@@ -69,13 +69,19 @@ def plan(place: Branches, fold: bool) -> Make:
     kind = kinds.pop()
     sums = isinstance(place, SumOfBranches)
     blocks = [[module for module in chain if isinstance(module, Block)] for chain in chains]
-    sublayers = [chain[0] for chain in chains if len(chain) == 1]
+    attentions = [chain[0] for chain in chains if isinstance(chain[0], AttentionSublayer)]
+    mlps = [chain[0] for chain in chains if isinstance(chain[0], MlpSublayer)]
+    alone = sums and len(chains[0]) == 1
     make: Make
     if kind in (Block, NormedResidualBlock):
         normed = kind is NormedResidualBlock
         make = partial(StackedBlocks, blocks, normed, sums, fold and not normed)
-    elif sums and sublayers and kind in (AttentionSublayer, MlpSublayer):
-        make = partial(SummedSublayers, sublayers, fold)
+    elif alone and kind is AttentionSublayer:
+        norms, inner = [each.norm for each in attentions], [each.attention for each in attentions]
+        make = partial(StackedAttention, norms, inner, fold, sums)
+    elif alone and kind is MlpSublayer:
+        norms, parts = [each.norm for each in mlps], [each.mlp for each in mlps]
+        make = partial(StackedMlp, norms, parts, fold, sums)
     else:
         raise Unsupported(f"stacked does not know blocks of type {kind.__name__}")
     for module in (part for chain in chains for block in chain for part in block.modules()):
@@ -149,34 +155,10 @@ class _Level:
         return out.add_(self.mlp.last_bias)
 
 
-class SummedSublayers:
-    """The sum over branches that are an attention each, or an MLP each, without residuals."""
-
-    def __init__(self, branches: Sequence[nn.Module], fold: bool) -> None:
-        attentions = [b for b in branches if isinstance(b, AttentionSublayer)]
-        mlps = [b for b in branches if isinstance(b, MlpSublayer)]
-        self.part: StackedSublayer
-        if attentions:
-            norms, inner = [b.norm for b in attentions], [b.attention for b in attentions]
-            self.part = StackedAttention(norms, inner, fold, sums=True)
-        else:
-            self.part = StackedMlp([b.norm for b in mlps], [b.mlp for b in mlps], fold, sums=True)
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The stacked parameters."""
-        return self.part.weights
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Map ``x`` (batch, tokens, width) to the sum of the branches' outputs."""
-        batch, tokens, width = x.shape
-        normed = self.part.norm(x.reshape(1, batch * tokens, width))
-        out = self.part.products(normed, batch).sum(0, keepdim=True)
-        return out.add_(self.part.last_bias).view(batch, tokens, width)
-
-
 class StackedSublayer(ABC):
     """The attention or MLP sublayers of L branches: a norm, a product, something, a product.
+
+    By themselves they are branches without residuals whose outputs are summed.
 
     Args:
         norms: The norm before each.
@@ -194,7 +176,9 @@ class StackedSublayer(ABC):
         folded: bool,
         sums: bool,
     ) -> None:
-        self.norm = _Norms(norms, folded)
+        self._folded, self._eps = folded, norms[0].eps
+        self._gain = _vectors([norm.weight for norm in norms])
+        self._norm_bias = _vectors([norm.bias for norm in norms])
         self._first, self._first_bias = first
         self._last, self._bias = _products(last)
         self._sums = sums
@@ -205,7 +189,7 @@ class StackedSublayer(ABC):
     def weights(self) -> list[Tensor]:
         """The stacked parameters."""
         own = [self._first, self._first_bias, self._last, self._bias]
-        return [self.norm.gain, self.norm.bias, *own]
+        return [self._gain, self._norm_bias, *own]
 
     @property
     def last_bias(self) -> Tensor:
@@ -214,15 +198,23 @@ class StackedSublayer(ABC):
             return self._bias
         return self._bias.sum(0, keepdim=True) if self._sum is None else self._sum
 
+    def norm(self, x: Tensor) -> Tensor:
+        """Norm rows ``x`` (L or 1, N, D), for each branch by itself unless that is folded."""
+        normed = F.layer_norm(x, x.shape[-1:], eps=self._eps)
+        return normed if self._folded else torch.addcmul(self._norm_bias, normed, self._gain)
+
     def add_to(self, residual: Tensor, normed: Tensor, batch: int) -> Tensor:
         """Add the sublayer of ``normed`` (L or 1, N, D) to ``residual`` (L, N, D), in branches."""
         if torch.is_grad_enabled():
             return torch.baddbmm(residual, self.inner(normed, batch), self._last)
         return residual.baddbmm_(self.inner(normed, batch), self._last)
 
-    def products(self, normed: Tensor, batch: int) -> Tensor:
-        """Every branch's sublayer of ``normed``, (L, N, D), without its last bias."""
-        return torch.bmm(self.inner(normed, batch), self._last)
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map ``x`` (batch, tokens, width) to the sum of the branches' outputs."""
+        batch, tokens, width = x.shape
+        normed = self.norm(x.reshape(1, batch * tokens, width))
+        out = torch.bmm(self.inner(normed, batch), self._last).sum(0, keepdim=True)
+        return out.add_(self.last_bias).view(batch, tokens, width)
 
     @abstractmethod
     def inner(self, x: Tensor, batch: int) -> Tensor:
@@ -277,20 +269,6 @@ class StackedMlp(StackedSublayer):
         shared = x.expand(len(self._first), -1, -1)
         hidden = torch.baddbmm(self._first_bias, shared, self._first)
         return F.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
-
-
-class _Norms:
-    """One layer norm a branch, whose gains and biases may have moved into what follows."""
-
-    def __init__(self, norms: Sequence[LayerNorm], folded: bool) -> None:
-        self._folded = folded
-        self._eps = norms[0].eps
-        self.gain = _vectors([norm.weight for norm in norms])
-        self.bias = _vectors([norm.bias for norm in norms])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x, x.shape[-1:], eps=self._eps)
-        return normed if self._folded else torch.addcmul(self.bias, normed, self.gain)
 
 
 def _fold(norms: Sequence[LayerNorm], maps: Sequence[Linear], fold: bool) -> None:

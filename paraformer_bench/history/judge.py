@@ -86,7 +86,7 @@ def _judge(results: Results, judgement: Judgement) -> None:
     scattering = [group for group in groups.values() if group.kind != EXACT]
     judgement.tests = sum(group.places for group in scattering)
     restless = {
-        key[1:4]: scatter.restlessness(group.blocks, group.paired)
+        key[1:4]: scatter.restlessness(group.blocks, group.measured)
         for key, group in groups.items()
         if group.kind == TIME and group.tracked
     }
@@ -129,7 +129,7 @@ class SeriesGroup:
         usable: Where there are enough blocks: series x commits.
         places: Where a series may have changed, over all of them.
         tracked: Whether the first of them returns its samples itself; then all times do.
-        paired: Where blocks of times stand in the order in which they were measured.
+        measured: Where blocks were measured as such; those that stand for quartiles were not.
     """
 
     def __init__(self, kind: str, members: Sequence[BenchmarkSeries], history: History) -> None:
@@ -142,14 +142,13 @@ class SeriesGroup:
         ]
         most = max((len(blocks) for row in cells for blocks, _ in row), default=0)
         self.blocks = np.full((len(members), len(self.commits), max(most, 1)), np.nan)
-        self._measured = np.array([[measured for _, measured in row] for row in cells])
+        self.measured: Booleans = np.array([[measured for _, measured in row] for row in cells])
         for k, row in enumerate(cells):
             for commit, (blocks, _) in enumerate(row):
                 self.blocks[k, commit, : len(blocks)] = blocks
         self.usable: Booleans = np.isfinite(self.blocks).sum(axis=2) >= FEWEST_BLOCKS
         self.places = int(np.maximum(self.usable.sum(axis=1) - 1, 0).sum())
         self.tracked = members[0].tracked
-        self.paired: Booleans = self._measured & self.tracked
 
     def fit(self, tests: int, restless: Array | None) -> Fit:
         """Find the steps of series with scatter, ``tests`` being the places for one in all groups.
@@ -160,7 +159,8 @@ class SeriesGroup:
         timed = self.kind == TIME
         least = np.full(len(self.commits), scatter.PLAIN**2) if self.kind == PLAIN else restless
         sentinels = (k for k, each in enumerate(self.members) if timed and each.name.is_sentinel)
-        return detect(self.blocks, timed, tests, self.paired, least, next(sentinels, None))
+        paired = self.measured & self.tracked  # these stand in the order of the workers' visits
+        return detect(self.blocks, timed, tests, paired, least, next(sentinels, None))
 
     def steps(self, fit: Fit, threshold: float) -> Iterator[Change]:
         """Yield the steps of a fit as changes."""
@@ -235,19 +235,17 @@ class SeriesGroup:
                 yield Track(series, commits, samples, measured, measured, measured)
                 continue
             values, shift = fit.values[k, places], fit.shift[places]
+            blocks = np.where(self.measured[k, places, None], self.blocks[k, places], np.nan)
             yield Track(
                 series,
                 commits,
-                blocks=tuple(self._plain(self._seen(k, p) - fit.shift[p]) for p in places),
+                blocks=tuple(
+                    self._plain(row[np.isfinite(row)]) for row in blocks - shift[:, None]
+                ),
                 values=self._plain(values),
                 measured=self._plain(values + shift),
                 levels=self._plain(fit.levels[k, places]),
             )
-
-    def _seen(self, series: int, commit: int) -> Array:
-        """Blocks that were measured as such; those that stand for quartiles were not."""
-        row = self.blocks[series, commit] if self._measured[series, commit] else np.array([])
-        return np.asarray(row[np.isfinite(row)], dtype=np.float64)
 
     def _plain(self, values: Iterable[float]) -> tuple[float, ...]:
         """Values as they were before logarithms were taken of them."""
@@ -292,20 +290,21 @@ def _gaps(results: Results, judgement: Judgement) -> Iterator[Gap]:
         for key, members in groups.items():
             if commit.hash not in results.measured.get(key, ()):
                 continue
-            reasons = {s.name: _reason(s.cells.get(commit.hash), s.kind) for s in members}
-            whole = len(set(reasons.values()) - {NOT_APPLICABLE}) == 1
-            for name, reason in reasons.items():
+            reasons = [_reason(series, commit.hash) for series in members]
+            whole = len(set(reasons) - {NOT_APPLICABLE}) == 1
+            for series, reason in zip(members, reasons, strict=True):
                 if reason not in (_HAS_DATA, NOT_APPLICABLE):
-                    names.setdefault((reason, whole), []).append(name)
+                    names.setdefault((reason, whole), []).append(series.name)
         for (reason, whole), without in names.items():
             yield Gap(commit, reason, tuple(without), whole)
 
 
-def _reason(cell: Measurement | None, kind: str) -> str:
+def _reason(series: BenchmarkSeries, commit: str) -> str:
     """Why a series has no data at a commit, or that it has."""
+    cell = series.cells.get(commit)
     if cell is None:
         return NOT_THERE
     if cell.status != OK:
         return NO_RESULT if cell.status == FAILED else NOT_APPLICABLE
-    enough = kind == EXACT or len(_block_values(cell, kind)[0]) >= FEWEST_BLOCKS
+    enough = series.kind == EXACT or len(_block_values(cell, series.kind)[0]) >= FEWEST_BLOCKS
     return _HAS_DATA if enough else TOO_FEW

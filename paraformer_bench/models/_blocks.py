@@ -42,12 +42,7 @@ class Attention(nn.Module):
 
     Rows of the joint projection are ordered (head, query|key|value, feature), so that the
     projections of several branches, one below the other, are those of one attention with all
-    their heads.
-
-    Args:
-        width: Features of a token.
-        heads: Number of heads.
-        inner: Features of all heads together; by default the width.
+    their heads. These have ``inner`` features together, by default the width.
     """
 
     def __init__(self, width: int, heads: int, inner: int | None = None) -> None:
@@ -65,12 +60,8 @@ class Attention(nn.Module):
 def attend(qkv: Tensor, heads: int) -> Tensor:
     """Scaled dot-product attention on joint projections (Vaswani et al., 1706.03762).
 
-    Args:
-        qkv: Shape (batch, tokens, heads x 3 x head width), ordered as in `Attention`.
-        heads: Number of heads.
-
-    Returns:
-        Shape (batch, tokens, heads x head width).
+    These are ordered as in `Attention`: (batch, tokens, heads x 3 x head width). Returned is
+    (batch, tokens, heads x head width).
     """
     batch, tokens, _ = qkv.shape
     query, key, value = qkv.view(batch, tokens, heads, 3, -1).transpose(1, 2).unbind(3)

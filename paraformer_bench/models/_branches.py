@@ -16,11 +16,9 @@ Run = Callable[[Tensor], Tensor]
 
 
 class Branches(nn.Module, ABC):
-    """Branches that do not wait for each other.
+    """Branches that do not wait for each other; each maps (batch, tokens, width) to the same.
 
-    Attributes:
-        branches: One module a branch; each maps (batch, tokens, width) to the same.
-        run: What the forward calls instead of the plain loop, or None.
+    The forward calls ``run`` instead of the plain loop where there is one.
     """
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:

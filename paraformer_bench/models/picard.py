@@ -15,10 +15,7 @@ from paraformer_bench.study.registry import register_model
 class PicardTrunk(nn.Module):
     """K Picard iterations over the L blocks of a serial trunk, (batch, tokens, width) to the same.
 
-    Attributes:
-        blocks: The serial net's blocks, in its order; each receives its own estimate of what it
-            would receive there.
-        iterations: K.
+    Each of the serial net's blocks receives its own estimate of what it would receive there.
     """
 
     def __init__(self, spec: ModelSpec) -> None:

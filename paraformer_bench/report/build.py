@@ -56,16 +56,14 @@ def _write(path: Path, entries: Sequence[Any]) -> None:
 def _page(data: ReportData) -> Page:
     info, rule = data.run.info, data.rule
     said = headline(data.verdicts, info)
-    name = html.prose(data.name, 120)
     home = '<a href="../index.html">All runs</a> <span aria-hidden="true">/</span> {}'
     claim = html.rich("Verdict on the claim: <b>{}</b>.", said.answer)
     if rule:
-        claim += html.rich(
+        meaning = (
             " A curve counts as constant if, for every pair of its depths, time grows by less "
-            "than {}, shown at {} confidence.",
-            percent(rule.margin),
-            percent(rule.confidence),
+            "than {}, shown at {} confidence."
         )
+        claim += html.rich(meaning, percent(rule.margin), percent(rule.confidence))
     banners = []
     if info.shard:
         words = (
@@ -83,7 +81,7 @@ def _page(data: ReportData) -> Page:
         banners.append(html.rich(words, count(data.blocks, "block") + of))
     return Page(
         title=data.name,
-        place=html.rich(home, name),
+        place=html.rich(home, html.prose(data.name, 120)),
         question=said.question,
         heading=said.title,
         tone=said.answer,
@@ -100,21 +98,19 @@ def _page(data: ReportData) -> Page:
 def _key_facts(data: ReportData) -> Facts:
     """Return what a reader wants to know first: where, when, how much, by which rule."""
     info, rows = data.run.info, data.rows
-    told = [
-        ("device", facts.hardware((row.device for row in rows), info)),
-        ("suite", facts.suite_name(info)),
-        ("measured", moment(info.started or "")),
-        ("commit", facts.commit(info)),
-    ]
+    told = {
+        "device": facts.hardware((row.device for row in rows), info),
+        "suite": facts.suite_name(info),
+        "measured": moment(info.started or ""),
+        "commit": facts.commit(info),
+    }
     if rows:
         curves = len({row.curve_id for row in rows})
         calls = sum(len(r.wall_seconds) for r in data.run.records if r.status == "ok")
-        told += [
-            ("curves", f"{curves} in {count(len(data.regimes), 'regime')}"),
-            ("depths L", depth_list(row.depth for row in rows)),
-            ("blocks", str(data.blocks)),
-            ("timed calls", f"{calls:,}"),
-        ]
+        told["curves"] = f"{curves} in {count(len(data.regimes), 'regime')}"
+        told["depths L"] = depth_list(row.depth for row in rows)
+        told["blocks"] = str(data.blocks)
+        told["timed calls"] = f"{calls:,}"
     if data.rule:
-        told.append(("margin", percent(data.rule.margin)))
-    return [(name, value) for name, value in told if value]
+        told["margin"] = percent(data.rule.margin)
+    return [(name, value) for name, value in told.items() if value]

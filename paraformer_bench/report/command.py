@@ -14,28 +14,22 @@ from paraformer_bench.report.markdown import summary
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import REPORTS, RUN
 
-MARKDOWN = "md"
-
 
 def report(runs: Sequence[Path], form: str) -> Iterator[str]:
     """Judge runs again, and yield what to print: pages as they are written, or the Markdown.
 
-    Args:
-        runs: Run folders, of which each counts once; none for all below `REPORTS`.
-        form: ``html`` rebuilds the pages and the list of runs, and says on stderr how several runs
-            that are named can be compared; ``md`` writes nothing.
+    Of the run folders each counts once; none are all below `REPORTS`. The form ``html`` rebuilds
+    the pages and the list of runs, and says on stderr how several runs that are named can be
+    compared; ``md`` writes nothing.
 
     Raises:
         UsageError: There are no runs, one cannot be read, or a page cannot be written.
     """
-    places: dict[str, Path] = {}
-    for run in runs:
-        places.setdefault(os.path.realpath(run), run)
-    named = list(places.values())
+    named = list({os.path.realpath(run): run for run in runs}.values())
     folders = named or [path.parent for path in sorted(REPORTS.glob(f"*/{RUN}"))]
     if not folders:
         raise UsageError(f"there are no runs in {REPORTS}/: run sweep first")
-    if form == MARKDOWN:
+    if form == "md":
         yield "\n\n".join(summary(folder).rstrip("\n") for folder in folders)
         return
     for folder in folders:

@@ -8,50 +8,39 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from paraformer_bench.analysis import compare as rule
 from paraformer_bench.analysis.claim import Verdict, verdict_file
-from paraformer_bench.analysis.compare import (
-    FASTER,
-    ONLY_A,
-    ONLY_B,
-    SAME,
-    SLOWER,
-    UNCLEAR,
-    Contrast,
-)
-from paraformer_bench.analysis.tables import case_table
+from paraformer_bench.analysis.compare import FASTER, ONLY_A, ONLY_B, SAME, SLOWER, UNCLEAR
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html, page
-from paraformer_bench.report.data import Conditions, in_words, rows_of
+from paraformer_bench.report.data import Conditions, ReportData, in_words
 from paraformer_bench.report.figures import ratios, series, style, svg
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.series import Panel, Series, grouped
-from paraformer_bench.report.headline import Headline, headline
+from paraformer_bench.report.headline import headline
 from paraformer_bench.report.section import Block, Cell, Chart, Column, Page, Section, Table, alone
 from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, REPORTS, Run, RunInfo
-from paraformer_bench.study.words import (
-    NONE,
-    count,
-    moment,
-    percent,
-    span,
-    time,
-    times,
-)
+from paraformer_bench.study.words import NONE, count, moment, percent, span, time, times
 
-Paired = tuple[Case, Contrast]
-ORDER = (SLOWER, FASTER, UNCLEAR, SAME, ONLY_A, ONLY_B)
+Told = tuple[str, Sequence[Cell | str]]
+"""A row about all runs: its head, and a cell for each."""
+
+OfCurve = tuple[list[Any], Verdict | None]
+"""What a run says of a curve: its rows of the case table, and its verdict if it has one."""
+
 LETTERS = string.ascii_uppercase
 """Short for the runs, of which there are so many at most."""
 
 _SYMBOLS = {SLOWER: "↘", FASTER: "↗", UNCLEAR: "?", SAME: "=", ONLY_A: "A", ONLY_B: "B"}
+"""In the order in which verdicts are told."""
+
 _TONES = {SLOWER: "grows", FASTER: "constant"}
 _ANSWERS = {SLOWER: "refuted", FASTER: "supported"}
 
@@ -75,52 +64,40 @@ _LATENCY = (
 )
 
 
+class Compared(NamedTuple):
+    """A case, what became of it, and words for its regime."""
+
+    case: Case
+    contrast: rule.Contrast
+    where: str
+
+
 @dataclass(frozen=True)
 class Contender:
     """One of the runs.
 
     Attributes:
         letter: Short for it.
-        run: As it was read.
         contrasts: Of its cases against those of the first run; empty for that itself and for a
             run that shares no case with it.
         shift: What moved all of it against the first run, in words; empty if nothing did.
     """
 
     letter: str
-    run: Run
-    contrasts: Sequence[Contrast] = ()
+    data: ReportData
+    contrasts: Sequence[rule.Contrast] = ()
     shift: str = ""
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return self.run.info.name or self.run.folder.resolve().name
-
-    @property
-    def label(self) -> str:
-        """Letter and name."""
-        return f"{self.letter}: {self.name}"
-
-    @cached_property
-    def verdicts(self) -> list[Verdict]:
-        """Of all its curves."""
-        return verdict_file(self.run)
-
-    @cached_property
-    def headline(self) -> Headline:
-        """What the run says by itself."""
-        return headline(self.verdicts, self.run.info)
 
     @cached_property
     def counts(self) -> Counter[str]:
         """How many cases came out how."""
         return Counter(contrast.verdict for contrast in self.contrasts)
 
-    @cached_property
-    def cases(self) -> list[Case]:
-        """Of its records."""
-        return list(dict.fromkeys(record.case for record in self.run.records))
+    @property
+    def line(self) -> Curve:
+        """What stands for the run in a figure: a curve that is called by its letter and name."""
+        method = Method(f"{self.letter}: {self.data.name}", "", "eager")
+        return Curve(method, Regime((), 1, "", ""))
 
 
 @dataclass(frozen=True)
@@ -133,21 +110,34 @@ class Comparison:
     @cached_property
     def cases(self) -> dict[str, Case]:
         """By id, of all runs."""
-        return {case.id: case for one in self.contenders for case in one.cases}
+        records = (record for one in self.contenders for record in one.data.run.records)
+        return {record.case.id: record.case for record in records}
 
     @cached_property
     def regimes(self) -> dict[str, Conditions]:
         """By group."""
         return in_words(case.regime for case in self.cases.values())
 
+    @cached_property
+    def curves(self) -> list[tuple[str, dict[int, OfCurve]]]:
+        """What runs say of each curve by their place, below the conditions but the device.
+
+        Two devices of one run are two curves of it: the first one stands for it.
+        """
+        curves: dict[tuple[str, tuple[object, ...]], dict[int, OfCurve]] = {}
+        for place, one in enumerate(self.contenders):
+            verdicts = {verdict.curve_id: verdict for verdict in deciding(one.data.verdicts)}
+            for group, of_group in grouped(one.data.rows).items():
+                where = self.regimes[group].but("device")
+                for curve_id, rows in of_group.items():
+                    runs = curves.setdefault((where, rows[0].curve.sort_key), {})
+                    runs.setdefault(place, (rows, verdicts.get(curve_id)))
+        return [(where, curves[where, key]) for where, key in sorted(curves)]
+
     @property
     def slower(self) -> bool:
         """Whether any case of any run is slower than in the first one."""
         return any(one.counts[SLOWER] for one in self.contenders)
-
-    def short(self, case: Case) -> str:
-        """Words for the regime of a case."""
-        return self.regimes[case.group].short
 
 
 def contend(runs: Sequence[Run], threshold: float) -> Comparison:
@@ -159,32 +149,26 @@ def contend(runs: Sequence[Run], threshold: float) -> Comparison:
     """
     if not 2 <= len(runs) <= len(LETTERS):
         raise UsageError(f"compare takes 2 to {len(LETTERS)} runs, not {len(runs)}")
-    first, *others = runs
-    contenders = [Contender("A", first)]
+    contenders = [Contender("A", ReportData(runs[0], verdict_file(runs[0])))]
     problems = []
-    for letter, run in zip(LETTERS[1:], others, strict=False):
+    for letter, run in zip(LETTERS[1:], runs[1:], strict=False):
+        contrasts, shift = [], ""
         try:
-            contrasts = rule.compare(first, run, threshold)
+            contrasts = rule.compare(runs[0], run, threshold)
+            shift = rule.shift(contrasts, runs[0], run).words
         except rule.NothingShared as error:
             problems.append(error)
-            contenders.append(Contender(letter, run))
-        else:
-            shift = rule.shift(contrasts, first, run).words
-            contenders.append(Contender(letter, run, _renamed(contrasts, letter), shift))
+        named = [replace(c, reason=c.reason.replace(" in B", f" in {letter}")) for c in contrasts]
+        contenders.append(Contender(letter, ReportData(run, verdict_file(run)), named, shift))
     comparison = Comparison(contenders, threshold)
-    if len(problems) == len(others) and not _panels(comparison):
+    if len(problems) == len(contenders) - 1 and not _panels(comparison):
         raise problems[0]
     return comparison
 
 
-def _renamed(contrasts: Sequence[Contrast], letter: str) -> list[Contrast]:
-    """Return contrasts whose reasons call the second run by its letter."""
-    return [replace(c, reason=c.reason.replace(" in B", f" in {letter}")) for c in contrasts]
-
-
 def default_path(comparison: Comparison) -> Path:
     """Where the page lies if nothing else is said."""
-    names = [one.run.folder.resolve().name for one in comparison.contenders]
+    names = [one.data.run.folder.resolve().name for one in comparison.contenders]
     name = "--".join(names)
     if len(name.encode()) > 200:
         name = f"{names[0]}--and-{len(names) - 1}-more"
@@ -197,34 +181,31 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
     Raises:
         UsageError: It cannot be written.
     """
-    return page.write(path, page.render(_page(comparison, path.parent)))
-
-
-def _page(comparison: Comparison, folder: Path) -> Page:
     runs, further = comparison.contenders, comparison.contenders[1:]
-    verdicts = {verdict for one in further for verdict in one.counts}
-    place = [html.rich("<span>{}: {}</span>", c.letter, html.prose(c.name, 120)) for c in runs]
+    names = [html.prose(one.data.name, 120) for one in runs]
+    place = [html.rich("<span>{}: {}</span>", *each) for each in zip(LETTERS, names, strict=False)]
     about = (
         "A case is slower or faster if that is sure, whatever the number of cases, and the "
         f"estimate is beyond {percent(comparison.threshold)}."
     )
     sections = [section for one in further for section in _against(comparison, one)]
-    return Page(
-        title=" and ".join(one.name[:40] for one in runs),
+    shown = Page(
+        title=" and ".join(one.data.name[:40] for one in runs),
         place=html.joined(' <span aria-hidden="true">/</span> ', place),
         question=f"Is {'B' if len(further) == 1 else 'any of them'} slower than A?",
         heading=" ".join(map(_title, further)),
-        tone=next((_ANSWERS[v] for v in ORDER[:2] if v in verdicts), "undecided"),
+        tone=next((a for v, a in _ANSWERS.items() if any(c.counts[v] for c in runs)), "undecided"),
         claims=[*map(_sentence, further), about],
         banners=[html.rich("{}: {}.", one.letter, one.shift) for one in further if one.shift],
         sections=[
             *sections,
-            *_verdicts(comparison),
+            Section("verdicts", "Verdicts", _verdicts(comparison)),
             *alone(_latency(comparison)),
-            _runs(comparison, folder),
+            Section("runs", "The runs", _runs(comparison, path.parent)),
             Section("rule", "The rule", [html.text(_RULE)]),
         ],
     )
+    return page.write(path, page.render(shown))
 
 
 def _title(one: Contender) -> str:
@@ -245,175 +226,154 @@ def _sentence(one: Contender) -> str:
         return f"{one.letter} shares no measured case with A: {why}."
     words = {SLOWER: "slower", FASTER: "faster", SAME: "the same", UNCLEAR: "unclear"}
     words |= {ONLY_A: "in A alone", ONLY_B: f"in {one.letter} alone"}
-    told = ", ".join(f"{one.counts[v]} {words[v]}" for v in ORDER if one.counts[v])
+    told = ", ".join(f"{one.counts[v]} {words[v]}" for v in _SYMBOLS if one.counts[v])
     return f"Of {count(len(one.contrasts), 'case')} in A and {one.letter}: {told}."
 
 
 def _against(comparison: Comparison, one: Contender) -> list[Section]:
     """Return the ratios of a run over the first one as figures, and its cases as a table."""
-    rows = [(comparison.cases[contrast.case_id], contrast) for contrast in one.contrasts]
-    rows.sort(key=lambda row: (comparison.short(row[0]), row[0].curve.label, row[0].depth))
-    groups: dict[str, list[Paired]] = {}
-    for case, contrast in rows:
-        if contrast.ratio is not None:
-            groups.setdefault(comparison.short(case), []).append((case, contrast))
+    rows = []
+    for contrast in one.contrasts:
+        case = comparison.cases[contrast.case_id]
+        rows.append(Compared(case, contrast, comparison.regimes[case.group].short))
+    rows.sort(key=lambda row: (row.where, row.case.curve.label, row.case.depth))
+    timed = [row for row in rows if row.contrast.ratio is not None]
     threshold, number = comparison.threshold, one.letter.lower()
     body: list[Block] = [html.text(_RATIOS.format(one.letter, percent(threshold)))]
     limits = ratios.limits_of(one.contrasts, threshold)
-    for place, (regime, pairs) in enumerate(groups.items(), start=1):
-        named = [(f"{case.curve.label}, L = {case.depth}", held) for case, held in pairs]
-        told = "; ".join(f"{label}: {_ratio(held)} {held.verdict}" for label, held in named)
+    for place, (regime, group) in enumerate(groupby(timed, lambda row: row.where), start=1):
+        named = [(f"{r.case.curve.label}, L = {r.case.depth}", r.contrast) for r in group]
+        told = "; ".join(f"{label}: {_ratio(c)} {c.verdict}" for label, c in named)
         with style.drawing():
             figure = ratios.draw(named, one.letter, threshold, limits)
             title = f"{one.letter} over A: {regime}"
             drawing = svg.to_svg(figure, f"forest-{number}-{place}", title, told)
         body.append(html.drawing(drawing, title, regime))
-    found = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if groups else []
+    sections = [Section(f"ratios-{number}", f"{one.letter} over A", body)] if timed else []
     if rows:
         title = f"Cases of A and {one.letter}"
-        found.append(Section(f"cases-{number}", title, [_table(comparison, one, rows)]))
-    return found
+        sections.append(Section(f"cases-{number}", title, [_table(one, rows)]))
+    return sections
 
 
-def _ratio(contrast: Contrast) -> str:
+def _ratio(contrast: rule.Contrast) -> str:
     return NONE if contrast.ratio is None else f"{contrast.ratio:.3f}×"
 
 
-def _table(comparison: Comparison, one: Contender, rows: list[Paired]) -> Block:
+def _table(one: Contender, rows: list[Compared]) -> Block:
     """Show the cases of a run, the clear changes first."""
 
-    def verdict(row: Paired) -> Cell:
-        name, why = row[1].verdict, row[1].reason
+    def verdict(row: Compared) -> Cell:
+        name, why = row.contrast.verdict, row.contrast.reason
         symbol = one.letter if name == ONLY_B else _SYMBOLS[name]
         shown = name.replace("_B", f"_{one.letter}")
         tone = _TONES.get(name, "inconclusive")
         return Cell(html.badge(shown, symbol, tone), html.prose(why) if why else "")
 
-    def seconds(row: Paired) -> Cell:
-        pair = row[1].seconds_a, row[1].seconds_b
-        told = " → ".join(NONE if one is None else time(one) for one in pair)
-        return Cell(told, f"{row[1].basis} time" if row[1].basis else "")
+    def seconds(row: Compared) -> Cell:
+        pair = row.contrast.seconds_a, row.contrast.seconds_b
+        told = " → ".join(NONE if value is None else time(value) for value in pair)
+        return Cell(told, f"{row.contrast.basis} time" if row.contrast.basis else "")
 
-    columns: list[Column[Paired]] = [
-        Column("method", lambda row: html.rich("<bdi>{}</bdi>", row[0].curve.label)),
-        Column("depth L", lambda row: Cell(str(row[0].depth), key=row[0].depth)),
+    def ratio(row: Compared) -> Cell:
+        return Cell(html.rich("<b>{}</b>", _ratio(row.contrast)), key=row.contrast.ratio)
+
+    columns: list[Column[Compared]] = [
+        Column("method", lambda row: html.rich("<bdi>{}</bdi>", row.case.curve.label)),
+        Column("depth L", lambda row: Cell(str(row.case.depth), key=row.case.depth)),
         Column("verdict", verdict),
-        Column(
-            f"{one.letter} / A",
-            lambda row: Cell(html.rich("<b>{}</b>", _ratio(row[1])), key=row[1].ratio),
-        ),
-        Column("interval", lambda row: span(row[1].low, row[1].high)),
+        Column(f"{one.letter} / A", ratio),
+        Column("interval", lambda row: span(row.contrast.low, row.contrast.high)),
         Column(f"A → {one.letter}", seconds),
-        Column("blocks", lambda row: f"{row[1].blocks_a}, {row[1].blocks_b}"),
+        Column("blocks", lambda row: f"{row.contrast.blocks_a}, {row.contrast.blocks_b}"),
     ]
-    if len({comparison.short(case) for case, _ in rows}) > 1:
+    if len({row.where for row in rows}) > 1:
         where = "<small><bdi>{}</bdi></small>"
-        columns.append(Column("where", lambda row: html.rich(where, comparison.short(row[0]))))
-    return Table(columns, sorted(rows, key=lambda row: ORDER.index(row[1].verdict)))
+        columns.append(Column("where", lambda row: html.rich(where, row.where)))
+    order = list(_SYMBOLS)
+    return Table(columns, sorted(rows, key=lambda row: order.index(row.contrast.verdict)))
 
 
-def _verdicts(comparison: Comparison) -> list[Section]:
+def _verdicts(comparison: Comparison) -> list[Block]:
     """Return the verdicts of every curve that at least two runs have, side by side."""
-    curves: dict[tuple[str, str], dict[int, Verdict]] = {}
-    for place, one in enumerate(comparison.contenders):
-        for verdict in deciding(one.verdicts):
-            key = _where(verdict.curve.regime), verdict.curve.label
-            curves.setdefault(key, {})[place] = verdict
-    rows = [held for held in curves.values() if len(held) > 1]
+    rows, lonely = [], 0
+    for where, runs in comparison.curves:
+        verdicts = {place: verdict for place, (_, verdict) in runs.items() if verdict}
+        lonely += len(verdicts) == 1
+        if len(verdicts) > 1:
+            curve = html.method(next(iter(verdicts.values())).curve)
+            marks = [_mark(verdicts.get(place)) for place in range(len(comparison.contenders))]
+            rows.append((html.rich("{} <small><bdi>{}</bdi></small>", curve, where), marks))
     if not rows:
-        nothing = html.text("No two of these runs have a curve in common.")
-        return [Section("verdicts", "Verdicts", [nothing])]
+        return [html.text("No two of these runs have a curve in common.")]
     words = (
         "Deepest depth up to which each curve is constant, and its largest growth, judged run by "
         "run."
     )
-    if lonely := len(curves) - len(rows):
+    if lonely:
         words += f" {html.be(lonely, 'curve', ' that one run alone has')} left out."
-
-    def curve(held: dict[int, Verdict]) -> Curve:
-        return next(iter(held.values())).curve
-
-    def who(held: dict[int, Verdict]) -> str:
-        where = _where(curve(held).regime)
-        return html.rich("{} <small><bdi>{}</bdi></small>", html.method(curve(held)), where)
-
-    def mark(held: dict[int, Verdict], place: int) -> Cell | str:
-        if place not in held:
-            return NONE
-        verdict = held[place]
-        told = html.rich(
-            '<span class="mark {0}"><span aria-hidden="true">{1}</span> {0}, '
-            "L = {2} of {3}</span>",
-            verdict.verdict,
-            html.SYMBOLS[verdict.verdict],
-            verdict.constant_up_to,
-            verdict.depths[-1],
-        )
-        return Cell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
-
-    columns = [Column("curve", who)]
-    for place, one in enumerate(comparison.contenders):
-        head = html.rich("{}: <bdi>{}</bdi>", one.letter, one.name[:40])
-        columns.append(Column(head, partial(mark, place=place)))
-    rows.sort(key=lambda held: (_where(curve(held).regime), curve(held).sort_key))
-    table = Table(columns, rows, look="grid sortable", label="Verdicts of every run")
-    return [Section("verdicts", "Verdicts", [html.text(words), table])]
+    heads = [html.rich("<bdi>{}</bdi>", one.data.name[:40]) for one in comparison.contenders]
+    return [
+        html.text(words),
+        Table(_columns("curve", heads), rows, "grid sortable", "Verdicts of every run"),
+    ]
 
 
-def _where(regime: Regime) -> str:
-    """Words for all conditions but the device."""
-    return " · ".join(word for name, word in regime.words.items() if name != "device")
+def _mark(verdict: Verdict | None) -> Cell:
+    if verdict is None:
+        return Cell(NONE)
+    told = html.rich(
+        '<span class="mark {0}"><span aria-hidden="true">{1}</span> {0}, L = {2} of {3}</span>',
+        verdict.verdict,
+        html.SYMBOLS[verdict.verdict],
+        verdict.constant_up_to,
+        verdict.depths[-1],
+    )
+    return Cell(told, times(verdict.worst.ratio) if verdict.worst else NONE)
+
+
+def _columns(first: str, heads: Sequence[str]) -> list[Column[Told]]:
+    """Return a column for the heads of rows, and one a run under its letter."""
+    columns = [Column[Told](first, lambda row: row[0])]
+    for place, (letter, head) in enumerate(zip(LETTERS, heads, strict=False)):
+        cell = partial(_cell, place=place)
+        columns.append(Column(html.rich("{}: {}", letter, head), cell, letter))
+    return columns
+
+
+def _cell(row: Told, place: int) -> Cell | str:
+    return row[1][place]
 
 
 def _latency(comparison: Comparison) -> Chart | None:
     """Draw the latency of every curve that at least two runs have."""
     panels = _panels(comparison)
-    regimes = {
-        panel.group: Conditions(number, {"group": panel.group}, short)
-        for number, (panel, short) in enumerate(panels)
-    }
-    looks = style.looks(_stand_in(one) for one in comparison.contenders)
-    axis = Axis("time per call (ms)", "ms", {})
+    looks = style.looks(one.line for one in comparison.contenders)
+    axis, regimes = Axis("time per call (ms)", "ms", {}), {p.group: words for p, words in panels}
     drawn = [panel for panel, _ in panels]
     return chart("latency", "Latency against depth", _LATENCY, drawn, axis, looks, regimes)
 
 
-def _stand_in(one: Contender) -> Curve:
-    """A curve whose label is that of a run."""
-    return Curve(Method(one.label, "", "eager"), Regime((), 1, "", ""))
-
-
-def _panels(comparison: Comparison) -> list[tuple[Panel, str]]:
+def _panels(comparison: Comparison) -> list[tuple[Panel, Conditions]]:
     """Return a panel for each way to run a net under the same conditions, and words for it."""
-    curves: dict[tuple[str, tuple[object, ...]], dict[int, list[Any]]] = {}
-    for place, one in enumerate(comparison.contenders):
-        rows = rows_of(case_table(one.run.records), one.run.records)
-        for groups in grouped(rows).values():
-            for held in groups.values():
-                curve = held[0].curve
-                key = _where(curve.regime), curve.sort_key
-                # Two devices of one run are two curves of it: the first one stands for it.
-                curves.setdefault(key, {}).setdefault(place, held)
-    found = []
-    for (where, _), runs in sorted(curves.items()):
-        on_device = all(any(row.device_time > 0 for row in held) for held in runs.values())
-        column = "device_time" if on_device else "wall"
-        drawn = [
-            Series(_stand_in(comparison.contenders[place]), panel.series[0].points)
-            for place, held in runs.items()
-            for panel in series.latency(held, column)
+    panels: list[tuple[Panel, Conditions]] = []
+    for where, runs in comparison.curves:
+        on_device = all(any(row.device_time > 0 for row in rows) for rows, _ in runs.values())
+        column, clock = ("device_time", "device time") if on_device else ("wall", "wall clock")
+        drawn = tuple(
+            Series(comparison.contenders[place].line, panel.series[0].points)
+            for place, (rows, _) in runs.items()
+            for panel in series.latency(rows, column)
             if panel.series[0].points
-        ]
+        )
         if len(drawn) > 1:
-            label = next(iter(runs.values()))[0].curve.label
-            clock = "device time" if on_device else "wall clock"
-            panel = Panel(f"{label} · {where} · {clock}", where, tuple(drawn))
-            found.append((panel, f"{label} ({clock})"))
-    return found
+            rows, _ = next(iter(runs.values()))
+            label = rows[0].curve.label
+            name = f"{label} · {where} · {clock}"
+            words = Conditions(len(panels), {"group": name}, f"{label} ({clock})")
+            panels.append((Panel(name, where, drawn), words))
+    return panels
 
-
-Told = tuple[str, list[str]]
-"""Something that runs say of themselves, and what each one says."""
 
 _DIFFERENCES: Mapping[str, Callable[[RunInfo], Mapping[str, Any]]] = {
     "measured": lambda info: {"": moment(info.started or "")},
@@ -427,37 +387,37 @@ _DIFFERENCES: Mapping[str, Callable[[RunInfo], Mapping[str, Any]]] = {
 """What is told of the runs where they do not say the same."""
 
 
-def _runs(comparison: Comparison, folder: Path) -> Section:
+def _runs(comparison: Comparison, folder: Path) -> list[Block]:
     """Return what each run says by itself, and in what they differ."""
-    runs = comparison.contenders
-    rows: list[Told] = [
-        ("the claim", [f"{one.headline.symbol} {one.headline.answer}" for one in runs]),
-        ("in words", [" ".join(one.headline.sentences) for one in runs]),
-        ("used", [facts.hardware((c.device for c in one.cases), one.run.info) for one in runs]),
-        ("blocks", [str(len({record.block for record in one.run.records})) for one in runs]),
+    runs = [one.data.run for one in comparison.contenders]
+    said = [headline(one.data.verdicts, one.data.run.info) for one in comparison.contenders]
+    texts = {
+        "the claim": [f"{one.symbol} {one.answer}" for one in said],
+        "in words": [" ".join(one.sentences) for one in said],
+        "used": [facts.hardware((r.case.device for r in run.records), run.info) for run in runs],
+        "blocks": [str(one.data.blocks) for one in comparison.contenders],
+    }
+    for name, of_info in _DIFFERENCES.items():
+        values = [of_info(run.info) for run in runs]
+        for key in dict.fromkeys(key for of_run in values for key in of_run):
+            each = [NONE if v.get(key) in (None, "") else str(v[key]) for v in values]
+            if len(set(each)) > 1:
+                texts[f"{name} {key}".strip()] = each
+    rows = [
+        (html.rich("<bdi>{}</bdi>", name), [html.prose(text, 400) for text in each])
+        for name, each in texts.items()
     ]
-    for name, told in _DIFFERENCES.items():
-        held = [told(one.run.info) for one in runs]
-        for key in dict.fromkeys(key for values in held for key in values):
-            texts = [str(v.get(key)) if v.get(key) not in (None, "") else NONE for v in held]
-            if len(set(texts)) > 1:
-                rows.append((f"{name} {key}".strip(), texts))
-
-    def value(row: Told, place: int) -> str:
-        return html.prose(row[1][place], 400)
-
-    columns = [Column[Told]("what", lambda row: html.rich("<bdi>{}</bdi>", row[0]))]
-    for place, one in enumerate(runs):
-        target, name = one.run.folder.resolve() / PAGE, html.rich("<bdi>{}</bdi>", one.name[:120])
+    heads = []
+    for one, run in zip(comparison.contenders, runs, strict=True):
+        name, target = html.rich("<bdi>{}</bdi>", one.data.name[:120]), run.folder.resolve() / PAGE
         link = quote(os.path.relpath(target, folder.resolve()))
-        linked = html.rich('<a href="{}">{}</a>', link, name) if target.is_file() else name
-        head = html.rich("{}: {}", one.letter, linked)
-        columns.append(Column(head, partial(value, place=place), one.letter))
+        linked = html.rich('<a href="{}">{}</a>', link, name)
+        heads.append(linked if target.is_file() else name)
     body: list[Block] = [
         html.text("What each says by itself, then in what they differ."),
-        Table(columns, rows, look="plain"),
+        Table(_columns("what", heads), rows, look="plain"),
     ]
-    warnings = [f"{one.run.folder}: {warning}" for one in runs for warning in one.run.warnings]
+    warnings = [f"{run.folder}: {warning}" for run in runs for warning in run.warnings]
     if warnings:
         body += [html.heading("Broken lines"), html.bullets(warnings)]
-    return Section("runs", "The runs", body)
+    return body

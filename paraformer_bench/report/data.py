@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,7 +34,6 @@ class Conditions:
     Attributes:
         number: Among those of the page. Elements say with it what they are about: unlike names,
             numbers survive any reader of HTML as they are.
-        words: Every condition by name.
         short: What tells it from the others of the page; everything if it is the only one.
     """
 
@@ -59,44 +59,31 @@ class Conditions:
 def in_words(regimes: Iterable[Regime]) -> dict[str, Conditions]:
     """Return every regime by the name of its group, in the order given."""
     words = {regime.group.name: regime.words for regime in regimes}
-    names = dict.fromkeys(name for held in words.values() for name in held)
-    varying = [name for name in names if len({held.get(name) for held in words.values()}) > 1]
-    told = varying or names
-    return {
-        group: Conditions(
-            number, held, _SEPARATOR.join(word for name, word in held.items() if name in told)
-        )
-        for number, (group, held) in enumerate(words.items())
-    }
+    names = dict.fromkeys(name for of_one in words.values() for name in of_one)
+    varying = [name for name in names if len({one.get(name) for one in words.values()}) > 1]
+    regimes_in_words = {}
+    for number, (group, of_one) in enumerate(words.items()):
+        short = [word for name, word in of_one.items() if name in (varying or names)]
+        regimes_in_words[group] = Conditions(number, of_one, _SEPARATOR.join(short))
+    return regimes_in_words
 
 
 def shared(regimes: Mapping[str, Conditions]) -> str:
-    """Return the conditions that every regime shares; empty if there is one regime or none."""
-    first, *others = [regime.words for regime in regimes.values()] or [{}]
-    if not others:
-        return ""
-    common = [word for name, word in first.items() if all(o.get(name) == word for o in others)]
-    return _SEPARATOR.join(common)
+    """Return the conditions that all of several regimes share."""
+    first, *others = [regime.words.items() for regime in regimes.values()]
+    return _SEPARATOR.join(word for name, word in first if all((name, word) in o for o in others))
 
 
 def rows_of(cases: pd.DataFrame, records: Iterable[Record]) -> list[Any]:
     """Return the rows of a case table as named tuples, with the `Curve` of each."""
     curves = {record.case.id: record.case.curve for record in records}
-    of_rows = [curves[case_id] for case_id in cases["case_id"]]
-    held = cases.assign(curve=pd.Series(of_rows, dtype="object"))
-    return list(held.itertuples(index=False, name="CaseRow"))
+    with_curves = cases.assign(curve=cases["case_id"].map(curves))
+    return list(with_curves.itertuples(index=False, name="CaseRow"))
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """A run, judged.
-
-    Attributes:
-        run: As it was read.
-        verdicts: Of all its curves.
-        predictions: Of the latency model, one a verdict.
-        traces: Kernel timelines.
-    """
+    """A run, judged; ``predictions`` are those of the latency model, one a verdict."""
 
     run: Run
     verdicts: Sequence[Verdict]
@@ -170,21 +157,20 @@ class ReportData:
 
     def block_times(self) -> dict[str, tuple[float, ...]]:
         """Return case id -> medians of its blocks on the deciding basis (s), ascending."""
-        times: dict[str, list[float]] = {}
+        times = defaultdict(list)
         for record in self.run.records:
             if not math.isnan(seconds := block_median(record, self.basis)):
-                times.setdefault(record.case.id, []).append(seconds)
+                times[record.case.id].append(seconds)
         return {case_id: tuple(sorted(seconds)) for case_id, seconds in times.items()}
 
     @property
     def filters(self) -> dict[str, str]:
-        """What the page can be narrowed down to, as JSON: curves and regimes by their numbers.
+        """What the page's script narrows it down by, as JSON: curves and regimes by their numbers.
 
-        What the page's script reads of them are the values that a reader may choose. Elements say
-        with ``data-line`` and ``data-regime`` what they are about.
+        Elements say with ``data-line`` and ``data-regime`` what they are about.
         """
-        methods = {row.curve.label: row.curve.method for row in self.rows}
         axes = ("model", "execution", "runtime")
+        methods = {row.curve.label: row.curve.method for row in self.rows}
         lines = [{axis: getattr(methods[label], axis) for axis in axes} for label in self.looks]
         places = [dict(regime.words) for regime in self.regimes.values()]
         return {"data-lines": json.dumps(lines), "data-regimes": json.dumps(places)}

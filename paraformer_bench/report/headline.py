@@ -16,14 +16,9 @@ _SYMBOLS = {"supported": "→", "refuted": "↗", "mixed": "⇄", "undecided": "
 
 @dataclass(frozen=True)
 class Headline:
-    """What a run says about the claim.
+    """What a run says about the claim: `words.answer`, its mark, and all of it in words.
 
-    Attributes:
-        answer: ``supported``, ``refuted``, ``mixed`` or ``undecided``.
-        symbol: The answer's mark.
-        question: What is answered, in a sentence.
-        title: The answer.
-        sentences: One for each device and mode.
+    ``sentences`` has one for each device and mode.
     """
 
     answer: str
@@ -37,15 +32,15 @@ def headline(verdicts: Sequence[Verdict], info: RunInfo) -> Headline:
     """Return the answer that a run's verdicts give."""
     controls = words.controls_of(info)
     answer = words.answer(verdicts, controls)
-    sentences = words.sentences(verdicts, info)
     parallel = [v for v in words.deciding(verdicts) if v.model not in controls]
-    title = _title(answer, verdicts, parallel)
-    return Headline(answer, _SYMBOLS[answer], _question(verdicts), title, sentences)
-
-
-def _question(verdicts: Sequence[Verdict]) -> str:
     modes = sorted({mode_word(verdict.curve.regime.mode) for verdict in verdicts}) or ["inference"]
-    return f"Does {' and '.join(modes)} time stay constant as the net gets deeper?"
+    return Headline(
+        answer,
+        _SYMBOLS[answer],
+        f"Does {' and '.join(modes)} time stay constant as the net gets deeper?",
+        _title(answer, verdicts, parallel),
+        words.sentences(verdicts, info),
+    )
 
 
 def _title(answer: str, verdicts: Sequence[Verdict], parallel: Sequence[Verdict]) -> str:

@@ -24,9 +24,7 @@ Swatches = Sequence[tuple[int | None, str, Markup]]
 def rich(form: str, *values: object) -> Markup:
     """Return HTML of ours with values put where it says ``{}``: escaped, unless they are `Markup`.
 
-    Args:
-        form: Written in the code, never made of values.
-        values: Whatever they are.
+    ``form`` is written in the code, never made of values.
     """
     return Markup(form).format(*values)
 
@@ -110,23 +108,15 @@ def sheets(titled: Mapping[str, Facts]) -> Markup:
 
 def legend(swatches: Swatches) -> Markup:
     """Return swatches and what they stand for."""
-    items = [
-        rich("<li{}>{} <bdi>{}</bdi></li>\n", _of_line(number), swatch, label)
-        for number, label, swatch in swatches
-    ]
+    items = []
+    for number, label, swatch in swatches:
+        line = rich("" if number is None else ' data-line="{}"', number)
+        items.append(rich("<li{}>{} <bdi>{}</bdi></li>\n", line, swatch, label))
     return rich('<ul class="legend">\n{}</ul>', joined("", items))
 
 
 def drawing(svg: Markup, label: str, caption: str = "") -> Markup:
     """Return a figure that is as wide as the page; on a narrow one it scrolls."""
-    return rich(
-        '<div class="scroll wide" role="region" aria-label="{}" tabindex="0">\n<figure>{}{}'
-        "</figure>\n</div>",
-        label,
-        rich("<figcaption><bdi>{}</bdi></figcaption>", caption) if caption else "",
-        svg,
-    )
-
-
-def _of_line(number: int | None) -> Markup:
-    return rich("" if number is None else ' data-line="{}"', number)
+    over = rich("<figcaption><bdi>{}</bdi></figcaption>", caption) if caption else ""
+    region = '<div class="scroll wide" role="region" aria-label="{}" tabindex="0">\n{}\n</div>'
+    return rich(region, label, rich("<figure>{}{}</figure>", over, svg))

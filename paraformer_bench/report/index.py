@@ -27,14 +27,8 @@ class RunEntry:
     """One run in the list; what cannot be read of it is empty.
 
     Attributes:
-        name: Of the run.
         link: Its page, relative to the list; empty while it has none.
-        problem: Why it cannot be read.
         started: ISO time; the list is ordered by it.
-        device: Hardware measured.
-        commit: Of the code that measured.
-        finished: Whether the run came to its end.
-        headline: What it says.
         sparks: Its curves as a small drawing: whether each is a serial net's, and its points.
     """
 
@@ -62,16 +56,17 @@ def build_index(reports: Path) -> Path:
     folders = sorted(path.parent for path in reports.glob(f"*/{RUN}"))
     entries = sorted(map(_entry, folders), key=lambda entry: entry.name)
     entries.sort(key=lambda entry: entry.started, reverse=True)
-    changes, asv = (
-        f"{name}/{PAGE}" if (reports / name / PAGE).is_file() else ""
-        for name in ("regressions", "asv")
-    )
+    changes, asv = _link(reports / "regressions"), _link(reports / "asv")
     context = {"entries": entries, "changes": changes, "asv": asv, "moment": moment}
     return page.write(reports / PAGE, page.render_template("library.html.j2", **context))
 
 
+def _link(folder: Path) -> str:
+    return f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else ""
+
+
 def _entry(folder: Path) -> RunEntry:
-    link = f"{quote(folder.name)}/{PAGE}" if (folder / PAGE).is_file() else ""
+    link = _link(folder)
     try:
         run = read_run(folder)
         verdicts = verdict_file(run)
@@ -98,29 +93,21 @@ def sparkline(verdicts: Sequence[Verdict]) -> list[tuple[bool, str]]:
     Drawn is time over that of the shallowest depth against depth, both logarithmic. All curves
     share their axes; a constant one is level, a serial net rises to the upper right.
     """
-    curves = [
-        (
-            verdict.model == SERIAL,
-            [(math.log(r.depth), math.log(r.ratio)) for r in verdict.ratios if r.ratio],
-        )
-        for verdict in deciding(verdicts)
-    ]
-    curves = [(serial, points) for serial, points in curves if len(points) > 1][:_MOST_CURVES]
+    curves = []
+    for verdict in deciding(verdicts):
+        points = [(math.log(r.depth), math.log(r.ratio)) for r in verdict.ratios if r.ratio]
+        if len(points) > 1:
+            curves.append((verdict.model == SERIAL, points))
+    curves = curves[:_MOST_CURVES]
     if not curves:
         return []
-    depths = [depth for _, points in curves for depth, _ in points]
-    growths = [growth for _, points in curves for _, growth in points]
+    depths, growths = zip(*(point for _, points in curves for point in points), strict=True)
     low, high = min(0.0, *growths), max(math.log(2), *growths)
     across = (_WIDTH - 2 * _EDGE) / (max(depths) - min(depths))
     up = (_HEIGHT - 2 * _EDGE) / (high - low)
-    return [
-        (
-            serial,
-            " ".join(
-                f"{_EDGE + across * (depth - min(depths)):.1f},"
-                f"{_HEIGHT - _EDGE - up * (growth - low):.1f}"
-                for depth, growth in points
-            ),
-        )
-        for serial, points in curves
-    ]
+
+    def place(depth: float, growth: float) -> str:
+        x, y = across * (depth - min(depths)), up * (growth - low)
+        return f"{_EDGE + x:.1f},{_HEIGHT - _EDGE - y:.1f}"
+
+    return [(serial, " ".join(place(*point) for point in points)) for serial, points in curves]

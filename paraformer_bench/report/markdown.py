@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,21 +29,29 @@ def summary(folder: Path) -> str:
     run = read_run(folder)
     data = ReportData(run, verdict_file(run))
     info = run.info
-    said: str = (
-        _environment()
-        .get_template("summary.md.j2")
-        .render(
-            data=data,
-            headline=headline(data.verdicts, info),
-            device=facts.hardware((row.device for row in data.rows), info),
-            measured=words.moment(info.started or ""),
-            commit=facts.commit(info),
-            command=facts.command(info),
-            tables=verdict_rows(data),
-            flags=flag_counts(run.records),
-            recount=recount(data.verdicts),
-            failures=failures(run.records, data.regimes),
-        )
+    environment = Environment(
+        loader=PackageLoader("paraformer_bench.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=escape,
+    )
+    environment.filters["count"] = words.count
+    said = environment.get_template("summary.md.j2").render(
+        data=data,
+        headline=headline(data.verdicts, info),
+        device=facts.hardware((row.device for row in data.rows), info),
+        measured=words.moment(info.started or ""),
+        commit=facts.commit(info),
+        command=facts.command(info),
+        tables=verdict_rows(data),
+        flags=flag_counts(run.records),
+        recount=recount(data.verdicts),
+        failures=failures(run.records, data.regimes),
+        code=code,
+        percent=words.percent,
+        numbers=NUMBERS,
+        symbols=SYMBOLS,
     )
     return words.printable(said)
 
@@ -65,17 +72,3 @@ def code(text: str) -> Markdown:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markdown(f"{fence}\n{text}\n{fence}")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("paraformer_bench.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=escape,
-    )
-    environment.globals.update(code=code, percent=words.percent, numbers=NUMBERS, symbols=SYMBOLS)
-    environment.filters["count"] = words.count
-    return environment

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -47,12 +46,6 @@ def write(path: Path, text: str) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
     return path
-
-
-def data_uri(text: str, kind: str) -> str:
-    """Return ``text`` as a link that carries its own target."""
-    data = quote(words.printable(text), safe="/,.:;()*+-_")
-    return f"data:{kind};charset=utf-8,{data}"
 
 
 @lru_cache(maxsize=1)

@@ -21,14 +21,7 @@ Attributes = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: What people read; what is long and no `Markup` can be unfolded.
-        detail: Less important, below it.
-        key: Number to sort it by; null: sort it last.
-        attributes: Of its element.
-    """
+    """A cell of a table: ``text``, below it in grey ``detail``; without a ``key`` sorted last."""
 
     text: str
     detail: str = ""
@@ -37,7 +30,7 @@ class Cell:
 
     @property
     def html(self) -> str:
-        """The text as the page has it."""
+        """The text as the page has it: what is long and no `Markup` can be unfolded."""
         folds = len(self.text) > 240 and not isinstance(self.text, Markup)
         return prose(self.text) if folds else self.text
 
@@ -47,11 +40,10 @@ class Column(Generic[R]):
     """A column of a table.
 
     Attributes:
-        head: Over it.
         cell: Of a row; None leaves the element out, for a cell before it that reaches so far.
         name: What stands before its cells where rows become cards; the head if it is empty.
         title: What the head means.
-        line: Number of the line of the page that it is about.
+        line: Number of the curve of the page that it is about.
     """
 
     head: str
@@ -60,23 +52,15 @@ class Column(Generic[R]):
     title: str | None = None
     line: int | None = None
 
-    @property
-    def attributes(self) -> Attributes:
-        """Of the element of its head."""
-        return {"title": self.title, "data-line": self.line}
-
 
 @dataclass(frozen=True)
 class Table(Generic[R]):
     """A table: a row for each of ``rows``, of which the first cell is the head.
 
     Attributes:
-        columns: From left to right.
-        rows: What the columns' cells are of.
         look: CSS classes; ``plain`` and ``verdicts`` become cards on a narrow page, the head of a
             ``sortable`` one is clicked.
         label: What it is for those who cannot see it; a table that has one scrolls by itself.
-        caption: Over it.
         region: Attributes of what scrolls.
         attributes: Of a row.
         notes: Of a row, over its whole width; makes every row a body of its own.
@@ -115,7 +99,7 @@ class Table(Generic[R]):
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """A drawn panel: the number of its regime if it has one, words, the drawing and its values."""
+    """A drawn panel of a regime, whose number is None where it is about none, and its values."""
 
     regime: int | None
     caption: str
@@ -127,13 +111,8 @@ class ChartPanel:
 class Chart:
     """A figure of panels side by side, each with its values as a table.
 
-    Attributes:
-        panels: One a regime.
-        key: Its anchor, and start of every id in its drawings.
-        title: What is drawn; empty where each panel stands for itself.
-        note: How to read it.
-        unit: What stands behind a value.
-        legend: Of every line.
+    ``key`` is its anchor and begins every id in its drawings. Without a title each panel stands
+    for itself.
     """
 
     panels: Sequence[ChartPanel]
@@ -146,15 +125,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Fold:
-    """What can be unfolded: what is seen of it before, how much it is, and the rest.
-
-    Attributes:
-        summary: What is seen of it.
-        body: The rest.
-        tally: How much that is.
-        attributes: Of its element.
-        open: Whether it begins unfolded.
-    """
+    """What can be unfolded: what is seen of it before, the rest, and how much that is."""
 
     summary: str
     body: Sequence[Block]
@@ -168,13 +139,9 @@ Block: TypeAlias = "Markup | Table[Any] | Chart | Fold"
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading.
+    """A part of a page with a heading, which is empty where a `Chart` of this id is all there is.
 
-    Attributes:
-        id: Its anchor.
-        title: The heading; empty where a `Chart` of the same anchor is all there is.
-        body: In reading order.
-        nav: Its name in the list of sections; empty to leave it out there.
+    ``nav`` is its name in the list of sections; empty to leave it out there.
     """
 
     id: str
@@ -188,17 +155,10 @@ class Page:
     """A page: its head and its sections.
 
     Attributes:
-        title: For the window.
         place: Where one is, above everything.
-        question: What is answered.
-        heading: The answer.
-        tone: CSS class of the answer.
-        sections: In reading order.
-        symbol: Mark of the answer.
+        tone: CSS class of the answer, which is the heading; ``symbol`` is its mark.
         claims: What must be known of it, in grey.
         leads: What there is to say, large.
-        banners: Warnings.
-        facts: What a reader wants to know first.
         filters: Attributes for the script that narrows the page down; none if it cannot be.
     """
 

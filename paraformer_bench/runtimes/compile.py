@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -114,13 +114,12 @@ def _unusable(error: BaseException) -> str | None:
     return next((line.strip() for line in lines if any(w in line for w in _NO_USE)), None)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> list[BaseException]:
     """The exception and all that it was raised from."""
-    seen: set[int] = set()
-    rest: list[BaseException | None] = [error]
-    while rest:
-        cause = rest.pop()
-        if cause is not None and id(cause) not in seen:
-            seen.add(id(cause))
-            yield cause
-            rest += [cause.__cause__, cause.__context__, getattr(cause, "inner_exception", None)]
+    chain = [error]
+    for each in chain:
+        inner = getattr(each, "inner_exception", None)
+        for cause in (inner, each.__context__, each.__cause__):
+            if cause is not None and cause not in chain:
+                chain.append(cause)
+    return chain

@@ -122,7 +122,7 @@ def run(cli, files, folder: Path) -> tuple[str, list[Record]]:
 def test_every_case_is_ok_whatever_happened_in_its_window(run) -> None:
     said, records = run
     assert "energy: a window of 2 s for each case and block, after its timed rounds" in said
-    keys = {(r.case.model, r.case.depth, r.case.width, r.block) for r in records}
+    keys = {(r.case.model, r.case.depth, r.case.regime.get("width"), r.block) for r in records}
     assert len(keys) == len(records) == 2 * 6
     assert {r.status for r in records} == {"ok"}
     assert all(len(r.rounds) == 2 and "interrupted" not in r.flags for r in records)
@@ -130,7 +130,7 @@ def test_every_case_is_ok_whatever_happened_in_its_window(run) -> None:
 
 def test_energy_of_a_call_is_power_times_its_time(run) -> None:
     known = [r for r in run[1] if r.energy_joules is not None]
-    assert {(r.case.depth, r.block) for r in known if r.case.width == 64} == {
+    assert {(r.case.depth, r.block) for r in known if r.case.regime.get("width") == 64} == {
         *((1, 0), (1, 1), (2, 0), (2, 1))
     }
     for record in known:
@@ -166,7 +166,7 @@ def test_a_window_that_fails_says_why(run) -> None:
 
 
 def test_a_case_after_a_dead_worker_keeps_its_times(run) -> None:
-    beside = [r for r in run[1] if r.case.model == "steady" and r.case.width == 128]
+    beside = [r for r in run[1] if r.case.model == "steady" and r.case.regime.get("width") == 128]
     for record in beside:
         reason = record.null_reasons.get("energy_joules")
         assert reason in (None, "the case ended before its energy window")
@@ -175,8 +175,8 @@ def test_a_case_after_a_dead_worker_keeps_its_times(run) -> None:
 
 def test_the_run_says_what_was_read(run, folder: Path) -> None:
     info = read_run(folder / "run").info
-    assert info["environment"]["energy"]["cpu"] == {"source": "RAPL", "reason": None}
-    assert info["suite"]["protocol"]["energy_seconds"] == 2
+    assert info.environment["energy"]["cpu"] == {"source": "RAPL", "reason": None}
+    assert info.suite["protocol"]["energy_seconds"] == 2
     cases = load_run(folder / "run").cases
     steady = cases[(cases["model"] == "steady") & (cases["width"] == 64)].set_index("depth")
     assert steady["energy_joules"].to_dict() == pytest.approx({1: 0.05, 2: 0.1}, rel=0.005)

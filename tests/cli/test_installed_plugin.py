@@ -108,8 +108,8 @@ def test_sweep_measures_them(swept: CompletedProcess[str], files, folder: Path) 
 
 def test_run_and_page_name_their_version(swept, folder: Path) -> None:
     info = read_run(folder / "run").info
-    assert info["installed_plugins"] == {"their-nets": "1.0"}
-    assert info["identity"]["installed_plugins"] == {"their-nets": "1.0"}
+    assert info.installed_plugins == {"their-nets": "1.0"}
+    assert info.identity["installed_plugins"] == {"their-nets": "1.0"}
     page = (folder / "run" / "index.html").read_text(encoding="utf-8")
     assert "installed plugins" in page
     assert "their-nets" in page

@@ -56,7 +56,7 @@ def test_both_modes_in_one_worker(cli, files, tmp_path: Path) -> None:
     assert float16.status == "skipped"
     assert "loss scaler" in float16.reason
     by_mode = {
-        mode: {r.case.method + str(r.case.depth): r for r in records if r.case.mode == mode}
+        mode: {r.case.method.name + str(r.case.depth): r for r in records if r.case.mode == mode}
         for mode in ("inference", "train")
     }
     assert len(by_mode["inference"]) == 6

@@ -33,7 +33,7 @@ def test_the_verdict_by_hand_is_the_verdict() -> None:
 
 
 def test_the_script_uses_the_rule_of_the_example() -> None:
-    claim = read_run(EXAMPLE).info["suite"]["claim"]
+    claim = read_run(EXAMPLE).info.suite["claim"]
     assert claim == {"margin": 0.10, "confidence": 0.95}
     assert "MARGIN, CONFIDENCE = 0.10, 0.95" in TEXT
 

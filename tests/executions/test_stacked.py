@@ -86,7 +86,7 @@ def stacked_attentions(net: nn.Module) -> list[Any]:
     found: list[Any] = []
     for place in places(net):
         levels = getattr(place.run, "levels", [])
-        found += [level.attention for level in levels] or [place.run.part]
+        found += [level.attention for level in levels] or [place.run]
     return [part for part in found if isinstance(part, StackedAttention)]
 
 

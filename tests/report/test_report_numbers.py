@@ -13,10 +13,11 @@ import pytest
 from paraformer_bench.analysis.claim import judge
 from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.report.data import ReportData, in_words, rows_of, shared
-from paraformer_bench.report.facts import commit, environment
+from paraformer_bench.report.facts import commit
 from paraformer_bench.report.figures import series, style
-from paraformer_bench.report.figures.panel import Axis, depth_ticks, frames
+from paraformer_bench.report.figures.chart import Axis, depth_ticks, frames
 from paraformer_bench.report.figures.series import Panel, Point, Series
+from paraformer_bench.report.sections.environment import environment
 from paraformer_bench.study import words
 from paraformer_bench.study.run_folder import Run, RunInfo
 
@@ -207,7 +208,7 @@ def test_environment_is_flattened_in_order() -> None:
         "environment": {"a": 1, "gpu": {"name": "x", "pci": {"id": 2, "ok": True}, "none": None}},
         "versions": {"torch": "2"},
     }
-    assert environment(RunInfo(**info)) == [
+    assert list(environment(RunInfo(**info)).items()) == [
         ("machine", [("a", "1")]),
         ("gpu", [("name", "x"), ("pci / id", "2"), ("pci / ok", "yes"), ("none", "unknown")]),
         ("versions", [("torch", "2")]),
@@ -223,7 +224,7 @@ def test_environment_is_told_in_peoples_units() -> None:
     cpu = {"memory_bytes": 25274793984, "clock_hz": 2596132000, "clock_hz_note": "idle"}
     gpu = {"power_watts": 71.3, "temperature_celsius": None}
     sections = environment(RunInfo(environment={"cpu": cpu, "gpus": {"cuda:0": gpu}}))
-    assert sections == [
+    assert list(sections.items()) == [
         ("cpu", [("memory", "23.5 GiB"), ("clock", "2.60 GHz"), ("clock_hz_note", "idle")]),
         ("gpus", [("cuda:0 / power", "71.3 W"), ("cuda:0 / temperature_celsius", "unknown")]),
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from paraformer_bench.analysis.compare import FASTER, SAME, SLOWER, Contrast
 from paraformer_bench.report.figures.style import GRID, INK, MUTED, PAPER, plot, write
@@ -48,23 +50,16 @@ def draw(
             axes.plot((contrast.low, contrast.high), (place, place), color=colour, linewidth=1.3)
         if contrast.ratio is not None:
             face = colour if contrast.verdict in _MARKS else PAPER
-            axes.plot(
-                [contrast.ratio],
-                [place],
-                color=colour,
-                marker=marker,
-                markersize=5.5,
-                markerfacecolor=face,
-            )
+            look: dict[str, Any] = {"markersize": 5.5, "markerfacecolor": face}
+            axes.plot([contrast.ratio], [place], color=colour, marker=marker, **look)
         write(axes, label, (0, place), (2 - _LABELS, 0), xycoords=axes.get_yaxis_transform())
     narrow = limits[1] / limits[0] < 2
     axes.xaxis.set_major_locator(
         MaxNLocator(nbins=6, steps=[1, 2, 5, 10]) if narrow else LogLocator(subs=(1.0, 2.0, 5.0))
     )
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}×"))
-    axes.yaxis.set_major_locator(NullLocator())
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}×")
+    axes.set_yticks([])
+    sns.despine(ax=axes, left=True)
     axes.set_xlabel(f"time in {letter} over time in A")
     return figure

@@ -1,4 +1,8 @@
-"""What the figures show: cases and verdicts turned into series, one panel a regime."""
+"""What the figures show: cases and verdicts turned into series, one panel a regime.
+
+``rows`` are those of the case table, each with its `Curve` (`data.rows_of`); ``column`` is the
+time in it that is meant: ``wall`` or ``device_time``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from paraformer_bench.analysis.latency_model import Prediction
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import MIB, MS
 
-Number = float | None
+Rows = Sequence[Any]
+Line = tuple[tuple[int, float], ...]
+"""Depths and values."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +28,15 @@ class Point:
     """One case of a series, in the unit of its figure.
 
     Attributes:
-        depth: Blocks in the net.
         value: Estimate over blocks.
-        low: Lower end of its interval; null where there is none.
-        high: Upper end; null likewise.
+        low, high: Ends of its interval; null where there is none.
         blocks: What single blocks saw; may be empty.
     """
 
     depth: int
     value: float
-    low: Number = None
-    high: Number = None
+    low: float | None = None
+    high: float | None = None
     blocks: tuple[float, ...] = ()
 
 
@@ -41,16 +45,15 @@ class Series:
     """A curve of a figure.
 
     Attributes:
-        curve: Whose.
         points: By depth.
         lost: Depth -> status of the cases without a value.
-        model: Depth and value of what is thought of the points; empty where nothing is.
+        model: What is thought of the points; empty where nothing is.
     """
 
     curve: Curve
     points: tuple[Point, ...]
     lost: Mapping[int, str] = field(default_factory=dict)
-    model: tuple[tuple[int, float], ...] = ()
+    model: Line = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,6 @@ class Panel:
     Attributes:
         group: `Case.group`.
         device: Panels of one device share their axes.
-        series: In the order of the legend.
         weights: Depth -> MiB of parameters, one mapping for every size that occurs.
     """
 
@@ -68,10 +70,6 @@ class Panel:
     device: str
     series: tuple[Series, ...]
     weights: tuple[Mapping[int, float], ...] = ()
-
-
-Rows = Sequence[Any]
-"""Rows of the case table, each with its `Curve`: `data.rows_of`."""
 
 
 def grouped(rows: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:
@@ -87,18 +85,15 @@ def latency(
 ) -> list[Panel]:
     """Return time per call in ms against depth.
 
-    Args:
-        rows: Of the case table.
-        column: ``wall`` or ``device_time``.
-        blocks: Case id -> medians (s) of single blocks, to be shown too.
+    ``blocks`` maps case ids to the medians (s) of single blocks, to be shown too.
     """
 
     def point(row: Any) -> Point | None:
-        if not (times := _times(row, column)):
+        if not (timed := _timed(row, column)):
             return None
-        value, low, high = times
+        low, high = timed.low and timed.low * MS, timed.high and timed.high * MS
         seen = tuple(seconds * MS for seconds in (blocks or {}).get(row.case_id, ()))
-        return Point(row.depth, value * MS, low and low * MS, high and high * MS, seen)
+        return Point(row.depth, timed.value * MS, low, high, seen)
 
     return panels(rows, point)
 
@@ -106,32 +101,20 @@ def latency(
 def modelled(rows: Rows, column: str, predictions: Sequence[Prediction]) -> list[Panel]:
     """Return measured times in ms of the curves that have a model, and what it says of them.
 
-    Args:
-        rows: Of the case table.
-        column: ``wall`` or ``device_time``.
-        predictions: Those on the basis of the column.
+    The predictions are those on the basis of the column.
     """
     models = {
         one.verdict.curve_id: tuple((step.depth, step.seconds * MS) for step in one.model.steps)
         for one in predictions
         if one.model
     }
-    return [
-        replace(
-            panel,
-            series=tuple(replace(s, lost={}, model=models[s.curve.id]) for s in panel.series),
-        )
-        for panel in latency([row for row in rows if row.curve_id in models], column)
-    ]
+    timed = latency([row for row in rows if row.curve_id in models], column)
+    return _with_model(timed, lambda series: models[series.curve.id])
 
 
 def of_limit(rows: Rows, column: str) -> list[Panel]:
     """Return the roofline floor of a case as a percentage of its time, against depth."""
-
-    def point(row: Any) -> Point | None:
-        return _over(row, 100 * row.floor, column) if 0 < row.floor < math.inf else None
-
-    return panels(rows, point)
+    return panels(rows, lambda row: _over(row, 100 * row.floor, column))
 
 
 def throughput(rows: Rows, column: str) -> list[Panel]:
@@ -141,114 +124,99 @@ def throughput(rows: Rows, column: str) -> list[Panel]:
 
 def traced_operations(rows: Rows) -> list[Panel]:
     """Return operations of one call in the timelines against depth, and the line through them."""
-
-    def point(row: Any) -> Point | None:
-        return Point(row.depth, int(row.traced_operations))
-
-    return [
-        replace(panel, series=tuple(replace(s, model=_straight(s.points)) for s in panel.series))
-        for panel in panels([row for row in rows if row.traced_operations > 0], point)
-    ]
+    traced = [row for row in rows if row.traced_operations > 0]
+    counts = panels(traced, lambda row: Point(row.depth, int(row.traced_operations)))
+    return _with_model(counts, lambda series: _straight(series.points))
 
 
 def memory(rows: Rows) -> list[Panel]:
     """Return peak memory of one call and the weights in it, in MiB, against depth."""
-
-    def point(row: Any) -> Point | None:
-        peak = row.peak_bytes
-        return Point(row.depth, peak * MIB) if 0 < peak < math.inf else None
-
-    weights = {group: _weights(curves.values()) for group, curves in grouped(rows).items()}
-    return [replace(panel, weights=weights[panel.group]) for panel in panels(rows, point)]
+    return [
+        replace(panel, weights=_weights(row for row in rows if row.group == panel.group))
+        for panel in panels(rows, lambda row: _spent(row, row.peak_bytes * MIB))
+    ]
 
 
 def energy(rows: Rows) -> list[Panel]:
     """Return joules for one image against depth."""
-
-    def point(row: Any) -> Point | None:
-        used = row.energy_joules / row.batch
-        return Point(row.depth, used) if 0 < used < math.inf else None
-
-    return panels([row for row in rows if row.energy_joules > 0], point)
+    measured = [row for row in rows if row.energy_joules > 0]
+    return panels(measured, lambda row: _spent(row, row.energy_joules / row.batch))
 
 
 def speedup(rows: Rows, verdicts: Iterable[Verdict]) -> list[Panel]:
     """Return the serial net's time over each curve's at equal depth, paired by block.
 
-    Args:
-        rows: Of the case table.
-        verdicts: Those of one basis.
+    The verdicts are those of one basis.
     """
-    gains = {(one.curve_id, gain.depth): gain for one in verdicts for gain in one.speedup}
+    gains = {
+        (verdict.curve_id, gain.depth): Point(gain.depth, gain.ratio, gain.low, gain.high)
+        for verdict in verdicts
+        for gain in verdict.speedup
+    }
     curves = {curve_id for curve_id, _ in gains}
-
-    def point(row: Any) -> Point | None:
-        gain = gains.get((row.curve_id, row.depth))
-        return Point(gain.depth, gain.ratio, gain.low, gain.high) if gain else None
-
-    return panels([row for row in rows if row.curve_id in curves], point, absent="no serial")
+    compared = [row for row in rows if row.curve_id in curves]
+    return panels(compared, lambda row: gains.get((row.curve_id, row.depth)), "no serial")
 
 
 def panels(rows: Rows, point: Callable[[Any], Point | None], absent: str = "") -> list[Panel]:
     """Return one panel a group; curves that were only skipped are left out.
 
-    Args:
-        rows: Of the case table.
-        point: Point of a row; null where it has none.
-        absent: What to call a case without a point that did not fail; empty to pass over it.
+    ``absent`` is what to call a case without a point that did not fail; empty to pass over it.
     """
     found = []
     for group, curves in grouped(rows).items():
         series = []
-        for held in curves.values():
-            points = [(row, point(row)) for row in held]
-            drawn = tuple(place for _, place in points if place)
-            fates = {
-                row.depth: absent if row.status == "ok" else row.status
-                for row, place in points
-                if not place
-            }
-            lost = {depth: fate for depth, fate in fates.items() if fate}
+        for of_curve in curves.values():
+            points = {row.depth: point(row) for row in of_curve}
+            drawn = tuple(place for place in points.values() if place)
+            fates = {row.depth: absent if row.status == "ok" else row.status for row in of_curve}
+            lost = {depth: fate for depth, fate in fates.items() if fate and not points[depth]}
             if drawn or set(lost.values()) - {"skipped"}:
-                series.append(Series(held[0].curve, drawn, lost))
+                series.append(Series(of_curve[0].curve, drawn, lost))
         if series:
             ordered = tuple(sorted(series, key=lambda one: one.curve.sort_key))
             found.append(Panel(group, ordered[0].curve.regime.device, ordered))
     return found
 
 
-def _times(row: Any, column: str) -> tuple[float, Number, Number] | None:
-    """Time of a case and its interval in seconds; null where it has none."""
-    value, low, high = (getattr(row, column + end) for end in ("", "_low", "_high"))
-    if not 0 < value < math.inf:
-        return None
-    return value, None if math.isnan(low) else low, None if math.isnan(high) else high
+def _timed(row: Any, column: str) -> Point | None:
+    """Time of a case in seconds; null where it has none."""
+    value, *ends = (getattr(row, column + end) for end in ("", "_low", "_high"))
+    low, high = (None if math.isnan(end) else end for end in ends)
+    return Point(row.depth, value, low, high) if 0 < value < math.inf else None
 
 
 def _over(row: Any, amount: float, column: str) -> Point | None:
     """An amount over the time of a case: the interval turns around."""
-    if not (times := _times(row, column)):
+    if not (timed := _timed(row, column)) or not 0 < amount < math.inf:
         return None
-    value, fastest, slowest = times
-    low = amount / slowest if slowest else None
-    return Point(row.depth, amount / value, low, amount / fastest if fastest else None)
+    low, high = timed.high and amount / timed.high, timed.low and amount / timed.low
+    return Point(row.depth, amount / timed.value, low, high)
 
 
-def _weights(curves: Iterable[list[Any]]) -> tuple[Mapping[int, float], ...]:
+def _spent(row: Any, amount: float) -> Point | None:
+    return Point(row.depth, amount) if 0 < amount < math.inf else None
+
+
+def _with_model(panels: Iterable[Panel], model: Callable[[Series], Line]) -> list[Panel]:
+    """Return panels with what is thought of each series, and nothing lost."""
+    return [
+        replace(panel, series=tuple(replace(s, lost={}, model=model(s)) for s in panel.series))
+        for panel in panels
+    ]
+
+
+def _weights(rows: Iterable[Any]) -> tuple[Mapping[int, float], ...]:
     """Return sizes of the parameters by depth; models of equal size share one entry."""
     models: dict[tuple[str, int], dict[int, float]] = {}
-    for row in (row for rows in curves for row in rows):
+    for row in rows:
         if not math.isnan(row.parameter_bytes):
-            model = models.setdefault((row.model, row.curve.regime.branch_depth), {})
-            model[row.depth] = float(row.parameter_bytes * MIB)
-    sizes: list[dict[int, float]] = []
-    for model in models.values():
-        if (size := dict(sorted(model.items()))) not in sizes:
-            sizes.append(size)
-    return tuple(sizes)
+            sizes = models.setdefault((row.model, row.curve.regime.branch_depth), {})
+            sizes[row.depth] = float(row.parameter_bytes * MIB)
+    return tuple(map(dict, dict.fromkeys(tuple(sorted(m.items())) for m in models.values())))
 
 
-def _straight(points: Sequence[Point]) -> tuple[tuple[int, float], ...]:
+def _straight(points: Sequence[Point]) -> Line:
     """Return the least-squares line through points, which is bent on logarithmic axes."""
     depths = [point.depth for point in points]
     if len(depths) < 2:

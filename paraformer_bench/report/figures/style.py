@@ -47,15 +47,10 @@ THEME: dict[str, tuple[str, str]] = {
 }
 """CSS variable -> its colour on a light and on a dark page."""
 
-VARIABLES = {
-    light: f"var(--{name})"
-    for name, (light, _) in THEME.items()
-    if name in ("ink", "muted", "grid", "paper") or light in dict(_SERIES)
-}
+VARIABLES = {light: f"var(--{name})" for name, (light, _) in THEME.items()}
 """Colour in a drawn figure -> the CSS variable that replaces it."""
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_MARKER_WORDS = {
+_MARKERS = {
     "o": "circles",
     "s": "squares",
     "^": "triangles",
@@ -67,26 +62,24 @@ _MARKER_WORDS = {
     ">": "right triangles",
 }
 _DASHES = {"eager": ("-", "solid"), "graph": ("--", "dashed"), "compile": ("-.", "dash-dotted")}
-_OTHER_DASH = (":", "dotted")
-_FIXED = {
-    ("serial", "loop"): 0,
-    ("paraformer", "loop"): 1,
-    ("paraformer", "stacked"): 2,
-    ("paraformer", "streams"): 3,
-    ("paraformer", "vmap"): 4,
-    ("paraformer_code", "loop"): 5,
-    ("paraformer", "sharded"): 6,
-}
+_HOUSE = (
+    ("serial", "loop", 1, 1),
+    ("paraformer", "loop", 1, 1),
+    ("paraformer", "stacked", 1, 1),
+    ("paraformer", "streams", 1, 1),
+    ("paraformer", "vmap", 1, 1),
+    ("paraformer_code", "loop", 1, 1),
+    ("paraformer", "sharded", 1, 1),
+)
+"""What keeps its colour: model, execution, branch depth and devices."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the curve of one method is drawn.
+    """How the curve of one method is drawn, by Matplotlib's names.
 
     Attributes:
         colour: Light colour; its CSS variable stands in the page.
-        marker: Matplotlib's name of the marker.
-        dash: Matplotlib's name of the line style.
         filled: The marker is filled; hollow where the runtime is not ``eager``.
         words: The same for those who cannot see it.
         number: Among those of the page: elements about a curve say it (``data-line``).
@@ -99,6 +92,23 @@ class Look:
     words: str
     number: int = 0
 
+    @property
+    def gid(self) -> str:
+        """Of all that belongs to the curve; `svg.to_svg` makes an attribute of it."""
+        return f"data-line={self.number}"
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """How its points are drawn."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "markersize": 5,
+            "markerfacecolor": self.colour if self.filled else PAPER,
+            "markeredgewidth": 1.3,
+            "clip_on": False,
+        }
+
 
 def looks(curves: Iterable[Curve]) -> dict[str, Look]:
     """Return a look for every curve of a page by its label, which it shares with its like.
@@ -109,7 +119,7 @@ def looks(curves: Iterable[Curve]) -> dict[str, Look]:
     """
     lines = {curve.label: curve for curve in sorted(curves, key=lambda curve: curve.sort_key[1:])}
     kinds = dict.fromkeys(map(_kind, lines.values()))
-    slots = {kind: _FIXED[kind[:2]] for kind in kinds if kind[:2] in _FIXED and kind[2:] == (1, 1)}
+    slots = {kind: slot for slot, kind in enumerate(_HOUSE) if kind in kinds}
     free = [slot for slot in reversed(range(len(_SERIES))) if slot not in slots.values()]
     # A slot beyond the last colour is that colour again: slot modulo colours, the turn above it.
     every = [*free, *range(len(_SERIES), len(_SERIES) * len(_MARKERS))]
@@ -129,19 +139,13 @@ def drawing() -> Iterator[None]:
         "svg.hashsalt": "paraformer_bench",
         "path.simplify": False,
         "lines.solid_capstyle": "butt",
-        "font.family": ["sans-serif"],
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 10.0,
-        "axes.labelsize": 10.0,
-        "xtick.labelsize": 10.0,
-        "ytick.labelsize": 10.0,
         "text.color": INK,
         "axes.labelcolor": MUTED,
         "axes.edgecolor": MUTED,
         "xtick.color": MUTED,
         "ytick.color": MUTED,
-        "grid.color": GRID,
-        "axes.linewidth": 0.8,
         "xtick.major.size": 0.0,
         "ytick.major.size": 0.0,
         "text.parse_math": False,
@@ -167,14 +171,14 @@ def plot(
     return figure, axes
 
 
-def swatch(margin: float = 1, marker: Mapping[str, Any] | None = None, **line: Any) -> Figure:
-    """Draw a line as a legend shows it, with a marker in its middle if it has one."""
+def swatch(margin: float = 1, points: Mapping[str, Any] | None = None, **line: Any) -> Figure:
+    """Draw a line as a legend shows it, with a point in its middle if it has any."""
     figure, axes = plot(34, 12)
     axes.set_axis_off()
     axes.set(xlim=(0, 34), ylim=(0, 12))
     axes.plot((margin, 34 - margin), (6, 6), **line)
-    if marker:
-        axes.plot([17], [6], color=line["color"], **marker)
+    if points:
+        axes.plot([17], [6], **points)
     return figure
 
 
@@ -190,13 +194,9 @@ def segments(
     axes: Axes, ends: Iterable[tuple[tuple[float, float], tuple[float, float]]], **look: Any
 ) -> None:
     """Draw short lines as one path: a path each would make the page ten times as large."""
-    xs: list[float] = []
-    ys: list[float] = []
-    for (x0, y0), (x1, y1) in ends:
-        xs += [x0, x1, math.nan]
-        ys += [y0, y1, math.nan]
-    if xs:
-        axes.plot(xs, ys, **look)
+    parted = [point for pair in ends for point in (*pair, (math.nan, math.nan))]
+    if parted:
+        axes.plot(*zip(*parted, strict=True), **look)
 
 
 def _kind(curve: Curve) -> tuple[str, str, int, int]:
@@ -206,8 +206,8 @@ def _kind(curve: Curve) -> tuple[str, str, int, int]:
 
 
 def _look(slot: int, runtime: str, number: int) -> Look:
-    dash, dash_words = _DASHES.get(runtime, _OTHER_DASH)
+    dash, dash_words = _DASHES.get(runtime, (":", "dotted"))
     turn, colour = divmod(slot, len(_SERIES))
-    marker, filled = _MARKERS[(colour + turn) % len(_MARKERS)], runtime == "eager"
-    words = f"{dash_words} line, {'filled' if filled else 'hollow'} {_MARKER_WORDS[marker]}"
+    marker, filled = list(_MARKERS)[(colour + turn) % len(_MARKERS)], runtime == "eager"
+    words = f"{dash_words} line, {'filled' if filled else 'hollow'} {_MARKERS[marker]}"
     return Look(_SERIES[colour][0], marker, dash, filled, words, number)

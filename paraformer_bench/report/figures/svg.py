@@ -14,7 +14,6 @@ from paraformer_bench.study.words import printable
 
 _SVG = "http://www.w3.org/2000/svg"
 _TEXT = f"{{{_SVG}}}text"
-_OF_LINE = re.compile(r"(line|points)-(\d+)")
 _TEXT_RULES = ("font-size:10px", "fill:var(--muted)")
 """Said once for the whole drawing."""
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -26,29 +25,16 @@ _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?")
 _LEVEL = re.compile(r"M (\S+) (\S+) L (\S+) \2(?= M|$)")
 _AROUND_LETTER = re.compile(r" ?([A-Za-z]) ?")
 _NUMERIC = {"d", "x", "y", "width", "height", "transform"}
-
-
-def line_id(number: int) -> str:
-    """Return the ``gid`` of what belongs to a line of the page; it becomes ``data-line``."""
-    return f"line-{number}"
-
-
-def points_id(number: int) -> str:
-    """Return the ``gid`` of a line's markers, in the order of its points: ``data-points``."""
-    return f"points-{number}"
+ET.register_namespace("", _SVG)
 
 
 def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     """Return the figure as an SVG element for an HTML page.
 
     Colours become the page's CSS variables, the font is the page's, ids start with ``name``,
-    coordinates keep a tenth of a point.
-
-    Args:
-        figure: Drawn within `style.drawing`.
-        name: Unique in the page; letters, digits and hyphens.
-        title: What the figure shows, in a few words.
-        description: What is to be seen in it, for those who cannot see it.
+    coordinates keep a tenth of a point. A ``gid`` such as ``data-line=3`` becomes that attribute.
+    The figure must have been drawn within `style.drawing`; ``name`` is unique in the page and made
+    of letters, digits and hyphens.
     """
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -59,30 +45,19 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
             root.remove(child)
     for marker in root.iterfind(f".//{{{_SVG}}}defs/{{{_SVG}}}path"):
         marker.attrib.pop("style", None)  # whoever uses it says it again
-    _tell_lines(root)
     _prefix_ids(root, name)
     for element in root.iter():
         _tidy(element)
     _flatten(root)
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
-    root.attrib.pop("version", None)
-    root.set("style", ";".join(_TEXT_RULES))
-    root.set("role", "img")
-    root.set("aria-labelledby", f"{name}-title {name}-desc")
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    told = {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
+    root.attrib.update({"style": ";".join(_TEXT_RULES)} | told)
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         element = ET.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{tag}"})
         element.text = printable(text)
         root.insert(place, element)
-    ET.register_namespace("", _SVG)
     return Markup(ET.tostring(root, encoding="unicode").replace(" />", "/>"))
-
-
-def _tell_lines(root: ET.Element) -> None:
-    """Say whose each curve is, for the page's script."""
-    for group in root.iter(f"{{{_SVG}}}g"):
-        if match := _OF_LINE.fullmatch(group.get("id", "")):
-            group.set("data-points" if match[1] == "points" else "data-line", match[2])
 
 
 def _prefix_ids(root: ET.Element, name: str) -> None:
@@ -97,14 +72,16 @@ def _prefix_ids(root: ET.Element, name: str) -> None:
                 element.set(key, element.attrib[key].replace(old, new[old]))
     for element in root.iter():
         old = element.attrib.pop("id", "")
-        if old in new:
+        attribute, is_attribute, value = old.partition("=")
+        if is_attribute:
+            element.set(attribute, value)
+        elif old in new:
             element.set("id", new[old])
 
 
 def _tidy(element: ET.Element) -> None:
     for key in _NUMERIC & element.attrib.keys():
-        value = _DECIMALS.sub(_rounded, " ".join(element.attrib[key].split()))
-        element.set(key, value)
+        element.set(key, _DECIMALS.sub(_rounded, " ".join(element.attrib[key].split())))
     if "d" in element.attrib:
         level = _LEVEL.sub(r"M \1 \2 H \3", element.attrib["d"])
         element.set("d", _AROUND_LETTER.sub(r"\1", level))
@@ -115,8 +92,7 @@ def _tidy(element: ET.Element) -> None:
         style = _COLOUR.sub(lambda match: VARIABLES[match[0]], style)
         rules = re.sub(r"([;:]) ", r"\1", style).rstrip("; ").split(";")
         said = _TEXT_RULES if element.tag == _TEXT else ("stroke-dashoffset:0",)
-        rules = [rule for rule in rules if rule not in said]
-        element.set("style", ";".join(rules))
+        element.set("style", ";".join(rule for rule in rules if rule not in said))
     if element.tag != _TEXT:
         element.text = None
     element.tail = None

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from paraformer_bench.report.figures import panel, style, svg
+from paraformer_bench.report.figures import chart, style, svg
 from paraformer_bench.report.figures.lanes import JOIN, TOGETHER, Lane, Stretch, lanes
 from paraformer_bench.report.figures.style import GRID, INK, MUTED, Look, plot, segments
 from paraformer_bench.report.html import Swatches
@@ -379,7 +379,7 @@ def _memory(
     for number, curve in enumerate(curves, start=1):
         look = replace(looks[curve.label], marker="")
         dash = look.words.split(",")[0]
-        swatch = svg.to_svg(panel.swatch(look), f"{name}-line-{number}", dash, "legend")
+        swatch = svg.to_svg(chart.swatch(look), f"{name}-line-{number}", dash, "legend")
         entries.append((None, curve.label, swatch))
     return drawing, entries
 

@@ -6,12 +6,12 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
-from paraformer_bench.report import facts, html, page
+from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.section import Block, Column, Section, Table
 from paraformer_bench.study import __version__
@@ -38,65 +38,48 @@ _CONTENTS = {
     PARQUET: "one row a case, as in cases.csv",
 }
 
-
-@dataclass(frozen=True)
-class Download:
-    """A file beside the page.
-
-    Attributes:
-        name: Of the file, and its link.
-        contents: What is in it.
-        size: For people.
-        sha256: Of its bytes, in hexadecimal.
-    """
-
-    name: str
-    contents: str
-    size: str
-    sha256: str
+_PAPER = """\
+@misc{wang2024dynamic,
+  title  = {Dynamic Universal Approximation Theory: Foundations for Parallelism in Neural \
+Networks},
+  author = {Wang, Wei and Li, Qing},
+  year   = {2024},
+  eprint = {2407.21670},
+  archivePrefix = {arXiv},
+}"""
 
 
 def sections(data: ReportData) -> list[Section]:
     """Return the section."""
     devices = [row.curve.regime.device for row in data.rows]
-    csv = page.data_uri(case_csv(data.cases), "text/csv")
-    columns: list[Column[Download]] = [
-        Column("file", lambda file: html.rich('<a href="{0}">{0}</a>', file.name)),
-        Column("size", lambda file: file.size),
-        Column("what is in it", lambda file: file.contents, "contents"),
-        Column("SHA-256", lambda file: html.rich('<code class="digest">{}</code>', file.sha256)),
+    csv = quote(printable(case_csv(data.cases)), safe="/,.:;()*+-_")
+    download = (
+        '<a download="cases.csv" href="data:text/csv;charset=utf-8,{}">cases.csv</a>: one row a '
+        "case, seconds and bytes; it is part of this page. Beside it in the run folder:"
+    )
+    python = (
+        'In Python, <code>paraformer_bench.load_run("reports/…")</code> gives all of it as tables.'
+    )
+
+    def digest(path: Path) -> str:
+        value = hashlib.sha256(path.read_bytes()).hexdigest()
+        return html.rich('<code class="digest">{}</code>', value)
+
+    columns: list[Column[Path]] = [
+        Column("file", lambda path: html.rich('<a href="{0}">{0}</a>', path.name)),
+        Column("size", lambda path: size(path.stat().st_size)),
+        Column("what is in it", lambda path: _CONTENTS[path.name], "contents"),
+        Column("SHA-256", digest),
     ]
+    files = [path for path in map(data.run.folder.joinpath, _CONTENTS) if path.is_file()]
     body: list[Block] = [
-        html.text(
-            html.rich(
-                '<a download="cases.csv" href="{}">cases.csv</a>: one row a case, seconds and '
-                "bytes; it is part of this page. Beside it in the run folder:",
-                csv,
-            )
-        ),
-        Table(columns, downloads(data.run.folder), look="plain"),
-        html.text(
-            html.rich(
-                'In Python, <code>paraformer_bench.load_run("reports/…")</code> gives all of it '
-                "as tables."
-            )
-        ),
+        html.text(html.rich(download, csv)),
+        Table(columns, files, look="plain"),
+        html.text(html.rich(python)),
         html.heading("To cite it"),
         html.listing(citation(data.run.info, data.name, devices)),
     ]
     return [Section("data", "Data", body, "Data")]
-
-
-def downloads(folder: Path) -> list[Download]:
-    """Return the files of a run that are there, with their hashes."""
-    found = []
-    for name, contents in _CONTENTS.items():
-        path = folder / name
-        if path.is_file():
-            data = path.read_bytes()
-            digest = hashlib.sha256(data).hexdigest()
-            found.append(Download(name, contents, size(len(data)), digest))
-    return found
 
 
 def case_csv(cases: pd.DataFrame) -> str:
@@ -126,9 +109,7 @@ def write_parquet(folder: Path, cases: pd.DataFrame) -> None:
 
 def _plain_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Return the case table without the names that its other columns make up."""
-    flags = [
-        " ".join(f"{flag}:{number}" for flag, number in row.items()) for row in cases["flags"]
-    ]
+    flags = [" ".join(f"{flag}:{n}" for flag, n in row.items()) for row in cases["flags"]]
     table = cases.drop(columns=["curve_id", "regime", "group", "method"]).assign(flags=flags)
     whole = ["peak_bytes", "reserved_bytes", "parameter_bytes", "flops", "traced_operations"]
     table[whole] = table[whole].round().astype("Int64")
@@ -144,21 +125,7 @@ def citation(info: RunInfo, name: str, devices: Iterable[str]) -> str:
     key = re.sub(r"[^A-Za-z0-9-]", "", name) or "run"
     fields = {"title": f"paraformer_bench {__version__}: run {name}", "year": year, "note": note}
     lines = [f"  {field:<7}= {{{_plain(value)}}}," for field, value in fields.items() if value]
-    return "\n".join(
-        (
-            f"@misc{{{key},",
-            *lines,
-            "}",
-            "@misc{wang2024dynamic,",
-            "  title  = {Dynamic Universal Approximation Theory: Foundations for Parallelism in "
-            "Neural Networks},",
-            "  author = {Wang, Wei and Li, Qing},",
-            "  year   = {2024},",
-            "  eprint = {2407.21670},",
-            "  archivePrefix = {arXiv},",
-            "}",
-        )
-    )
+    return "\n".join([f"@misc{{{key},", *lines, "}", _PAPER])
 
 
 def _plain(text: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.figures import series
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.section import Section, alone
 from paraformer_bench.study.words import percent
 
@@ -33,23 +32,18 @@ _SPEEDUP = (
 def sections(data: ReportData) -> list[Section]:
     """Return a section a figure."""
     on_device = data.basis == "device"
-    margin = data.rule.margin if data.rule else 0.0
-    confidence = data.rule.confidence if data.rule else 0.95
-    milliseconds = Axis("time per call (ms)", "ms", GROWTH, margin)
+    margin, confidence = (data.rule.margin, data.rule.confidence) if data.rule else (0.0, 0.95)
     names = data.looks, data.regimes
+    axis = Axis("time per call (ms)", "ms", GROWTH, margin)
     note = _LATENCY.format(margin=percent(margin)) + (_QUEUED if on_device else "")
     panels = series.latency(data.rows, data.column, data.block_times())
-    found = alone(
-        chart("latency", "Latency against depth", note, panels, milliseconds, *names), "Latency"
-    )
+    figure = chart("latency", "Latency against depth", note, panels, axis, *names)
+    found = alone(figure, "Latency")
     if on_device:
         panels = series.latency(data.rows, "wall")
-        found += alone(
-            chart("wall", "Latency by the wall clock", _WALL, panels, milliseconds, *names)
-        )
+        found += alone(chart("wall", "Latency by the wall clock", _WALL, panels, axis, *names))
+    axis = Axis("serial time / this time", "×", {1: "= L"}, unity=True)
     note = _SPEEDUP.format(interval=percent(2 * confidence - 1))
     panels = series.speedup(data.rows, [v for v in data.verdicts if v.basis == data.basis])
-    axis = Axis("serial time / this time", "×", {1: "= L"}, unity=True)
-    return found + alone(
-        chart("speedup", "Speed-up over the serial net", note, panels, axis, *names), "Speed-up"
-    )
+    figure = chart("speedup", "Speed-up over the serial net", note, panels, axis, *names)
+    return found + alone(figure, "Speed-up")

@@ -27,46 +27,33 @@ def sections(data: ReportData) -> list[Section]:
     if not found:
         return []
     trusted = [one for one in found if one.trusted]
-    shown = [one for one in trusted if not _grows_at_once(one)]
-    flat, missed = len(trusted) - len(shown), len(found) - len(trusted)
-    largest = max((one.batches[-1].batch for one in found if len(one.batches) > 1), default=0)
-    words = [_ABOUT, _error(found)]
-    if flat:
+    shown = [one for one in trusted if any(at.up_to != at.shallowest for at in one.batches)]
+    words = [_ABOUT, *_error(found)]
+    if flat := len(trusted) - len(shown):
+        largest = max((one.batches[-1].batch for one in found if len(one.batches) > 1), default=0)
         where = f"batch up to {largest}" if largest else "batch that was measured"
-        flat_curves = html.be(flat, "curve")
-        words.append(
-            f"{flat_curves} predicted to grow from the shallowest depth on at every {where}."
-        )
-    if missed:
+        curves = html.be(flat, "curve")
+        words.append(f"{curves} predicted to grow from the shallowest depth on at every {where}.")
+    if missed := len(found) - len(trusted):
         words.append(
             f"{html.be(missed, 'curve')} left out: the model misses by more than one tested depth "
             f"where constancy was measured to end."
         )
-    numbers: dict[str, list[int]] = {}
-    for regime in data.regimes.values():
-        numbers.setdefault(regime.but("batch"), []).append(regime.number)
     tables: dict[str, list[Outlook]] = {}
     for one in shown:
         conditions = data.conditions(one.verdict.curve).but("batch")
         tables.setdefault(conditions, []).append(one)
-    body: list[Block] = [html.text(" ".join(filter(None, words)))]
-    body += [_table(data, key, numbers[key], rows) for key, rows in tables.items()]
+    body: list[Block] = [html.text(" ".join(words))]
+    body += [_table(data, conditions, rows) for conditions, rows in tables.items()]
     return [Section("outlook", "What would change it", body, "What would change it")]
 
 
-def _grows_at_once(one: Outlook) -> bool:
-    return all(at.up_to == at.shallowest for at in one.batches)
-
-
-def _table(
-    data: ReportData, conditions: str, numbers: list[int], rows: Sequence[Outlook]
-) -> Block:
+def _table(data: ReportData, conditions: str, rows: list[Outlook]) -> Block:
     """Show the methods under conditions that differ in the batch alone."""
+    regimes = [one.number for one in data.regimes.values() if one.but("batch") == conditions]
     batches = sorted({at.batch for row in rows for at in row.batches})
-    columns = [
-        Column[Outlook]("method", lambda row: data.head(row.verdict)),
-        *(Column[Outlook](str(batch), partial(_at, batch=batch)) for batch in batches),
-    ]
+    columns = [Column[Outlook]("method", lambda row: data.head(row.verdict))]
+    columns += [Column(str(batch), partial(_at, batch=batch)) for batch in batches]
     words = "<bdi>{}</bdi>: depth up to which time is predicted to be constant, at batch"
     return Table(
         columns,
@@ -74,7 +61,7 @@ def _table(
         look="values outlook",
         label=f"Predictions, {conditions}",
         caption=html.rich(words, conditions),
-        region={"data-any-regime": json.dumps(numbers)},
+        region={"data-any-regime": json.dumps(regimes)},
         attributes=lambda row: data.of(row.verdict.curve),
     )
 
@@ -89,13 +76,14 @@ def _at(row: Outlook, batch: int) -> Cell | str:
     return Cell(f"over {at.up_to}" if at.beyond else str(at.up_to), measured, attributes=shade)
 
 
-def _error(found: Sequence[Outlook]) -> str:
+def _error(found: Sequence[Outlook]) -> list[str]:
+    """Say how far off predictions are where that is known."""
     error = typical_error(found)
     if error is None:
-        return ""
+        return []
     cases = sum(len(one.errors) for one in found)
-    return (
+    return [
         f"{count(cases, 'time')} measured at a batch between two others "
         f"{'was' if cases == 1 else 'were'} predicted from those alone: off by "
         f"{percent(round(error, 3))} in the median."
-    )
+    ]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from paraformer_bench.report import html
-from paraformer_bench.report.data import Conditions, ReportData
+from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.figures import series
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.series import grouped
 from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.record import Record
-from paraformer_bench.study.words import MIB, NONE, count, depth_list, short, time, times
+from paraformer_bench.study.words import NONE, count, depth_list, short, time, times
 
 ORDER = 60
 
@@ -41,35 +40,21 @@ _ENERGY = (
 )
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Something that a case costs: its name, its number (NaN if unknown) and that as text."""
-
-    head: str
-    value: Callable[[Any, str], float]
-    text: Callable[[float], str]
+Quantity = tuple[str, Callable[[Any, float], float], Callable[[float], str]]
+"""Something that a case costs: its name, its number from the row and the time of a call in seconds
+(NaN if unknown), and that as text."""
 
 
-QUANTITIES = (
-    Quantity("time per call", getattr, time),
-    Quantity(
-        "peak memory", lambda row, _: row.peak_bytes, lambda size: f"{short(size * MIB)} MiB"
-    ),
-    Quantity(
-        "work per image",
-        lambda row, _: row.flops / row.batch,
-        lambda flops: f"{short(flops / 1e9)} GFLOP",
-    ),
-    Quantity(
-        "work done",
-        lambda row, column: row.flops / getattr(row, column),
-        lambda rate: f"{short(rate / 1e9)} GFLOP/s",
-    ),
-    Quantity(
-        "energy per image",
-        lambda row, _: row.energy_joules / row.batch,
-        lambda joules: f"{short(joules)} J",
-    ),
+def _in(unit: str, size: float = 1) -> Callable[[float], str]:
+    return lambda value: f"{short(value / size)} {unit}"
+
+
+QUANTITIES: tuple[Quantity, ...] = (
+    ("time per call", lambda row, seconds: seconds, time),
+    ("peak memory", lambda row, _: row.peak_bytes, _in("MiB", 2**20)),
+    ("work per image", lambda row, _: row.flops / row.batch, _in("GFLOP", 1e9)),
+    ("work done", lambda row, seconds: row.flops / seconds, _in("GFLOP/s", 1e9)),
+    ("energy per image", lambda row, _: row.energy_joules / row.batch, _in("J")),
 )
 """Columns of the tables; the last one only where energy was measured."""
 
@@ -80,78 +65,60 @@ def sections(data: ReportData) -> list[Section]:
     timed = [row for row in data.rows if 0 < getattr(row, column) < math.inf]
     if not timed:
         return []
-    groups = grouped(timed)
     body: list[Block] = [html.text(_ABOUT)]
     has_energy = any(row.energy_joules > 0 for row in timed)
     if not has_energy and (reason := _no_energy(data.run.records)):
         body.append(html.text(html.rich("Energy was not measured: {}", html.prose(reason))))
     quantities = QUANTITIES if has_energy else QUANTITIES[:-1]
-    for group, curves in groups.items():
-        rows = [row for held in curves.values() for row in held]
-        regime = data.regimes[group]
-        body.append(_table(data, regime, rows, quantities, len(groups) <= 2))
+    regimes = [list(chain(*curves.values())) for curves in grouped(timed).values()]
+    body += [_table(data, rows, quantities, len(regimes) <= 2) for rows in regimes]
+    names = data.looks, data.regimes
+    panels = series.throughput(data.rows, column)
+    axis = Axis("images per second", "images/s", {})
+    drawn = [chart("throughput", "Throughput against depth", _THROUGHPUT, panels, axis, *names)]
     kinds = {row.device.split(":")[0] for row in data.rows}
-    spent = " ".join(_MEMORY[kind] for kind in sorted(kinds & _MEMORY.keys())) + _WEIGHTS
-    figures = (
-        (
-            *("throughput", "Throughput against depth", _THROUGHPUT),
-            series.throughput(data.rows, column),
-            Axis("images per second", "images/s", {}),
-        ),
-        (
-            *("memory", "Memory against depth", spent),
-            series.memory(data.rows),
-            Axis("peak memory (MiB)", "MiB", {}),
-        ),
-        (
-            *("energy", "Energy against depth", _ENERGY),
-            series.energy(data.rows),
-            Axis("energy per image (J)", "J", {}),
-        ),
-    )
-    drawn = [chart(*figure, data.looks, data.regimes) for figure in figures]
+    note = " ".join(_MEMORY[kind] for kind in sorted(kinds & _MEMORY.keys())) + _WEIGHTS
+    axis = Axis("peak memory (MiB)", "MiB", {})
+    panels = series.memory(data.rows)
+    drawn.append(chart("memory", "Memory against depth", note, panels, axis, *names))
+    axis = Axis("energy per image (J)", "J", {})
+    panels = series.energy(data.rows)
+    drawn.append(chart("energy", "Energy against depth", _ENERGY, panels, axis, *names))
     return [Section("price", "The price", [*body, *filter(None, drawn)], "The price")]
 
 
 def _table(
-    data: ReportData,
-    regime: Conditions,
-    timed: list[Any],
-    quantities: Sequence[Quantity],
-    opened: bool,
+    data: ReportData, timed: list[Any], quantities: Sequence[Quantity], opened: bool
 ) -> Block:
     """Show a regime at the deepest depth at which a serial net and another have a time.
 
     Where there is none, at the deepest at which anything has.
     """
-    serial, others = (
-        {row.depth for row in timed if (row.model == SERIAL) == wanted} for wanted in (True, False)
-    )
+    serial = {row.depth for row in timed if row.model == SERIAL}
+    others = {row.depth for row in timed if row.model != SERIAL}
     depth = max(serial & others or serial | others)
     rows = [row for row in timed if row.depth == depth]
     twins = {row.runtime: row for row in rows if row.model == SERIAL}
+    regime, column = data.regimes[timed[0].group], data.column
 
     def cell(row: Any, quantity: Quantity) -> Cell:
-        value, twin = quantity.value(row, data.column), twins.get(row.runtime)
+        _, of, text = quantity
+        value, twin = of(row, getattr(row, column)), twins.get(row.runtime)
         if not value > 0:
             return Cell(NONE)
-        of_twin = quantity.value(twin, data.column) if twin and twin is not row else math.nan
-        detail = times(value / of_twin) if of_twin > 0 else ""
-        return Cell(quantity.text(value), detail, value)
+        of_twin = of(twin, getattr(twin, column)) if twin and twin is not row else math.nan
+        return Cell(text(value), times(value / of_twin) if of_twin > 0 else "", value)
 
-    columns = [
-        Column[Any]("method", lambda row: html.method(row.curve)),
-        *(Column[Any](one.head, partial(cell, quantity=one)) for one in quantities),
-    ]
-    body: list[Block] = [
-        Table(
-            columns,
-            sorted(rows, key=lambda row: row.curve.sort_key),
-            look="sortable values",
-            label=f"The price at depth {depth}, {regime.full}",
-            attributes=lambda row: data.of(row.curve),
-        )
-    ]
+    columns = [Column[Any]("method", lambda row: html.method(row.curve))]
+    columns += [Column(quantity[0], partial(cell, quantity=quantity)) for quantity in quantities]
+    table = Table(
+        columns,
+        sorted(rows, key=lambda row: row.curve.sort_key),
+        look="sortable values",
+        label=f"The price at depth {depth}, {regime.full}",
+        attributes=lambda row: data.of(row.curve),
+    )
+    body: list[Block] = [table]
     group = timed[0].group
     if lost := _lost(row for row in data.rows if row.group == group and row.depth >= depth):
         body.append(html.text(html.rich("Here or deeper without a time: {}", html.prose(lost))))
@@ -179,6 +146,5 @@ def _no_energy(records: Iterable[Record]) -> str:
     )
     if not reasons:
         return ""
-    [(reason, _)] = reasons.most_common(1)
-    others = len(reasons) - 1
-    return f"{reason} (and {count(others, 'other reason')})" if others else reason
+    (reason, _), *others = reasons.most_common()
+    return f"{reason} (and {count(len(others), 'other reason')})" if others else reason

@@ -11,8 +11,7 @@ from urllib.parse import quote
 from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.timeline import Picture, picture
 from paraformer_bench.report.section import Block, Cell, Column, Fold, Section, Table
 from paraformer_bench.report.sections.latency import GROWTH

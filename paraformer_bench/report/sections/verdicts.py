@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
-from paraformer_bench.analysis.claim import Verdict
-from paraformer_bench.analysis.curve import INCONCLUSIVE
-from paraformer_bench.analysis.words import deciding
+from paraformer_bench.analysis.claim import Speedup, Verdict
+from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE, Rise
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData, shared
 from paraformer_bench.report.figures.series import grouped
@@ -28,7 +27,7 @@ class VerdictRow:
 
     curve: Curve
     verdict: Verdict | None
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     @property
     def words(self) -> str:
@@ -41,64 +40,67 @@ class VerdictRow:
         return self.verdict.basis if self.verdict else ""
 
 
-def _up_to(row: VerdictRow) -> Cell:
-    if not row.verdict:
-        return Cell(NONE)
-    depth = row.verdict.constant_up_to
-    return Cell(f"L = {depth}", f"of {row.verdict.depths[-1]}", depth)
+def _cell(row: VerdictRow, of: Callable[[Verdict], Cell | None]) -> Cell:
+    return (of(row.verdict) if row.verdict else None) or Cell(NONE)
 
 
-def _worst(row: VerdictRow) -> Cell:
-    if not (rise := row.verdict.worst if row.verdict else None):
-        return Cell(NONE)
-    where = [span(rise.low, rise.high), f"L {rise.shallow} to {rise.deep}"]
-    return Cell(times(rise.ratio), ", ".join(filter(None, where)), rise.ratio)
+def _up_to(verdict: Verdict) -> Cell:
+    depth = verdict.constant_up_to
+    return Cell(f"L = {depth}", f"of {verdict.depths[-1]}", depth)
 
 
-def _exponent(row: VerdictRow) -> Cell:
-    if not (found := row.verdict.exponent if row.verdict else None):
-        return Cell(NONE)
-    ends = [power(end) for end in (found.low, found.high) if end is not None]
-    return Cell(power(found.value), " to ".join(ends), found.value)
+def _worst(verdict: Verdict) -> Cell | None:
+    rise = verdict.worst
+    return _ratio(rise, f"L {rise.shallow} to {rise.deep}") if rise else None
 
 
-def _speedup(row: VerdictRow) -> Cell:
-    if not (row.verdict and row.verdict.speedup):
-        return Cell(NONE)
-    gain = row.verdict.speedup[-1]
-    where = [span(gain.low, gain.high), f"at L = {gain.depth}"]
-    return Cell(times(gain.ratio), ", ".join(filter(None, where)), gain.ratio)
+def _exponent(verdict: Verdict) -> Cell | None:
+    if not (exponent := verdict.exponent):
+        return None
+    ends = [power(end) for end in (exponent.low, exponent.high) if end is not None]
+    return Cell(power(exponent.value), " to ".join(ends), exponent.value)
 
 
-def _blocks(row: VerdictRow) -> Cell:
-    return Cell(str(row.verdict.blocks), key=row.verdict.blocks) if row.verdict else Cell(NONE)
+def _speedup(verdict: Verdict) -> Cell | None:
+    gain = verdict.speedup[-1] if verdict.speedup else None
+    return _ratio(gain, f"at L = {gain.depth}") if gain else None
+
+
+def _ratio(ratio: Rise | Speedup, where: str) -> Cell:
+    reach = ", ".join(filter(None, [span(ratio.low, ratio.high), where]))
+    return Cell(times(ratio.ratio), reach, ratio.ratio)
+
+
+def _blocks(verdict: Verdict) -> Cell:
+    return Cell(str(verdict.blocks), key=verdict.blocks)
 
 
 NUMBERS: tuple[Column[VerdictRow], ...] = (
-    Column("constant up to", _up_to),
-    Column("largest growth", _worst),
-    Column(html.rich("exponent <i>β</i>"), _exponent, "exponent"),
-    Column("speed-up over serial", _speedup),
-    Column("blocks", _blocks),
+    Column("constant up to", partial(_cell, of=_up_to)),
+    Column("largest growth", partial(_cell, of=_worst)),
+    Column(html.rich("exponent <i>β</i>"), partial(_cell, of=_exponent), "exponent"),
+    Column("speed-up over serial", partial(_cell, of=_speedup)),
+    Column("blocks", partial(_cell, of=_blocks)),
 )
 """What is told of a verdict in numbers, on the page and in Markdown."""
 
 
 def verdict_rows(data: ReportData) -> list[tuple[Conditions, list[VerdictRow]]]:
-    """Return the rows of every regime: serial first, curves without any time last."""
-    judged: dict[str, list[Verdict]] = {}
+    """Return the rows of every regime: serial first, curves without any time last.
+
+    Of the rows of a curve the first one decides.
+    """
+    judged: dict[str, list[VerdictRow]] = {}
     for verdict in sorted(data.verdicts, key=lambda verdict: verdict.basis):
-        judged.setdefault(verdict.curve_id, []).append(verdict)
+        row = VerdictRow(verdict.curve, verdict, _notes(verdict))
+        judged.setdefault(verdict.curve_id, []).append(row)
     tables = []
     for group, curves in grouped(data.rows).items():
         rows: list[VerdictRow] = []
         for curve_id, cases in curves.items():
-            curve = cases[0].curve
-            rows += [VerdictRow(curve, v, _notes(v)) for v in judged.get(curve_id, ())]
-            if curve_id not in judged:
-                ends = dict.fromkeys((case.status, case.reason) for case in cases)
-                told = [f"{status}: {reason or 'no reason recorded'}" for status, reason in ends]
-                rows.append(VerdictRow(curve, None, told))
+            ends = dict.fromkeys((case.status, case.reason) for case in cases)
+            told = [f"{status}: {reason or 'no reason recorded'}" for status, reason in ends]
+            rows += judged.get(curve_id) or [VerdictRow(cases[0].curve, None, told)]
         rows.sort(key=lambda row: (row.verdict is None, row.curve.sort_key))
         tables.append((data.regimes[group], rows))
     return tables
@@ -111,9 +113,8 @@ def sections(data: ReportData) -> list[Section]:
     if not tables:
         words = "This run holds no records, so there is nothing to judge."
         again = '{} <a href="#protocol">The command that made it</a> may be run again.'
-        body.append(
-            html.text(html.rich(again, words) if facts.command(data.run.info) else words, "")
-        )
+        told = html.rich(again, words) if facts.command(data.run.info) else words
+        body.append(html.text(told, ""))
     if len(tables) > 1:
         body += _overview(data, tables)
     body += [_table(data, regime, rows, len(tables) <= 4) for regime, rows in tables]
@@ -124,95 +125,80 @@ def sections(data: ReportData) -> list[Section]:
 
 def _overview(data: ReportData, tables: list[tuple[Conditions, list[VerdictRow]]]) -> list[Block]:
     """Return a grid: a row a regime, a column a curve, and the deciding verdict in each place."""
-    basis = {verdict.curve_id: verdict.basis for verdict in deciding(data.verdicts)}
-    curves = {row.curve.label: row.curve for _, rows in tables for row in rows}
-    grid = [
-        (regime, {r.curve.label: r for r in rows if r.basis == basis.get(r.curve.id, "")})
-        for regime, rows in tables
-    ]
 
-    def cell(place: Place, label: str) -> Cell | str:
-        regime, row = place[0], place[1].get(label)
-        if row is None:
+    def cell(place: Place, curve: Curve) -> Cell | str:
+        regime, rows = place
+        if curve.label not in rows:
             return ""
-        number = data.looks[row.curve.label].number
-        up_to, worst = _up_to(row), _worst(row)
+        row = rows[curve.label]
+        up_to = _cell(row, _up_to)
         mark = html.rich(
-            '<a class="mark {}" href="#curve-{}-{}" title="{}"><span aria-hidden="true">{}</span>'
-            '<span class="sr">{}</span> {}</a>',
+            '<a class="mark {0}" href="#curve-{1}-{2}" title="{3}"><span aria-hidden="true">{4}'
+            '</span><span class="sr">{3}</span> {5}</a>',
             row.words.replace(" ", "-"),
             regime.number + 1,
-            number,
+            data.looks[curve.label].number,
             row.words,
             html.SYMBOLS[row.words],
-            row.words,
             up_to.text,
         )
-        return Cell(mark, worst.text if worst.key is not None else "", up_to.key)
+        worst = row.verdict.worst if row.verdict else None
+        return Cell(mark, times(worst.ratio) if worst else "", up_to.key)
 
+    curves = {row.curve.label: row.curve for _, rows in tables for row in rows}
     link = '<a href="#regime-{}"><bdi>{}</bdi></a>'
     columns: list[Column[Place]] = [
-        Column("regime", lambda place: html.rich(link, place[0].number + 1, place[0].short)),
-        *(
-            Column(
-                html.method(curve),
-                partial(cell, label=curve.label),
-                line=data.looks[curve.label].number,
-            )
-            for curve in sorted(curves.values(), key=lambda curve: curve.sort_key)
-        ),
+        Column("regime", lambda place: html.rich(link, place[0].number + 1, place[0].short))
     ]
+    for curve in sorted(curves.values(), key=lambda curve: curve.sort_key):
+        line = data.looks[curve.label].number
+        columns.append(Column(html.method(curve), partial(cell, curve=curve), line=line))
     words = (
         "Each curve at a glance: its verdict, the deepest depth up to which it is constant, and "
         "its largest growth."
     )
-    same = shared(data.regimes)
-    key = [
-        html.rich("<span>{} {}</span>", html.badge(verdict), meaning)
-        for verdict, meaning in (
-            ("constant", "at every depth tested"),
-            ("grows", "by more than the margin"),
-            ("inconclusive", "not settled"),
-            (html.UNMEASURED, "no time at all"),
-        )
-        if verdict != html.UNMEASURED or any(r.status != "ok" for r in data.run.records)
-    ]
-    return [
-        html.text(
-            html.rich("{} Every regime: <bdi>{}</bdi>.", words, same) if same else words, ""
-        ),
-        Table(
-            columns,
-            grid,
-            look="grid sortable",
-            label="Verdict of every curve",
-            attributes=lambda place: {"data-regime": place[0].number},
-        ),
-        html.text(html.joined(" ", key), "key"),
-    ]
+    if same := shared(data.regimes):
+        words = html.rich("{} Every regime: <bdi>{}</bdi>.", words, same)
+    meanings = {
+        CONSTANT: "at every depth tested",
+        GROWS: "by more than the margin",
+        INCONCLUSIVE: "not settled",
+    }
+    if any(record.status != "ok" for record in data.run.records):
+        meanings[html.UNMEASURED] = "no time at all"
+    key = [html.rich("<span>{} {}</span>", html.badge(v), told) for v, told in meanings.items()]
+    grid = Table(
+        columns,
+        [(regime, {r.curve.label: r for r in reversed(rows)}) for regime, rows in tables],
+        look="grid sortable",
+        label="Verdict of every curve",
+        attributes=lambda place: {"data-regime": place[0].number},
+    )
+    return [html.text(words, ""), grid, html.text(html.joined(" ", key), "key")]
 
 
 def _table(data: ReportData, regime: Conditions, rows: list[VerdictRow], opened: bool) -> Block:
-    firsts = {row.curve.id: row for row in reversed(rows)}
+    deciding = {row.curve.id: row for row in reversed(rows)}
 
     def attributes(row: VerdictRow) -> dict[str, object]:
         number = data.looks[row.curve.label].number
-        anchor = f"curve-{regime.number + 1}-{number}" if firsts[row.curve.id] is row else None
+        anchor = f"curve-{regime.number + 1}-{number}" if deciding[row.curve.id] is row else None
         return {"id": anchor, "data-curve": row.curve.id, "data-line": number}
 
     def notes(row: VerdictRow) -> list[str]:
-        flags = row.verdict.flags if row.verdict else ()
-        links = [
-            html.rich('<a class="flag" href="#validity"><bdi>{}</bdi></a> ', f) for f in flags
-        ]
-        told = [html.rich("Flags: {}", html.joined("", links))] if links else []
-        return [*map(html.prose, row.notes), *told]
+        told: list[str] = [html.prose(note) for note in row.notes]
+        if row.verdict and row.verdict.flags:
+            link = '<a class="flag" href="#validity"><bdi>{}</bdi></a> '
+            links = [html.rich(link, flag) for flag in row.verdict.flags]
+            told.append(html.rich("Flags: {}", html.joined("", links)))
+        return told
 
     columns: list[Column[VerdictRow]] = [Column("method", lambda row: html.method(row.curve))]
     if data.several_bases:
         columns.append(Column("time", lambda row: row.basis or NONE))
     columns.append(Column("verdict", lambda row: html.badge(row.words)))
-    table = Table([*columns, *NUMBERS], rows, "verdicts sortable", "", "", {}, attributes, notes)
+    look = "verdicts sortable"
+    table = Table([*columns, *NUMBERS], rows, look, attributes=attributes, notes=notes)
     anchor = f"regime-{regime.number + 1}"
     return regime.fold([table], count(len(rows), "row"), opened, id=anchor)
 

@@ -20,8 +20,7 @@ from paraformer_bench.analysis.latency_model import (
 from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
-from paraformer_bench.report.figures.chart import chart
-from paraformer_bench.report.figures.panel import Axis
+from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.section import Block, Cell, Column, Section, Table
 from paraformer_bench.study.words import NONE, count, percent, time
 
@@ -64,11 +63,13 @@ Fitted = tuple[Prediction, Model]
 def sections(data: ReportData) -> list[Section]:
     """Return the section, none where there is neither a model nor a floor nor a reason."""
     fitted: dict[Conditions, list[Fitted]] = {}
+    reasons: Counter[str] = Counter()
     for one in data.predictions:
         if one.model:
-            held = fitted.setdefault(data.conditions(one.verdict.curve), [])
-            held.append((one, one.model))
-    reasons = Counter(one.reason for one in data.predictions if one.model is None)
+            regime = data.conditions(one.verdict.curve)
+            fitted.setdefault(regime, []).append((one, one.model))
+        else:
+            reasons[one.reason] += 1
     body: list[Block] = [html.text(_ABOUT + _summary(data.predictions))] if fitted else []
     names = data.looks, data.regimes
     on_basis = [one for one in data.predictions if one.verdict.basis == data.basis]
@@ -79,11 +80,10 @@ def sections(data: ReportData) -> list[Section]:
     axis = Axis("of the roofline (%)", "%", {})
     limit = chart("limit", "Percentage of the limit", _OF_LIMIT, panels, axis, *names)
     body += [figure for figure in (model, limit) if figure]
-    body += [_table(data, regime, held, len(fitted) <= 4) for regime, held in fitted.items()]
-    body += [
-        html.text(html.rich("No model for {}", html.prose(f"{count(number, 'curve')}: {reason}.")))
-        for reason, number in reasons.items()
-    ]
+    body += [_table(data, regime, rows, len(fitted) <= 4) for regime, rows in fitted.items()]
+    for reason, number in reasons.items():
+        told = html.prose(f"{count(number, 'curve')}: {reason}.")
+        body.append(html.text(html.rich("No model for {}", told)))
     return [Section("why", "Why it breaks there", body, "Why" if fitted else "")] if body else []
 
 
@@ -124,19 +124,19 @@ def _table(data: ReportData, regime: Conditions, fitted: list[Fitted], opened: b
         told = html.rich(words, time(step.seconds), measured, error, step.limit)
         return Cell(told, attributes={"class": "fitted" if step.fitted else None})
 
-    columns = [
-        Column[Fitted]("method", lambda row: data.head(row[0].verdict)),
-        Column[Fitted](
-            "constant up to",
-            lambda row: f"L = {row[1].constant_up_to}, measured {row[0].verdict.constant_up_to}",
-        ),
-        Column[Fitted](
-            "error, unseen",
-            lambda row: NONE if row[1].error is None else percent(round(row[1].error, 3)),
-        ),
-    ]
+    def up_to(row: Fitted) -> str:
+        return f"L = {row[1].constant_up_to}, measured {row[0].verdict.constant_up_to}"
+
+    def error(row: Fitted) -> str:
+        return NONE if row[1].error is None else percent(round(row[1].error, 3))
+
     depths = sorted({step.depth for _, model in fitted for step in model.steps})
-    columns += [Column(str(depth), partial(at, depth=depth)) for depth in depths]
+    columns: list[Column[Fitted]] = [
+        Column("method", lambda row: data.head(row[0].verdict)),
+        Column("constant up to", up_to),
+        Column("error, unseen", error),
+        *(Column(str(depth), partial(at, depth=depth)) for depth in depths),
+    ]
     table = Table(
         columns,
         sorted(fitted, key=lambda row: (row[0].verdict.curve.sort_key, row[0].verdict.basis)),
@@ -153,9 +153,9 @@ def _summary(predictions: Sequence[Prediction]) -> str:
     error = unseen_error(predictions)
     if error is None:
         return ""
-    models = [(one, one.model) for one in predictions if one.model]
-    unseen = sum(len(model.unseen) for _, model in models)
-    near = sum(not model.misses(one.verdict.constant_up_to) for one, model in models)
+    models = [(one.model, one.verdict.constant_up_to) for one in predictions if one.model]
+    unseen = sum(len(model.unseen) for model, _ in models)
+    near = sum(not model.misses(measured) for model, measured in models)
     return (
         f"Over {count(unseen, 'time')} that it had not seen, the model is off by "
         f"{percent(round(error, 3))} in the median. The depth up to which a curve is "
