@@ -40,7 +40,7 @@ Timer = Callable[[Call], float]
 def copies(device: torch.device, clock: Clock, room: int) -> list[Copy]:
     """Measure copies of growing size that touch ``room`` bytes at most."""
     sizes = CPU_COPIES if device.type == "cpu" else CUDA_COPIES
-    makes = {size: _copy(device, size) for size in sizes if size <= room}
+    makes = {size: partial(_copy, device, size) for size in sizes if size <= room}
     seconds = _measure(makes, _timer(device, clock), _ROUNDS)
     release(device)
     # A copy of n bytes reads n and writes n: what it touches is what it moves.
@@ -59,7 +59,7 @@ def products(device: torch.device, clock: Clock, dtype: str) -> list[Product]:
     makes: dict[int, Make] = {}
     first: dict[int, float] = {}
     for side in CPU_SIDES if device.type == "cpu" else CUDA_SIDES:
-        makes[side] = _product(device, dtype, side)
+        makes[side] = partial(_product, device, dtype, side)
         first[side] = timer(makes[side]())
         if first[side] > _LONGEST_CALL:
             break
@@ -160,23 +160,16 @@ def _best(seconds: Sequence[float]) -> float:
     return sorted(seconds)[:2][-1]
 
 
-def _copy(device: torch.device, size: int) -> Make:
-    def make() -> Call:
-        source = torch.ones(size // 8, device=device)
-        target = torch.zeros(size // 8, device=device)
-        return lambda: target.copy_(source)
-
-    return make
+def _copy(device: torch.device, size: int) -> Call:
+    source = torch.ones(size // 8, device=device)
+    target = torch.zeros(size // 8, device=device)
+    return lambda: target.copy_(source)
 
 
-def _product(device: torch.device, dtype: str, side: int) -> Make:
-    def make() -> Call:
-        storage = precision.storage(dtype)
-        left = torch.full((side, side), 0.5, device=device, dtype=storage)
-        right, out = left.clone(), left.clone()
-        return lambda: torch.mm(left, right, out=out)
-
-    return make
+def _product(device: torch.device, dtype: str, side: int) -> Call:
+    left = torch.full((side, side), 0.5, device=device, dtype=precision.storage(dtype))
+    right, out = left.clone(), left.clone()
+    return lambda: torch.mm(left, right, out=out)
 
 
 def _graph(device: torch.device, nodes: int) -> Call:

@@ -19,7 +19,6 @@ from paraformer_bench.study.errors import Unsupported
 from paraformer_bench.study.job import BlockJob, round_order
 from paraformer_bench.study.record import ENOUGH_SAMPLES
 
-Emit = Callable[[events.Event], None]
 T = TypeVar("T")
 
 _DRIFT = 0.10
@@ -39,7 +38,9 @@ class Visit:
     of the sentinel case.
     """
 
-    def __init__(self, builder: Builder, job: BlockJob, emit: Emit) -> None:
+    def __init__(
+        self, builder: Builder, job: BlockJob, emit: Callable[[events.Event], None]
+    ) -> None:
         self._builder = builder
         self._device = builder.device
         self._job = job

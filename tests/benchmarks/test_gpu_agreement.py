@@ -48,7 +48,7 @@ def test_every_pair_is_of_the_same_net(monkeypatch: pytest.MonkeyPatch) -> None:
         prepared.append(case.runtime)
         return SimpleNamespace(call=case.runtime)
 
-    monkeypatch.setattr(subject, "prepare", prepare)
+    monkeypatch.setattr(subject, "Builder", lambda *_: SimpleNamespace(prepare=prepare))
     asked = []
 
     def other(name: str, seconds: float) -> Any:

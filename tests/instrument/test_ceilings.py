@@ -51,11 +51,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """100 GB/s up to 10 MB and 10 beyond; products of n^3 ps and 2 us on top."""
     made = Machine()
 
-    def copy(_: torch.device, size: int) -> Callable[[], Call]:
-        return lambda: made.spend(size / (1e11 if size <= 10**7 else 1e10))
+    def copy(_: torch.device, size: int) -> Call:
+        return made.spend(size / (1e11 if size <= 10**7 else 1e10))
 
-    def product(_: torch.device, dtype: str, side: int) -> Callable[[], Call]:
-        return lambda: made.spend(2e-6 + side**3 * 1e-12 * (2 if dtype == "float64" else 1))
+    def product(_: torch.device, dtype: str, side: int) -> Call:
+        return made.spend(2e-6 + side**3 * 1e-12 * (2 if dtype == "float64" else 1))
 
     monkeypatch.setattr(ceilings, "_copy", copy)
     monkeypatch.setattr(ceilings, "_product", product)
@@ -117,12 +117,11 @@ def test_precisions_that_are_not_there_are_passed_over(machine: Machine) -> None
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_real_calls_do_what_they_are_named_for(dtype: str) -> None:
-    source = ceilings._copy(CPU, 2**16)()
-    target = source()
+    target = ceilings._copy(CPU, 2**16)()
     assert isinstance(target, torch.Tensor)
     assert target.nbytes == 2**15
     assert (target == 1).all()
-    out = ceilings._product(CPU, dtype, 8)()()
+    out = ceilings._product(CPU, dtype, 8)()
     assert isinstance(out, torch.Tensor)
     assert (out == 8 * 0.25).all()
 
