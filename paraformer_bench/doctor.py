@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 
 from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE, Calibration
 from paraformer_bench.study.record import OTHERS_CORES
+from paraformer_bench.study.run_folder import Tree
 from paraformer_bench.study.survey import Survey
 
 _GIB = 1024**3
@@ -80,7 +80,7 @@ def judge(calibration: Calibration) -> Finding:
     )
 
 
-def _cpu(cpu: dict[str, Any], load: Load) -> Iterator[Finding]:
+def _cpu(cpu: Tree, load: Load) -> Iterator[Finding]:
     cores = cpu["usable_cores"] or 1
     yield Finding(True, f"cpu: {cpu['model']}, {cores} usable cores")
     if load.busy * cores > OTHERS_CORES:
@@ -143,7 +143,7 @@ def _variables(variables: dict[str, str]) -> Iterator[Finding]:
         )
 
 
-def _gpu(name: str, gpu: dict[str, Any]) -> Iterator[Finding]:
+def _gpu(name: str, gpu: Tree) -> Iterator[Finding]:
     yield Finding(
         True,
         f"{name}: {gpu['name']}, {gpu['memory_bytes'] / _GIB:.0f} GiB, "

@@ -17,6 +17,7 @@ from paraformer_bench.analysis.latency_model import Prediction, predict
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.analysis.tables import block_table
 from paraformer_bench.report.traces import read_traces
+from paraformer_bench.study.case import Fields
 from paraformer_bench.study.run_folder import Run, read_run
 
 
@@ -30,7 +31,7 @@ class LoadedRun:
     run: Run
 
     @property
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Fields:
         """What ``run.json`` says: suite, command, environment, versions, commit."""
         return self.run.info.plain()
 
@@ -72,7 +73,7 @@ class LoadedRun:
         """A row a curve and basis: the fields of ``verdicts.json``, the nested spread out."""
         rows = []
         for verdict in self._verdicts:
-            row: dict[str, Any] = {}
+            row: Fields = {}
             for name, value in verdict.flat().items():
                 if name in ("worst", "exponent"):
                     row |= {f"{name}_{part}": number for part, number in (value or {}).items()}
@@ -122,7 +123,7 @@ def _table(rows: list[Any], columns: list[str] | None = None) -> pd.DataFrame:
     return table
 
 
-def _spread(judged: Sequence[Verdict | Prediction], name: str) -> list[dict[str, Any]]:
+def _spread(judged: Sequence[Verdict | Prediction], name: str) -> list[Fields]:
     """Rows of a list that entries hold, each with the curve and basis it is of."""
     return [
         {"curve_id": entry["curve_id"], "basis": entry["basis"]} | row

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -22,7 +21,7 @@ from paraformer_bench.analysis.curve import (
 from paraformer_bench.analysis.intervals import Array, means
 from paraformer_bench.analysis.medians import BASES, grouped, log_median, worst_of
 from paraformer_bench.study import wire
-from paraformer_bench.study.case import SERIAL, Curve, Method
+from paraformer_bench.study.case import SERIAL, Curve, Fields, Method
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.record import SPOILING, Record
 from paraformer_bench.study.run_folder import RUN, Run
@@ -102,9 +101,9 @@ class Verdict(CurveJudgement, frozen=True, kw_only=True):
             return False
         return (other.verdict, other.constant_up_to) != (self.verdict, self.constant_up_to)
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Fields:
         """Return the entry of ``verdicts.json``: the curve's fields, flat, and all others."""
-        fields: dict[str, Any] = wire.plain(self)
+        fields: Fields = wire.plain(self)
         del fields["curve"]
         return {"curve_id": self.curve_id} | self.curve.flat() | fields
 

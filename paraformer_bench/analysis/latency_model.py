@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -27,7 +26,7 @@ from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.analysis.intervals import Array
 from paraformer_bench.analysis.medians import grouped, log_median
 from paraformer_bench.analysis.roofline import Roofline, Work, limits_of, work_of
-from paraformer_bench.study.case import Case
+from paraformer_bench.study.case import Case, Fields
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run
 
@@ -183,9 +182,9 @@ class Prediction:
     model: Model | None
     reason: str = ""
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Fields:
         """Return the entry: seconds, and errors as shares of what was measured."""
-        entry: dict[str, Any] = {
+        entry: Fields = {
             "curve_id": self.verdict.curve_id,
             "basis": self.verdict.basis,
             "reason": self.reason or None,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from paraformer_bench.analysis.intervals import t_quantile
 from paraformer_bench.analysis.medians import block_median, grouped, worst_of
-from paraformer_bench.study.case import REFERENCE_AXES, Case, Method, Regime, in_order
+from paraformer_bench.study.case import REFERENCE_AXES, Case, Fields, Method, Regime, in_order
 from paraformer_bench.study.record import Record
 
 PERCENTILES = {"wall_p90": (90.0, 64), "wall_p99": (99.0, 662), "wall_p999": (99.9, 6636)}
@@ -30,7 +29,7 @@ def block_table(records: Sequence[Record]) -> pd.DataFrame:
     record whose status is not ``ok`` has no times and no samples, whatever it measured before it
     failed.
     """
-    names: dict[Case, dict[str, Any]] = {}
+    names: dict[Case, Fields] = {}
     rows = []
     for record in records:
         case = record.case
@@ -85,7 +84,7 @@ def case_table(records: Sequence[Record]) -> pd.DataFrame:
     return table.loc[[case.id for case in ordered]].reset_index()
 
 
-def _names(case: Case) -> dict[str, Any]:
+def _names(case: Case) -> Fields:
     names = {
         "case_id": case.id,
         "curve_id": case.curve_id,
@@ -116,10 +115,10 @@ def _summary(blocks: pd.DataFrame, column: str) -> pd.DataFrame:
     return summary
 
 
-def _labels(records: Sequence[Record]) -> dict[str, Any]:
+def _labels(records: Sequence[Record]) -> Fields:
     """What cannot be averaged: percentiles, the worst status with its reason, and flags."""
     pooled = [s for record in records if record.status == "ok" for s in record.wall_seconds]
-    labels: dict[str, Any] = {
+    labels: Fields = {
         column: float(np.percentile(pooled, percent)) if len(pooled) >= needed else np.nan
         for column, (percent, needed) in PERCENTILES.items()
     }

@@ -283,9 +283,9 @@ def _join_parts(sources: Sequence[_Source]) -> list[Part]:
     return [latest[key] for key in sorted(latest)]
 
 
-def _common(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _common(tables: Sequence[Mapping[str, Any]]) -> Tree:
     """Return what all tables say alike, at every depth."""
-    common: dict[str, Any] = {}
+    common: Tree = {}
     for key, first in tables[0].items():
         values = [table.get(key) for table in tables]
         if len(nested := [value for value in values if isinstance(value, Mapping)]) == len(values):

@@ -18,7 +18,7 @@ from paraformer_bench.study.registry import register_execution
 def _warm(product: Callable[[], object], branches: int) -> None:
     together = Barrier(branches, timeout=60)
 
-    class Product(nn.Module):
+    class WarmUp(nn.Module):
         def forward(self) -> None:
             try:
                 product()
@@ -26,7 +26,7 @@ def _warm(product: Callable[[], object], branches: int) -> None:
                 together.wait()  # a thread that ends leaves its workspace to the next one
 
     device = torch.cuda.current_device()
-    parallel_apply([Product()] * branches, [()] * branches, devices=[device] * branches)
+    parallel_apply([WarmUp()] * branches, [()] * branches, devices=[device] * branches)
 
 
 @register_execution("parallel_apply", devices=("cuda",), spread="threads", warm=_warm)

@@ -21,12 +21,13 @@ from paraformer_bench.instrument.meters import (
     usable_cpus,
 )
 from paraformer_bench.study.child import VARIABLES
+from paraformer_bench.study.run_folder import Tree
 
 _PACKAGES = ("triton", "numpy", "pandas", "scipy", "matplotlib", "seaborn")
 _VARIABLES = (*VARIABLES, "CUDA_VISIBLE_DEVICES")
 
 
-def collect() -> dict[str, Any]:
+def collect() -> Tree:
     """Return the environment: ``devices`` by name, then a table each for host, torch and GPUs.
 
     ``energy`` says for each device which counter can be read (``source``) or why none can
@@ -74,7 +75,7 @@ def cpu_name(facts: Mapping[str, Any]) -> str:
     return f"{facts['model']}, {facts['usable_cores']} cores"
 
 
-def cpu_facts() -> dict[str, Any]:
+def cpu_facts() -> Tree:
     """Model, cores, threads, clock and governor, memory in bytes and load average."""
     frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
     return {
@@ -91,11 +92,11 @@ def cpu_facts() -> dict[str, Any]:
     }
 
 
-def gpu_facts(index: int) -> dict[str, Any]:
+def gpu_facts(index: int) -> Tree:
     """Name, size and driver of one GPU, and its state as NVML reports it."""
     properties = torch.cuda.get_device_properties(index)
     uuid = f"GPU-{properties.uuid}"
-    facts: dict[str, Any] = {
+    facts: Tree = {
         "name": properties.name,
         "uuid": uuid,
         "memory_bytes": properties.total_memory,

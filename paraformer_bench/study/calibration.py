@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from paraformer_bench.study import wire
+from paraformer_bench.study.case import Fields
 from paraformer_bench.study.ceilings import Place
 
 DELAYS = (50e-6, 200e-6, 1e-3, 10e-3)
@@ -90,9 +91,9 @@ class Calibration(Struct, frozen=True):
         """Whether every reading of the deciding basis is within the tolerance."""
         return all(r.within for r in self.readings if r.basis == self.basis)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Fields:
         """Return what ``run.json`` holds: the fields, and what follows from them for readers."""
-        fields: dict[str, Any] = wire.plain(self)
+        fields: Fields = wire.plain(self)
         for reading, said in zip(self.readings, fields["readings"], strict=True):
             said |= {
                 "difference_seconds": reading.difference,

@@ -51,6 +51,9 @@ MOST = 1_048_576
 # goes without saying is left out. Other axes follow under their own names.
 _SIGNS = {"width": "w", "batch": "b", "tokens": "t", "patch": "p", "heads": "h"}
 
+Fields = dict[str, Any]
+"""Fields of something by their names, as a line of JSON or a row of a table has them."""
+
 Axes = tuple[tuple[str, int], ...]
 """Names and values; hashable, in the order of `REFERENCE_AXES`, then by name."""
 
@@ -251,7 +254,7 @@ class Curve(Struct, frozen=True, dict=True):
         who = (method.model, method.execution, method.runtime)
         return (method.model != SERIAL, *who, self.regime.branch_depth, method.devices)
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Fields:
         """Return every field by its name, as files and tables have them, ``tokens`` too."""
         fields = Case(self.method, self.regime, 0).flat()
         del fields["depth"]
@@ -298,10 +301,10 @@ class Case:
         }
         return cls(Method(**who), Regime(in_order(axes), **conditions), depth)
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Fields:
         """Return the fields by name as JSON-ready values, ``tokens`` included."""
         method, regime = self.method, self.regime
-        fields: dict[str, Any] = {
+        fields: Fields = {
             "model": method.model,
             "execution": method.execution,
             "runtime": method.runtime,

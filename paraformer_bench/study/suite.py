@@ -16,6 +16,7 @@ from paraformer_bench.study.case import (
     LIMITS,
     MOST,
     Case,
+    Fields,
     Method,
     Regime,
     default_heads,
@@ -85,7 +86,7 @@ class Suite(Struct, frozen=True):
     claim: Claim = field(default_factory=Claim)
     protocol: Protocol = field(default_factory=Protocol)
 
-    def table(self) -> dict[str, Any]:
+    def table(self) -> Fields:
         """Return the suite in the layout of its file."""
         protocol = wire.plain(self.protocol)
         if not self.protocol.energy_seconds:  # the same study as before there were windows
@@ -161,7 +162,7 @@ def parse_protocol(table: Mapping[str, Any]) -> Protocol:
         UsageError: Unknown keys or values out of range.
     """
     checks.keys(table, "[protocol]", Protocol.__struct_fields__)
-    given: dict[str, Any] = {}
+    given: Fields = {}
     for key, value in table.items():
         if key in ("blocks", "rounds"):
             given[key] = checks.whole(value, key, 1, 10_000)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from paraformer_bench.study.ceilings import Place
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.registry import ExecutionTraits, ModelTraits, RuntimeTraits
+from paraformer_bench.study.run_folder import Tree
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Survey:
     models: dict[str, ModelTraits]
     executions: dict[str, ExecutionTraits]
     runtimes: dict[str, RuntimeTraits]
-    environment: dict[str, Any]
+    environment: Tree
     versions: dict[str, str]
     installed_plugins: dict[str, str] = field(default_factory=dict)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from msgspec import Struct
 
 from paraformer_bench.study import wire
-from paraformer_bench.study.case import Case, Curve
+from paraformer_bench.study.case import Case, Curve, Fields
 
 TRACES = "traces"
 """Folder of the traces in a run folder: one folder a case, named by its id."""
@@ -55,9 +54,9 @@ class Profile(Struct, frozen=True, kw_only=True):
             return None
         return self.seconds_per_call_profiled / self.seconds_per_call_unprofiled
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Fields:
         """Return what ``run.json`` holds: the fields and the slow-down."""
-        fields: dict[str, Any] = wire.plain(self)
+        fields: Fields = wire.plain(self)
         return fields | {"slowdown": self.slowdown}
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ from paraformer_bench.study.run_folder import (
     ModelFacts,
     RunInfo,
     Shard,
+    Tree,
     now,
 )
 from paraformer_bench.study.suite import (
@@ -198,7 +199,7 @@ def open_store(study: Study, settings: Settings) -> Store:
     return Store.create(study.folder, info)
 
 
-def suite_of(study: Study) -> dict[str, Any]:
+def suite_of(study: Study) -> Tree:
     """Return what ``run.json`` holds of the suite: the suite, and its protocol once more."""
     suite = study.suite.table()
     return {"suite": suite, "protocol": suite["protocol"]}
