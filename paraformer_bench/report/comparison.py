@@ -27,12 +27,12 @@ from paraformer_bench.analysis.tables import case_table
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import Conditions, in_words, rows_of
+from paraformer_bench.report.facts import Headline, headline
 from paraformer_bench.report.figures import ratios, series, style, svg
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
 from paraformer_bench.report.figures.series import Panel, Series, grouped
-from paraformer_bench.report.headline import Headline, headline
-from paraformer_bench.report.section import Block, Cell, Chart, Column, Page, Section, Table, alone
+from paraformer_bench.report.page import Block, Cell, Chart, Column, Page, Section, Table, alone
 from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, REPORTS, Run, RunInfo

@@ -12,7 +12,7 @@ from paraformer_bench.report.figures.panel import Axis, Frame, frames
 from paraformer_bench.report.figures.series import Panel, Series
 from paraformer_bench.report.figures.style import Look
 from paraformer_bench.report.html import Swatches, rich
-from paraformer_bench.report.section import Chart, ChartPanel, Column, Table
+from paraformer_bench.report.page import Chart, ChartPanel, Column, Table
 from paraformer_bench.study.words import NONE, short, span
 
 Values = tuple[int | None, str, dict[int, str]]

@@ -6,7 +6,7 @@ from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import chart
 from paraformer_bench.report.figures.panel import Axis
-from paraformer_bench.report.section import Section, alone
+from paraformer_bench.report.page import Section, alone
 from paraformer_bench.study.words import percent
 
 ORDER = 30
