@@ -10,9 +10,7 @@ from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.analysis.latency_model import predict
 from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.headline import headline
 from paraformer_bench.report.html import Facts
-from paraformer_bench.report.section import Page
 from paraformer_bench.report.sections import run_sections
 from paraformer_bench.report.sections.files import write_parquet
 from paraformer_bench.report.traces import read_traces
@@ -53,9 +51,9 @@ def _write(path: Path, entries: Sequence[Any]) -> None:
     page.write(path, as_json([entry.flat() for entry in entries]).decode())
 
 
-def _page(data: ReportData) -> Page:
+def _page(data: ReportData) -> page.Page:
     info, rule = data.run.info, data.rule
-    said = headline(data.verdicts, info)
+    said = facts.headline(data.verdicts, info)
     home = '<a href="../index.html">All runs</a> <span aria-hidden="true">/</span> {}'
     claim = html.rich("Verdict on the claim: <b>{}</b>.", said.answer)
     if rule:
@@ -79,7 +77,7 @@ def _page(data: ReportData) -> Page:
         )
         of = f" of {planned}" if planned else ""
         banners.append(html.rich(words, count(data.blocks, "block") + of))
-    return Page(
+    return page.Page(
         title=data.name,
         place=html.rich(home, html.prose(data.name, 120)),
         question=said.question,

@@ -23,7 +23,7 @@ from paraformer_bench.history.results import BYTES, SECONDS, Name, first_word
 from paraformer_bench.report import changes, html, page
 from paraformer_bench.report.changes import GapRun
 from paraformer_bench.report.figures import history, style, svg
-from paraformer_bench.report.section import (
+from paraformer_bench.report.page import (
     Attributes,
     Block,
     Cell,

@@ -19,11 +19,11 @@ from paraformer_bench.analysis.compare import FASTER, ONLY_A, ONLY_B, SAME, SLOW
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, html, page
 from paraformer_bench.report.data import Conditions, ReportData, in_words
+from paraformer_bench.report.facts import headline
 from paraformer_bench.report.figures import ratios, series, style, svg
 from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.series import Panel, Series, grouped
-from paraformer_bench.report.headline import headline
-from paraformer_bench.report.section import Block, Cell, Chart, Column, Page, Section, Table, alone
+from paraformer_bench.report.page import Block, Cell, Chart, Column, Page, Section, Table, alone
 from paraformer_bench.study.case import Case, Curve, Method, Regime
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, REPORTS, Run, RunInfo

@@ -18,7 +18,7 @@ from paraformer_bench.analysis.medians import block_median
 from paraformer_bench.analysis.roofline import cases_with_floors
 from paraformer_bench.report.figures.style import Look, looks
 from paraformer_bench.report.html import method
-from paraformer_bench.report.section import Block, Cell, Fold
+from paraformer_bench.report.page import Block, Cell, Fold
 from paraformer_bench.report.traces import Traces
 from paraformer_bench.study.case import Curve, Regime
 from paraformer_bench.study.record import Record

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from paraformer_bench.analysis.claim import Verdict, verdict_file
 from paraformer_bench.analysis.words import deciding
 from paraformer_bench.report import facts, page
-from paraformer_bench.report.headline import Headline, headline
+from paraformer_bench.report.facts import Headline, headline
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import PAGE, RUN, read_run

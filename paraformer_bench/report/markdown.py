@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from paraformer_bench.analysis.claim import verdict_file
 from paraformer_bench.report import facts
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.headline import headline
+from paraformer_bench.report.facts import headline
 from paraformer_bench.report.html import SYMBOLS
 from paraformer_bench.report.sections.validity import failures, flag_counts, recount
 from paraformer_bench.report.sections.verdicts import NUMBERS, verdict_rows

@@ -10,13 +10,13 @@ import pytest
 
 from paraformer_bench.report import html, page, sections
 from paraformer_bench.report.build import build_report
-from paraformer_bench.report.section import Cell, Column, Fold, Page, Section, Table
+from paraformer_bench.report.page import Cell, Column, Fold, Page, Section, Table
 
 REPORT = Path(page.__file__).parent
 
 EXTRA = """
 from paraformer_bench.report import html
-from paraformer_bench.report.section import Column, Section, Table
+from paraformer_bench.report.page import Column, Section, Table
 
 ORDER = 35
 

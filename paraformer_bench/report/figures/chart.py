@@ -18,7 +18,7 @@ from paraformer_bench.report.figures import style, svg
 from paraformer_bench.report.figures.series import Panel, Series
 from paraformer_bench.report.figures.style import GRID, MUTED, Look, plot, segments, write
 from paraformer_bench.report.html import Swatches, rich
-from paraformer_bench.report.section import Chart, ChartPanel, Column, Table
+from paraformer_bench.report.page import Chart, ChartPanel, Column, Table
 from paraformer_bench.study.words import NONE, short, span
 
 # All in points. Fixed margins, so that panels side by side line up and nothing is cut off.

@@ -1,7 +1,7 @@
 """The sections of a run page, a file each.
 
 Every module here has ``sections``, a function from `data.ReportData` to a list of
-`section.Section` (empty where there is nothing to tell), and ``ORDER``, its place on the page.
+`page.Section` (empty where there is nothing to tell), and ``ORDER``, its place on the page.
 A new file is found by itself.
 """
 
@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Section
+from paraformer_bench.report.page import Section
 
 
 def run_sections(data: ReportData) -> list[Section]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from paraformer_bench.report import page
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Section
+from paraformer_bench.report.page import Section, render_template
 
 ORDER = 20
 
 
 def sections(data: ReportData) -> list[Section]:
     """Return the section, the same on every page."""
-    words = page.render_template("claim.html.j2")
+    words = render_template("claim.html.j2")
     return [Section("claim", "The claim", [words], "The claim")]

@@ -8,7 +8,7 @@ from paraformer_bench.report import html
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.facts import command, scalar, table
 from paraformer_bench.report.html import Facts
-from paraformer_bench.report.section import Section
+from paraformer_bench.report.page import Section
 from paraformer_bench.study import wire
 from paraformer_bench.study.run_folder import RunInfo, Tree
 from paraformer_bench.study.words import MIB, moment, short, time

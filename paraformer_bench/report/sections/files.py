@@ -13,7 +13,7 @@ import pandas as pd
 
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Block, Column, Section, Table
+from paraformer_bench.report.page import Block, Column, Section, Table
 from paraformer_bench.study import __version__
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import (

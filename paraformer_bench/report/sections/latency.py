@@ -5,7 +5,7 @@ from __future__ import annotations
 from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import Axis, chart
-from paraformer_bench.report.section import Section, alone
+from paraformer_bench.report.page import Section, alone
 from paraformer_bench.study.words import percent
 
 ORDER = 30

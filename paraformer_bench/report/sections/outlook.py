@@ -10,7 +10,7 @@ from math import log2
 from paraformer_bench.analysis.outlook import DEEPEST, Outlook, outlooks, typical_error
 from paraformer_bench.report import html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Section, Table
 from paraformer_bench.study.words import count, percent
 
 ORDER = 80

@@ -14,7 +14,7 @@ from paraformer_bench.report.data import ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import SERIAL
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.words import NONE, count, depth_list, short, time, times

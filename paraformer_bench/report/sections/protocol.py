@@ -6,7 +6,7 @@ from functools import partial
 
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import ReportData
-from paraformer_bench.report.section import Block, Column, Section, Table
+from paraformer_bench.report.page import Block, Column, Section, Table
 from paraformer_bench.study.run_folder import RunInfo
 from paraformer_bench.study.words import duration
 

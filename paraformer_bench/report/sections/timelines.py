@@ -13,7 +13,7 @@ from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import Axis, chart
 from paraformer_bench.report.figures.timeline import Picture, picture
-from paraformer_bench.report.section import Block, Cell, Column, Fold, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Fold, Section, Table
 from paraformer_bench.report.sections.latency import GROWTH
 from paraformer_bench.report.traces import Traced
 from paraformer_bench.study.words import MIB, NONE, count, short, size, time, times, upper_first

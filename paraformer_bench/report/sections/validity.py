@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from paraformer_bench.analysis.claim import Verdict
 from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
-from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Section, Table
 from paraformer_bench.study.calibration import ABSOLUTE, RELATIVE
 from paraformer_bench.study.case import Case, Curve
 from paraformer_bench.study.record import FLAGS, STATUSES, Record, Status

@@ -11,7 +11,7 @@ from paraformer_bench.analysis.curve import CONSTANT, GROWS, INCONCLUSIVE, Rise
 from paraformer_bench.report import facts, html
 from paraformer_bench.report.data import Conditions, ReportData, shared
 from paraformer_bench.report.figures.series import grouped
-from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Section, Table
 from paraformer_bench.study.case import Curve
 from paraformer_bench.study.words import NONE, count, depth_list, percent, power, span, times
 

@@ -21,7 +21,7 @@ from paraformer_bench.report import html
 from paraformer_bench.report.data import Conditions, ReportData
 from paraformer_bench.report.figures import series
 from paraformer_bench.report.figures.chart import Axis, chart
-from paraformer_bench.report.section import Block, Cell, Column, Section, Table
+from paraformer_bench.report.page import Block, Cell, Column, Section, Table
 from paraformer_bench.study.words import NONE, count, percent, time
 
 ORDER = 40
