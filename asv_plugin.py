@@ -26,7 +26,7 @@ from asv.plugins.virtualenv import Virtualenv
 from asv.util import UserError
 
 from paraformer_bench.study.errors import UsageError
-from paraformer_bench.study.survey import take_survey
+from paraformer_bench.workers.ask import take_survey
 
 SHARED = "packages-of-the-calling-python.pth"
 

@@ -324,6 +324,10 @@ def compare(runs: tuple[Path, ...], threshold: float, out: Path | None) -> int:
     from paraformer_bench.report.comparison import contend, default_path, write_comparison
     from paraformer_bench.study.run_folder import read_run
 
+    if len(runs) < 2:
+        raise UsageError(
+            "compare takes two runs or more: the first is what the others are held to"
+        )
     comparison = contend([read_run(run) for run in runs], threshold)
     for one in comparison.contenders[1:]:
         print_contrasts(one.contrasts, one.letter, one.shift)

@@ -15,6 +15,8 @@ from paraformer_bench.study.case import Case
 from paraformer_bench.study.record import Record
 from paraformer_bench.study.run_folder import Run, RunInfo
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 1_000
 CASES = [
     Case.of(

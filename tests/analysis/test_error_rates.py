@@ -22,6 +22,8 @@ from paraformer_bench.analysis.curve import CONSTANT, GROWS, judge_curve
 from paraformer_bench.study.case import Case
 from paraformer_bench.study.job import round_order
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 2_000
 HEAVY = pytest.mark.parametrize("heavy", [False, True], ids=["normal", "heavy"])
 

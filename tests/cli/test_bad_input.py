@@ -108,7 +108,7 @@ COMMANDS = {
     ("merge", "garbled", "--out", "new"): "cannot read garbled/run.json: ",
     ("merge", "absent", "--out", "file"): "file is there already: name another folder with --out",
     ("compare", "absent", "absent"): "absent is not a run folder: it has no run.json",
-    ("compare", "absent"): "Missing argument 'RUN_B'",
+    ("compare", "absent"): "compare takes two runs or more",
     ("compare", "absent", "absent", "--threshold", "much"): "'much' is not a valid float",
     ("list", "everything"): "'everything' is not one of 'models', 'executions', 'runtimes', 'su",
 }

@@ -24,6 +24,7 @@ def machine(survey_of: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_real_delays_on_this_cpu(cli, files, tmp_path: Path) -> None:
     result = cli("doctor", "--calibrate", "--device", "cpu", cwd=tmp_path, state=tmp_path)
     assert result.returncode == 0, result.stderr

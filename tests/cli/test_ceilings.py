@@ -8,6 +8,8 @@ from pathlib import Path
 from paraformer_bench.study import wire
 from paraformer_bench.study.ceilings import Ceilings
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_doctor_measures_the_sweep_takes_it_and_the_page_shows_it(cli, tmp_path: Path) -> None:
     result = cli("doctor", "--ceilings", cwd=tmp_path, state=tmp_path)

@@ -26,7 +26,7 @@ from benchmarks.known_truths import (
 )
 from paraformer_bench.study.record import Record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SIMULATED = f"""
 import random

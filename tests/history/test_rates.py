@@ -8,6 +8,8 @@ from scipy import stats
 
 from benchmarks.regression_rates import Cell, histories, ours, rates
 
+pytestmark = pytest.mark.slow
+
 HISTORIES = 200
 
 

@@ -20,6 +20,8 @@ from paraformer_bench.sweep.store import Store
 from paraformer_bench.workers.supervise import LocalWorker
 from tests.fakes import tiny_case
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
 import os
 import signal
