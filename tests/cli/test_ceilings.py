@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from paraformer_bench.study import wire
 from paraformer_bench.study.ceilings import Ceilings
 
