@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN ?=
 COMMITS ?= 3
-COVERED := 80
+COVERED := 94
 
 VENV_PYTHON := .venv/bin/python
 # Written last, so it exists only if everything is installed; make compares its date.

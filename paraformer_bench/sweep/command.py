@@ -13,9 +13,9 @@ from rich.console import Console
 
 from paraformer_bench.study.errors import UsageError
 from paraformer_bench.study.run_folder import RUN, now
+from paraformer_bench.study.words import count
 from paraformer_bench.sweep.plan import Settings, Study
 from paraformer_bench.sweep.progress import (
-    count,
     describe_nodes,
     describe_plan,
     duration,

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from paraformer_bench.clusters.shard import whole_blocks
 from paraformer_bench.study.run_folder import Node
+from paraformer_bench.study.words import count
 from paraformer_bench.sweep.plan import Plan, Study
 from paraformer_bench.sweep.timelines import expected_seconds
 
@@ -105,11 +106,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 block`` or ``3 blocks``."""
-    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 def headline(study: Study) -> str:

@@ -11,6 +11,8 @@ import pytest
 
 from paraformer_bench.study.run_folder import PAGE, RECORDS, RUN, read_run
 
+pytestmark = pytest.mark.slow
+
 BANNER = "Incomplete run."
 
 

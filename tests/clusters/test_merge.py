@@ -14,6 +14,8 @@ import pytest
 from paraformer_bench.report.markdown import summary
 from paraformer_bench.study.run_folder import PAGE, RECORDS, RUN, VERDICTS, read_run
 
+pytestmark = pytest.mark.slow
+
 
 def info_of(folder: Path | str) -> dict[str, Any]:
     """What ``run.json`` holds."""

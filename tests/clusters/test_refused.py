@@ -15,6 +15,8 @@ from paraformer_bench import __version__
 from paraformer_bench.clusters import merge as subject
 from paraformer_bench.study.run_folder import RUN
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[dict[str, Any]], None]
 
 

@@ -29,6 +29,8 @@ from paraformer_bench.study.job import BlockJob, Protocol
 from paraformer_bench.study.plugins import load_plugins
 from tests.fakes import tiny_case
 
+pytestmark = pytest.mark.slow
+
 MakeCase = Callable[..., Case]
 
 PLUGIN = """
