@@ -45,7 +45,7 @@ class Build(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """How an order went: status and reason as of a record; after ``peak`` what was seen."""
 
-    status: Status = "ok"
+    status: Status
     reason: str | None = None
     peak_bytes: int | None = None
     reserved_bytes: int | None = None
@@ -141,13 +141,14 @@ class Follower:
             self.answer(Answer(*describe(error)))
             return
         self._built[task.number] = case, part
-        self.answer(Answer())
+        self.answer(Answer("ok"))
 
     def _peak(self, part: RankPart) -> None:
         """Watch this process's memory during the next order, which is to run."""
         peak = self.device.memory.peak(lambda: self._obey(self.orders.readline()))
         self.answer(
             Answer(
+                status="ok",
                 peak_bytes=peak.peak_bytes,
                 reserved_bytes=peak.reserved_bytes,
                 parameter_bytes=part.parameter_bytes,

@@ -309,10 +309,11 @@ class Team:
     def _read(self, case: Case) -> list[Answer]:
         self._asked.discard(case)
         lines = [follower.answers.readline() for follower in self._followers[: case.devices - 1]]
-        if not all(lines):
+        try:
+            return [wire.decode(line, Answer) for line in lines]
+        except wire.Malformed:  # it has ended, or was refused before it could follow
             self._break()
-            raise RuntimeError("a rank has ended")
-        return [wire.decode(line, Answer) for line in lines]
+            raise RuntimeError("a rank has ended") from None
 
     def _break(self) -> None:
         self.broken = True
